@@ -1,0 +1,48 @@
+# make demo: train a small ladder of models and write its report.  make test: the tests.  Both set up .venv first.
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints/cpu.txt
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow lint format bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/ladder run demo
+	$(BIN)/ladder report demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "not gpu and not network and not slow" --cov --cov-report=term --cov-fail-under=85
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+# ruff comes first: A005 catches a stray platform/__init__.py, with which Python itself no longer starts.
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python bench/training.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "ladder wants Python 3.11 to 3.13, $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/pip install --quiet --progress-bar off -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --progress-bar off -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,101 @@
+"""The loss: nats of the next token, without ever holding the logits of all tokens at once.
+
+For M tokens and V classes the logits would be the largest tensor of a training step by far. Here they exist for one
+chunk of tokens at a time; since the loss is a sum, its gradients are known as soon as a chunk's logits are, so they are
+taken in the forward pass and the logits forgotten (the idea of Liger-Kernel's fused linear cross entropy, Hsu et al.
+2024, arXiv:2410.10989).
+
+Shapes: B sequences of T tokens, M = B T tokens, C tokens of a chunk, D width, V classes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_LOGITS = 1 << 22
+"""Logits of a chunk, in numbers (16 MiB in fp32)."""
+
+
+def next_token_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """Sum over tokens of -ln p(target), in nats: float32 scalar, differentiable in `hidden` and `head`.
+
+    hidden [B, T, D] or [M, D], head [V, D], targets [B, T] or [M] int64. Under autocast the matrix products are in
+    autocast's precision and the softmax in float32. The first derivative only.
+    """
+    hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    if not torch.is_grad_enabled():
+        return token_nats(hidden, head, targets)[0].sum()
+    total: Tensor = _NextTokenNats.apply(hidden, head, targets)  # type: ignore[no-untyped-call]
+    return total
+
+
+@torch.no_grad()
+def token_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """For each token -ln p(target) in nats [M] float32, and whether the target is the likeliest token [M] bool.
+
+    Arguments as of `next_token_nats`; no gradient.
+    """
+    flat, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    nats, greedy = [], []
+    weight = head.to(_matmul_dtype(hidden))
+    for rows in _chunks(flat.shape[0], head.shape[0]):
+        log_probs = _log_probs(flat[rows], weight)  # [C, V]
+        nats.append(-log_probs.gather(1, targets[rows, None]).squeeze(1))
+        greedy.append(log_probs.argmax(1) == targets[rows])
+    return torch.cat(nats), torch.cat(greedy)
+
+
+class _NextTokenNats(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        total, grad_hidden, grad_head = _nats_and_gradients(hidden, head, targets)
+        ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_head.to(head.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        (scale,) = grad_outputs
+        grad_hidden, grad_head = ctx.saved_tensors
+        return grad_hidden * scale, grad_head * scale, None
+
+
+def _nats_and_gradients(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of nats, and its gradient in hidden [M, D] and head [V, D]; d nats / d logits = p - onehot(target)."""
+    dtype = _matmul_dtype(hidden)
+    flat, weight = hidden.to(dtype), head.to(dtype)
+    total = torch.zeros((), device=hidden.device)
+    grad_hidden = []
+    grad_head = torch.zeros(head.shape, device=head.device)
+    for rows in _chunks(flat.shape[0], head.shape[0]):
+        log_probs = _log_probs(flat[rows], weight)  # [C, V]
+        target = targets[rows, None]
+        total -= log_probs.gather(1, target).sum()
+        grad_logits = log_probs.exp_()
+        grad_logits.scatter_add_(1, target, torch.full_like(target, -1.0, dtype=grad_logits.dtype))
+        grad_logits = grad_logits.to(dtype)
+        grad_hidden.append(_matmul(grad_logits, weight))  # [C, D]
+        grad_head += _matmul(grad_logits.T, flat[rows])
+    return total, torch.cat(grad_hidden), grad_head
+
+
+def _matmul_dtype(hidden: Tensor) -> torch.dtype:
+    device = hidden.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in the precision they have, whatever autocast would make of it."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
+
+
+def _log_probs(hidden: Tensor, weight: Tensor) -> Tensor:
+    """ln p of every class, float32 [C, V]."""
+    return torch.log_softmax(_matmul(hidden.to(weight.dtype), weight.T), dim=1, dtype=torch.float32)
+
+
+def _chunks(n_tokens: int, n_classes: int) -> list[slice]:
+    """Slices that cover `n_tokens` rows, each of about `CHUNK_LOGITS` logits."""
+    step = max(1, CHUNK_LOGITS // n_classes)
+    return [slice(start, min(start + step, n_tokens)) for start in range(0, n_tokens, step)]

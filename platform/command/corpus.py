@@ -1,0 +1,200 @@
+"""`ladder corpus`: documents to token shards, and what is in storage."""
+
+import json
+import time
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.models.tokenizer import TOKENIZERS
+from ladder.platform.corpus.build import BuildOptions, build_corpus
+from ladder.platform.corpus.pydocs import NAME as EMBEDDED
+from ladder.platform.corpus.pydocs import build_pydocs
+from ladder.platform.corpus.store import Corpus, list_corpora, open_corpus
+
+storage_option = click.option(
+    "--storage",
+    envvar="LADDER_STORAGE",
+    default="./storage",
+    show_default=True,
+    metavar="PLACE",
+    help="A path or an fsspec URI such as s3://bucket/ladder; also LADDER_STORAGE.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
+
+
+@click.group("corpus")
+def command() -> None:
+    """Turn documents into token shards, and see what is there.
+
+    \b
+    Example:
+      ladder corpus build web --input pages.jsonl.zst
+      ladder corpus list
+      ladder corpus show web
+    """
+
+
+@command.command("build")
+@click.argument("name")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILES...",
+    help="Files or folders of .jsonl, .jsonl.zst, .jsonl.gz, .parquet (field `text`) or .txt (one document each).",
+)
+@click.argument("more_inputs", nargs=-1, metavar="")
+@click.option("--tokenizer", default="gpt2", show_default=True, metavar="NAME", help=" or ".join(TOKENIZERS) + ".")
+@click.option("--heldout", default=0.05, show_default=True, help="Share of documents to hold out, by hash.")
+@click.option("--workers", type=int, help="Threads or processes that tokenize.  [default: one per core]")
+@click.option("--overwrite", is_flag=True, help="Replace a corpus of the same name.")
+@storage_option
+@json_option
+def build(
+    name: str,
+    inputs: tuple[str, ...],
+    more_inputs: tuple[str, ...],
+    tokenizer: str,
+    heldout: float,
+    workers: int | None,
+    overwrite: bool,
+    storage: str,
+    as_json: bool,
+) -> None:
+    """Build corpus NAME from documents.
+
+    Documents are split into training and held-out text by a hash of each, tokenized in parallel and written as shards.
+    The name `pydocs` without --input builds the embedded corpus from Python's own documentation.
+
+    \b
+    Example:
+      ladder corpus build web --input pages/*.jsonl.zst
+      ladder corpus build letters --input texts/ --tokenizer bytes --heldout 0.1
+    """
+    start = time.monotonic()
+    place = _open_storage(storage)
+    files = [*inputs, *more_inputs]
+    if files:
+        corpus = build_corpus(
+            place, name, files, tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite
+        )
+    elif name == EMBEDDED:
+        options = BuildOptions(tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite)
+        corpus = build_pydocs(place, options)
+    else:
+        raise InputError(f"no input for corpus {name!r}; give --input FILES, or build {EMBEDDED!r}, which needs none")
+    seconds = time.monotonic() - start
+    if as_json:
+        _print_json({**_describe(corpus), "seconds": seconds})
+        return
+    _print_corpus(corpus)
+    tokens = sum(split.tokens for split in corpus.splits.values())
+    click.echo(f"Built in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s.")
+
+
+@command.command("list")
+@storage_option
+@json_option
+def list_(storage: str, as_json: bool) -> None:
+    """List the corpora in storage; one that is damaged says so.
+
+    \b
+    Example:
+      ladder corpus list --storage s3://bucket/ladder
+    """
+    place = _open_storage(storage)
+    rows = [_list_row(place, name) for name in list_corpora(place)]
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        click.echo(f"No corpora in {place}; build one with: ladder corpus build NAME --input FILES")
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for title, justify in (("corpus", "left"), ("tokenizer", "left"), ("train tokens", "right"), ("held out", "right")):
+        table.add_column(title, justify="right" if justify == "right" else "left")
+    for row in rows:
+        if row["problem"] is None:
+            table.add_row(row["name"], row["tokenizer"], f"{row['train_tokens']:,}", f"{row['heldout_tokens']:,}")
+        else:
+            table.add_row(row["name"], f"damaged: {row['problem']}", "", "")
+    Console().print(table)
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
+@storage_option
+@json_option
+def show(name: str, verify: bool, storage: str, as_json: bool) -> None:
+    """Show what corpus NAME holds, after checking that its shards are whole.
+
+    \b
+    Example:
+      ladder corpus show web --verify
+    """
+    corpus = open_corpus(_open_storage(storage), name)
+    if verify:
+        corpus.verify()
+    if as_json:
+        _print_json(_describe(corpus))
+    else:
+        _print_corpus(corpus)
+
+
+def _open_storage(storage: str) -> UPath:
+    try:
+        place = UPath(storage)
+        place.exists()
+    except (ImportError, ValueError) as error:  # a protocol that is unknown, or whose package is not installed
+        raise InputError(f"cannot use storage {storage!r}: {error}") from error
+    return place
+
+
+def _describe(corpus: Corpus) -> dict[str, Any]:
+    return {**corpus.to_json(), "path": str(corpus.folder)}
+
+
+def _list_row(storage: UPath, name: str) -> dict[str, Any]:
+    try:
+        corpus = open_corpus(storage, name)
+    except InputError as error:
+        return {"name": name, "problem": str(error)}
+    return {
+        "name": name,
+        "problem": None,
+        "tokenizer": corpus.tokenizer,
+        "documents": sum(split.documents for split in corpus.splits.values()),
+        "train_tokens": corpus.splits["train"].tokens,
+        "heldout_tokens": corpus.splits["heldout"].tokens,
+        "fingerprint": corpus.fingerprint,
+    }
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _print_corpus(corpus: Corpus) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("split")
+    titles = ("documents", "tokens", "words", "bytes", "shards")
+    for title in titles:
+        table.add_column(title, justify="right")
+    for name, split in corpus.splits.items():
+        counts = (split.documents, split.tokens, split.words, split.bytes, len(split.shards))
+        table.add_row(name, *(f"{count:,}" for count in counts))
+    train = corpus.splits["train"]
+    click.echo(f"Corpus {corpus.name} in {corpus.folder}")
+    click.echo(f"Source: {corpus.source}")
+    click.echo(f"Tokenizer: {corpus.tokenizer}, {train.bytes / train.tokens:.2f} bytes a token")
+    click.echo(f"Fingerprint: {corpus.fingerprint}")
+    if corpus.duplicates or corpus.empty_documents:
+        click.echo(f"{corpus.duplicates:,} duplicates kept, {corpus.empty_documents:,} empty documents left out")
+    Console().print(table)

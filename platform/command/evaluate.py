@@ -1,0 +1,115 @@
+"""`ladder evaluate`: a checkpoint's scores on benchmarks, as a table or as JSON."""
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ladder.platform.evaluation.measurement import Measurement
+
+EPILOG = """\b
+Examples:
+  ladder evaluate storage/sweeps/demo/RUN/checkpoint --corpus pydocs
+  ladder evaluate gpt2 --benchmarks lambada --benchmarks wikitext2 --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("checkpoint")
+@click.argument("more", nargs=-1, metavar="")
+@click.option(
+    "--benchmarks",
+    multiple=True,
+    help="Benchmarks to score, repeated or separated by commas; default all whose data are at hand.",
+)
+@click.option("--corpus", help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.")
+@click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"]))
+@click.option("--heldout-tokens", type=click.IntRange(min=1), help="Tokens for the held-out loss; default 65,536.")
+@click.option("--json", "as_json", is_flag=True, help="Write measurements as JSON to standard output.")
+@click.option("--storage", envvar="LADDER_STORAGE", default="./storage", show_default=True, help="Storage root.")
+def command(
+    checkpoint: str,
+    more: tuple[str, ...],
+    benchmarks: tuple[str, ...],
+    corpus: str | None,
+    tokenizer: str | None,
+    device: str,
+    precision: str,
+    heldout_tokens: int | None,
+    as_json: bool,
+    storage: str,
+) -> None:
+    """Score CHECKPOINT on benchmarks, zero-shot: a folder of ours or of Hugging Face, or a Hugging Face name."""
+    from ladder.models.errors import InputError
+    from ladder.platform.corpus.store import open_corpus
+    from ladder.platform.evaluation.checkpoint import choose_device, open_checkpoint
+    from ladder.platform.evaluation.evaluate import evaluate
+    from ladder.platform.evaluation.heldout_pages import Limits
+    from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+    from ladder.platform.hardware import resolve_precision
+    from ladder.platform.storage import open_storage
+
+    if more and not benchmarks:
+        raise InputError(f"unexpected {' '.join(more)}: benchmarks are named after --benchmarks")
+    root = open_storage(storage)
+    pages = None if corpus is None else open_corpus(root, corpus)
+    names = [name for given in (*benchmarks, *more) for name in given.replace(",", " ").split()]
+    absent: dict[str, str] = {}
+    if not names or "all" in names:
+        missing = {name: benchmark.missing(storage=root, corpus=pages) for name, benchmark in BENCHMARKS.items()}
+        absent = {name: reason for name, reason in missing.items() if reason is not None}
+        names = [name for name in BENCHMARKS if name not in absent]
+        if not names:
+            raise InputError("no benchmark is at hand: " + "; ".join(absent.values()))
+    for benchmark in find_benchmarks(names):
+        reason = benchmark.missing(storage=root, corpus=pages)
+        if reason is not None:
+            raise InputError(reason)
+    place = choose_device(device)
+    chosen_precision = resolve_precision(precision, place)
+    model, words = open_checkpoint(checkpoint, device=place, precision=chosen_precision, tokenizer=tokenizer)
+    limits = Limits() if heldout_tokens is None else Limits(heldout_tokens=heldout_tokens)
+    measurements = evaluate(
+        model, words, names, storage=root, corpus=pages, device=place, precision=chosen_precision, limits=limits
+    )
+    if as_json:
+        click.echo(json.dumps([measurement.to_json() for measurement in measurements], indent=1))
+        for reason in absent.values():
+            click.echo(f"not scored: {reason}", err=True)
+        return
+    from rich.console import Console
+
+    Console().print(_table(measurements, absent, model.size.params_total))
+
+
+def _table(measurements: "list[Measurement]", absent: dict[str, str], params_total: int) -> "Table":
+    """One row a measurement, beside it the GPT-2 paper's score of the nearest size; absent benchmarks at the end."""
+    from rich.table import Table
+
+    table = Table("benchmark", "metric", "value", "std. error", "items", "seconds", "GPT-2 paper")
+    for m in measurements:
+        error = "" if m.standard_error is None else f"{m.standard_error:.3g}"
+        paper = _paper_score(m, params_total)
+        table.add_row(m.benchmark, m.metric, f"{m.value:.5g}", error, f"{m.count:,}", f"{m.seconds:.1f}", paper)
+    for name, reason in absent.items():
+        table.add_row(name, reason, "", "", "", "", "")
+    return table
+
+
+def _paper_score(measurement: "Measurement", params_total: int) -> str:
+    """The paper's score of the size nearest in parameters, with its name; empty where the paper has none."""
+    from ladder.models.sizes import PAPER_SIZES
+    from ladder.platform.evaluation.registry import BENCHMARKS
+
+    scores = BENCHMARKS[measurement.benchmark].paper_scores.get(measurement.metric)
+    if scores is None:
+        return ""
+    sizes = {name: size.params_total for name, size in PAPER_SIZES.items()}
+    nearest = min(scores, key=lambda name: abs(math.log(sizes[name] / params_total)))
+    return f"{scores[nearest]:g} ({nearest})"

@@ -1,0 +1,60 @@
+"""The command `ladder`: commands are loaded when called, and what a user got wrong ends in exit code 2 and a message."""
+
+import importlib
+import logging
+import sys
+
+import click
+
+from ladder.models.errors import InputError
+
+COMMANDS = ("sizes", "corpus", "fetch", "plan", "run", "submit", "status", "report", "fit", "evaluate", "generate", "bench", "ui")
+"""In the order of use; each is a module of this folder whose `command` is the click command."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when it is called or described."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"ladder.platform.command.{name}").command
+        assert isinstance(command, click.Command), name
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="ladder")
+@click.option("--verbose", "-v", is_flag=True, help="Show what the libraries underneath log.")
+def cli(verbose: bool) -> None:
+    """Scaling-law experiments on GPT-2 models, from a sweep in a few lines of Python to a report with intervals.
+
+    \b
+    A first tour:
+      ladder sizes                   the ladder of model sizes
+      ladder plan demo               what the sweep `demo` would cost, and what its fit could resolve
+      ladder run demo                train and score it on this machine
+      ladder report demo             fit the laws and write the report
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+
+
+def main() -> None:
+    """Run the command; never shows a traceback for what a user got wrong."""
+    try:
+        code = cli(standalone_mode=False)
+    except InputError as error:
+        click.echo(f"ladder: {error}", err=True)
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("ladder: interrupted", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,98 @@
+"""`ladder run`: train and score a sweep."""
+
+import signal
+from typing import Any
+
+import click
+from upath import UPath
+
+from ladder.platform.command.chosen import Chosen, choose, corpus_option, execution_options, with_execution
+from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
+from ladder.platform.launching.display import Display, duration
+from ladder.platform.launching.sweep import SweepOutcome, run_sweep
+from ladder.platform.tracking.database import tracking_uri
+
+
+@click.command("run")
+@click.argument("sweep")
+@corpus_option
+@storage_option
+@tracking_option
+@click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
+@click.option("--retry-failed", is_flag=True, help="Take failed runs up again too, from their last checkpoint.")
+@execution_options
+@json_option
+def command(
+    sweep: str,
+    corpus: str | None,
+    storage: UPath,
+    tracking: str | None,
+    address: str | None,
+    retry_failed: bool,
+    as_json: bool,
+    **execution: Any,
+) -> None:
+    """Train and score the runs of SWEEP that are not finished: the name of a sweep that comes with ladder, or a file.
+
+    Ctrl-C stops it; the same command goes on from the last checkpoints. The exit code is 1 where a run failed.
+
+    \b
+    Examples:
+      ladder run demo
+      ladder run cpu --corpus web --concurrent-runs 2
+      ladder run my_sweep.py --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
+    """
+    chosen = choose(sweep, storage, corpus)
+    chosen = Chosen(sweep=with_execution(chosen.sweep, execution), runs=chosen.runs, corpus=chosen.corpus)
+    signal.signal(signal.SIGTERM, _interrupt)  # a stop by a scheduler is a Ctrl-C
+    outcome = run_sweep(
+        chosen.sweep,
+        chosen.runs,
+        storage=storage,
+        tracking=tracking_uri(tracking, storage),
+        address=address,
+        retry_failed=retry_failed,
+        display=Display(),
+    )
+    _tell(chosen, outcome)
+    if as_json:
+        echo_json(_summary(chosen, outcome))
+    if any(status.status != "finished" for status in outcome.statuses):
+        raise SystemExit(1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(chosen: Chosen, outcome: SweepOutcome) -> None:
+    def echo(text: str) -> None:
+        click.echo(text, err=True)
+
+    finished = sum(status.status == "finished" for status in outcome.statuses)
+    if not outcome.carried_out:
+        echo(f"sweep {chosen.sweep.name}: all {len(outcome.statuses)} runs had ended before, nothing to train.")
+    else:
+        assert outcome.overhead_seconds is not None
+        echo(
+            f"sweep {chosen.sweep.name}: {finished} of {len(outcome.statuses)} runs finished; {outcome.carried_out} were "
+            f"carried out in {duration(outcome.wall_seconds)}, {outcome.slots} at a time, "
+            f"{outcome.overhead_seconds:.1f} s a run and slot of it neither training nor scoring."
+        )
+    for status in outcome.statuses:
+        if status.status != "finished":
+            echo(f"  {status.run.key} {status.status}: {status.reason or 'no result'}")
+    if finished:
+        echo(f"Next: ladder report {chosen.sweep.name}")
+
+
+def _summary(chosen: Chosen, outcome: SweepOutcome) -> dict[str, Any]:
+    return {
+        "sweep": chosen.sweep.name,
+        "runs": [status.to_json() for status in outcome.statuses],
+        "carried_out": outcome.carried_out,
+        "wall_seconds": outcome.wall_seconds,
+        "busy_seconds": outcome.busy_seconds,
+        "slots": outcome.slots,
+        "overhead_seconds_per_run": outcome.overhead_seconds,
+    }

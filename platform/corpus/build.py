@@ -1,0 +1,203 @@
+"""Documents to a corpus: read, tokenize in parallel, split by hash, write shards, and only then call it a corpus.
+
+The same documents give the same folder, byte for byte, whatever the number of workers.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.models.tokenizer import Tokenizer, load_tokenizer
+from ladder.platform.corpus.blocks import SPLITS, Counts, EncodedBlock, cut_blocks, encode_blocks, token_dtype
+from ladder.platform.corpus.documents import Record, count_bytes, find_files, read_records
+from ladder.platform.corpus.staging import FolderExistsError, flush_to_disk, staged_folder
+from ladder.platform.corpus.store import DESCRIPTION, Corpus, Split, corpus_folder, has_corpus
+from ladder.platform.corpus.writing import DuplicateCounter, ShardWriter
+
+SHARD_TOKENS = 100_000_000
+# A smaller input, as stored, is tokenized before processes would have paid for their start.
+PROCESSES_FROM_BYTES = 50_000_000
+
+ProgressReport = Callable[[EncodedBlock], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """How documents become a corpus."""
+
+    tokenizer: str = "gpt2"
+    """Name of the tokenizer."""
+    heldout: float = 0.05
+    """Share of documents to hold out, chosen by hash: more than 0, less than 1."""
+    workers: int | None = None
+    """Threads or processes that tokenize; None means one per core."""
+    processes: bool | None = None
+    """Whether the workers are processes; None means for large inputs only."""
+    progress: bool = True
+    """Whether to show a progress bar on standard error."""
+    overwrite: bool = False
+    """Whether to replace a corpus of the same name."""
+    shard_tokens: int = SHARD_TOKENS
+    """Tokens in a full shard."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heldout < 1:
+            raise InputError(f"the held-out share is {self.heldout}; wanted more than 0 and less than 1, such as 0.05")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"got {self.workers} workers, wanted at least 1")
+
+
+def build_corpus(
+    storage: UPath,
+    name: str,
+    inputs: Sequence[UPath | Path | str],
+    *,
+    tokenizer: str = "gpt2",
+    heldout: float = 0.05,
+    workers: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Corpus:
+    """The corpus made of files and folders of documents; the options are those of BuildOptions.
+
+    InputError for anything wrong with the input, the name or the place, and if a split would be empty; then nothing is
+    left in storage, and a corpus that was to be overwritten is as it was (on object storage it is gone).
+    """
+    options = BuildOptions(
+        tokenizer=tokenizer, heldout=heldout, workers=workers, progress=progress, overwrite=overwrite
+    )
+    files = find_files(inputs)
+    source = ", ".join(map(str, files[:3])) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+    return build_from_records(
+        storage, name, read_records(files), source=source, n_bytes=count_bytes(files), options=options
+    )
+
+
+def build_from_records(
+    storage: UPath, name: str, records: Iterable[Record], *, source: str, n_bytes: int | None, options: BuildOptions
+) -> Corpus:
+    """The corpus made of records, whose `position` goes up to `n_bytes` (None: unknown); errors as `build_corpus`."""
+    folder = corpus_folder(storage, name)
+    if has_corpus(storage, name) and not options.overwrite:  # before the long work, and again when the name is ours
+        raise FolderExistsError(f"corpus {name!r} already exists in {storage}; give --overwrite to build it again")
+    tokenizer = load_tokenizer(options.tokenizer)
+    blocks = encode_blocks(
+        cut_blocks(records),
+        tokenizer,
+        options.heldout,
+        workers=options.workers or _count_cores(),
+        processes=(n_bytes or 0) >= PROCESSES_FROM_BYTES if options.processes is None else options.processes,
+    )
+    try:
+        with (
+            staged_folder(folder, marker=DESCRIPTION, overwrite=options.overwrite) as staging,
+            contextlib.closing(blocks),
+            _progress_bar(f"corpus {name}", n_bytes, shown=options.progress) as report,
+        ):
+            splits, duplicates, empty = _write_shards(staging, blocks, tokenizer, options.shard_tokens, report)
+            _check_splits(name, splits, options.heldout)
+            corpus = Corpus(
+                name=name,
+                tokenizer=tokenizer.name,
+                tokenizer_fingerprint=tokenizer.fingerprint,
+                vocabulary=tokenizer.vocabulary,
+                dtype=token_dtype(tokenizer.vocabulary),
+                heldout_share=options.heldout,
+                duplicates=duplicates,
+                empty_documents=empty,
+                source=source,
+                splits=splits,
+                folder=folder,
+            )
+            _write_description(staging, corpus)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    return corpus
+
+
+def _write_shards(
+    folder: UPath, blocks: Iterable[EncodedBlock], tokenizer: Tokenizer, shard_tokens: int, report: ProgressReport
+) -> tuple[dict[str, Split], int, int]:
+    """Writes the blocks; the splits, the number of duplicates and of empty documents."""
+    itemsize = np.dtype(token_dtype(tokenizer.vocabulary)).itemsize
+    counts = {split: Counts() for split in SPLITS}
+    empty = 0
+    with contextlib.ExitStack() as stack:
+        writers = {split: stack.enter_context(ShardWriter(folder, split, itemsize, shard_tokens)) for split in SPLITS}
+        duplicates = stack.enter_context(DuplicateCounter())
+        for block in blocks:
+            for split in SPLITS:
+                writers[split].write(block.tokens[split])
+                counts[split].add(block.counts[split])
+            duplicates.add(block.hashes)
+            empty += block.empty_documents
+            report(block)
+        shards = {split: writer.finish() for split, writer in writers.items()}
+        splits = {split: Split(**asdict(counts[split]), shards=shards[split]) for split in SPLITS}
+        return splits, duplicates.count(), empty
+
+
+def _check_splits(name: str, splits: dict[str, Split], heldout: float) -> None:
+    n_documents = sum(split.documents for split in splits.values())
+    if n_documents == 0:
+        raise InputError(f"corpus {name!r} would be empty: the input holds no document with text in it")
+    for split in SPLITS:
+        if splits[split].documents == 0:
+            side, remedy = ("held-out", "a larger") if split == "heldout" else ("training", "a smaller")
+            raise InputError(
+                f"the {side} split of corpus {name!r} would be empty: none of its {n_documents} documents falls there "
+                f"at a held-out share of {heldout}; give more documents (a .txt file is one) or {remedy} --heldout"
+            )
+
+
+def _write_description(folder: UPath, corpus: Corpus) -> None:
+    with (folder / DESCRIPTION).open("wb") as file:
+        file.write((json.dumps(corpus.to_json(), indent=2) + "\n").encode())
+        flush_to_disk(file)
+
+
+def _cannot_write(folder: UPath, error: OSError) -> InputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(f"no space left on the disk of {folder}: free some, or choose another place with --storage")
+    return InputError(f"cannot write {folder}: {error.strerror or error}; choose another place with --storage")
+
+
+def _count_cores() -> int:
+    # Those this process may use, where the system can tell (macOS cannot).
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _progress_bar(title: str, n_bytes: int | None, *, shown: bool) -> Iterator[ProgressReport]:
+    """A bar on standard error that is to be told of each block."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[documents]:,} documents, {task.fields[rate]:,.0f} tokens/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task(title, total=n_bytes, documents=0, rate=0.0)
+        start = time.monotonic()
+        documents = tokens = 0
+
+        def report(block: EncodedBlock) -> None:
+            nonlocal documents, tokens
+            documents += sum(counts.documents for counts in block.counts.values())
+            tokens += sum(counts.tokens for counts in block.counts.values())
+            rate = tokens / (time.monotonic() - start)
+            bar.update(task, completed=block.position, documents=documents, rate=rate)
+
+        yield report

@@ -1,0 +1,257 @@
+"""Documents as they come out of files: one noun for `.jsonl`, `.jsonl.zst`, `.jsonl.gz`, `.parquet` and `.txt`.
+
+The one idea: reading and parsing are apart. `read_records` only cuts a stream of bytes into records, which is cheap and
+sequential; `parse_record` turns one record into a document, which is dear and runs in many processes. Everything that
+can be wrong with a file is an InputError that names file and line. The next step is `blocks.py`.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+import zstandard
+from upath import UPath
+
+from ladder.models.errors import InputError
+
+SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz", ".parquet", ".txt")
+TEXT_FIELD = "text"
+# Small enough that files of many tiny frames (a gzip member per line) are not copied over and over.
+CHUNK_BYTES = 128 * 1024
+PARQUET_BATCH_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to train on, and where it came from."""
+
+    text: str
+    """The whole document."""
+    source: str
+    """File and line (or row), for messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A document not yet parsed."""
+
+    source: str
+    """File and line (or row), for messages."""
+    data: bytes
+    """UTF-8 text, or one JSON object."""
+    is_json: bool
+    """Whether `data` is a JSON object with a field `text`, rather than the text itself."""
+    position: int
+    """Bytes of input read up to here over all files, as stored (compressed); drives the progress bar."""
+
+
+class _Decompressor(Protocol):
+    """What zlib's and zstandard's decompression objects have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def read_documents(paths: Sequence[UPath | Path | str]) -> Iterator[Document]:
+    """The documents of files and folders, in order. InputError names the file and line of what cannot be read."""
+    return (parse_record(record) for record in read_records(find_files(paths)))
+
+
+def find_files(paths: Sequence[UPath | Path | str]) -> list[UPath]:
+    """The files at paths; a folder stands for every supported file in it, sorted. InputError if there are none."""
+    files = [file for path in paths for file in _expand(path)]
+    if not files:
+        raise InputError(f"no input files: give files or folders of {', '.join(SUFFIXES)}")
+    repeated = sorted({str(file) for file in files if files.count(file) > 1}) if len(set(files)) < len(files) else []
+    if repeated:
+        raise InputError(f"input file given more than once: {', '.join(repeated)}; name each file once")
+    return files
+
+
+def count_bytes(files: Iterable[UPath]) -> int:
+    """The bytes of the files as stored."""
+    return sum(file.stat().st_size for file in files)
+
+
+def read_records(files: Iterable[UPath]) -> Iterator[Record]:
+    """The records of files, in order, holding at most one record and one chunk in memory."""
+    start = 0
+    for file in files:
+        empty = True
+        try:
+            for record in _reader(file)(file, start):
+                empty = False
+                yield record
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+        if empty:
+            raise InputError(f"{file} holds no document: it is empty; remove it from the inputs")
+        start += file.stat().st_size
+
+
+def parse_record(record: Record) -> Document:
+    """The document of a record. InputError for invalid UTF-8 or JSON, and for a `text` that is missing or no text."""
+    try:
+        content = record.data.decode("utf-8-sig")  # a file from Windows may start with a byte order mark
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{record.source}: not valid UTF-8 at byte {error.start} (0x{record.data[error.start]:02x}); "
+            "convert the file to UTF-8"
+        ) from error
+    text = _text_of_json(content, record.source) if record.is_json else content
+    return Document(text=text, source=record.source)
+
+
+def _text_of_json(line: str, source: str) -> str:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not valid JSON ({error}); each line must be one JSON object") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{source}: got a JSON {type(value).__name__}, wanted an object with a field {TEXT_FIELD!r}")
+    if TEXT_FIELD not in value:
+        fields = ", ".join(map(repr, value)) or "none"
+        raise InputError(f"{source}: no field {TEXT_FIELD!r}; the fields are {fields}; rename the one with the text")
+    text = value[TEXT_FIELD]
+    if not isinstance(text, str):
+        raise InputError(f"{source}: field {TEXT_FIELD!r} is a {type(text).__name__}, wanted a string")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{source}: field {TEXT_FIELD!r} holds half a surrogate pair at character {error.start}, "
+            "which is no valid Unicode; remove it or replace it by \\ufffd"
+        ) from error
+    return text
+
+
+def _expand(place: UPath | Path | str) -> list[UPath]:
+    try:
+        return _files_at(UPath(place))
+    except InputError:
+        raise
+    except (OSError, ImportError, ValueError) as error:  # no permission; a protocol that is unknown or not installed
+        raise InputError(f"cannot read {place}: {error}") from error
+
+
+def _files_at(path: UPath) -> list[UPath]:
+    if path.is_dir():
+        files = sorted((file for file in path.rglob("*") if str(file).endswith(SUFFIXES)), key=str)
+        if not files:
+            raise InputError(f"no input in folder {path}: wanted files of {', '.join(SUFFIXES)}")
+        return files
+    if not path.exists():
+        raise InputError(f"no such input file: {path}")
+    if not path.name.endswith(SUFFIXES):
+        raise InputError(f"cannot tell the format of {path}: wanted a name that ends in {', '.join(SUFFIXES)}")
+    return [path]
+
+
+def _reader(file: UPath) -> Callable[[UPath, int], Iterator[Record]]:
+    if file.name.endswith(".parquet"):
+        return _read_parquet
+    return _read_text if file.name.endswith(".txt") else _read_json_lines
+
+
+def _read_text(file: UPath, start: int) -> Iterator[Record]:
+    data = file.read_bytes()
+    if data:
+        yield Record(source=str(file), data=data, is_json=False, position=start + len(data))
+
+
+def _read_json_lines(file: UPath, start: int) -> Iterator[Record]:
+    """One record per line that is not blank; a line may be any number of chunks long."""
+    partial: list[bytes] = []
+    number = 1
+    with file.open("rb") as stream:
+        for chunk in _decompressed(stream, file):
+            first, *others = chunk.split(b"\n")
+            partial.append(first)
+            for next_line in others:
+                yield from _line_record(b"".join(partial), file, number, start + stream.tell())
+                partial = [next_line]
+                number += 1
+        yield from _line_record(b"".join(partial), file, number, start + stream.tell())
+
+
+def _line_record(line: bytes, file: UPath, number: int, position: int) -> Iterator[Record]:
+    if line.strip():
+        yield Record(source=f"{file}:{number}", data=line, is_json=True, position=position)
+
+
+def _decompressed(stream: IO[bytes], file: UPath) -> Iterator[bytes]:
+    """The chunks of a file, decompressed by its suffix.
+
+    The libraries' own file objects end quietly where a zstd file was cut off; here that is an error.
+    """
+    chunks = iter(lambda: stream.read(CHUNK_BYTES), b"")
+    if file.name.endswith(".zst"):
+        # Dumps packed with --long=31 need the larger window.
+        return _inflate(chunks, lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(), file)
+    if file.name.endswith(".gz"):
+        return _inflate(chunks, lambda: zlib.decompressobj(wbits=31), file)
+    return chunks
+
+
+def _inflate(chunks: Iterator[bytes], start_frame: Callable[[], _Decompressor], file: UPath) -> Iterator[bytes]:
+    frame: _Decompressor | None = None
+    n_bytes = 0
+    for chunk in chunks:
+        while chunk:
+            frame = frame or start_frame()
+            try:
+                data = frame.decompress(chunk)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise InputError(
+                    f"{file}: corrupt compressed data after {n_bytes:,} bytes of text ({error})"
+                ) from error
+            n_bytes += len(data)
+            yield data
+            chunk = b""
+            if frame.eof:  # files may hold many frames, one after the other
+                chunk, frame = frame.unused_data, None
+    if frame is not None:
+        raise InputError(f"{file}: the compressed data is cut off after {n_bytes:,} bytes of text; copy it again")
+
+
+def _read_parquet(file: UPath, start: int) -> Iterator[Record]:
+    import pyarrow  # late, because it is slow to import and only this format needs it
+    import pyarrow.parquet
+
+    size = file.stat().st_size
+    if size == 0:
+        return
+    with file.open("rb") as stream:
+        try:
+            table = pyarrow.parquet.ParquetFile(stream)
+            _check_schema(table, file)
+            row = 0
+            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=[TEXT_FIELD]):
+                # As bytes, not str: the worker decodes, and names the row of text that is no UTF-8.
+                for data in batch.column(0).cast(pyarrow.large_binary()).to_pylist():
+                    row += 1
+                    source = f"{file}: row {row}"
+                    if data is None:
+                        raise InputError(f"{source}: column {TEXT_FIELD!r} is null, wanted a string")
+                    position = start + size * row // table.metadata.num_rows
+                    yield Record(source=source, data=data, is_json=False, position=position)
+        except pyarrow.ArrowException as error:
+            raise InputError(f"{file}: not a whole parquet file ({error})") from error
+
+
+def _check_schema(table: "pyarrow.parquet.ParquetFile", file: UPath) -> None:  # type: ignore[name-defined] # noqa: F821
+    import pyarrow.types
+
+    schema = table.schema_arrow
+    if TEXT_FIELD not in schema.names:
+        columns = ", ".join(map(repr, schema.names)) or "none"
+        raise InputError(f"{file}: no column {TEXT_FIELD!r}; the columns are {columns}; rename the one with the text")
+    kind = schema.field(TEXT_FIELD).type
+    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+        raise InputError(f"{file}: column {TEXT_FIELD!r} is of type {kind}, wanted string")

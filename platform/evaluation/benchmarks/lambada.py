@@ -1,0 +1,63 @@
+"""LAMBADA (Paperno et al. 2016): the last word of passages that people guess only from the whole passage.
+
+The text is OpenAI's version of the test split, with ordinary spacing, quotes and capitals: the one that the GPT-2 paper
+scores. The original, lower-cased and tokenized, gives other numbers. In some passages a line end and no
+space stands before the last word; there the last word is what follows the last space, as in lm-evaluation-harness.
+"""
+
+import json
+
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.platform.evaluation.benchmark import (
+    Benchmark,
+    BenchmarkFile,
+    Setting,
+    benchmark_folder,
+    read_text_lines,
+)
+from ladder.platform.evaluation.last_word import Passage, score_passages, split_passage
+from ladder.platform.evaluation.measurement import Measurement
+
+FILE = BenchmarkFile(
+    name="lambada_test.jsonl",
+    sha256="4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226",
+    address="https://openaipublic.blob.core.windows.net/gpt-2/data/lambada_test.jsonl",
+)
+
+
+def read_passages(path: UPath) -> list[Passage]:
+    """The passages of a file of one JSON object with `text` a line; InputError names the line that is none."""
+    return [_read_passage(path, number, line) for number, line in enumerate(read_text_lines(path), start=1)]
+
+
+def _read_passage(path: UPath, number: int, line: str) -> Passage:
+    try:
+        text = json.loads(line)["text"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        wanted = 'wanted an object such as {"text": "..."}'
+        raise InputError(f"{path}, line {number}: {type(error).__name__}: {error}; {wanted}") from error
+    if not isinstance(text, str) or " " not in text or text.endswith(" "):
+        raise InputError(f"{path}, line {number}: wanted a text of several words, got {text!r:.80}")
+    return split_passage(text)
+
+
+def score(setting: Setting) -> list[Measurement]:
+    """Perplexity and accuracies over the passages."""
+    passages = read_passages(benchmark_folder(setting.storage, "lambada") / FILE.name)
+    return score_passages(setting, passages, benchmark="lambada", protocol="OpenAI's text, whole last word, zero-shot")
+
+
+LAMBADA = Benchmark(
+    name="lambada",
+    source="LAMBADA, test split, OpenAI's version with ordinary spacing and capitals: 5,153 passages",
+    score=score,
+    citation="Paperno et al. 2016, The LAMBADA dataset, arXiv:1606.06031",
+    files=(FILE,),
+    paper_scores={
+        "perplexity": {"117M": 35.13, "345M": 15.60, "762M": 10.87, "1542M": 8.63},
+        "accuracy_stop_word_filter": {"117M": 0.4599, "345M": 0.5548, "762M": 0.6012, "1542M": 0.6324},
+    },
+)
+"""The paper's accuracies are given beside the filtered metric, as its text says of the largest model's."""

@@ -1,0 +1,244 @@
+"""Benchmarks made from pages held out of any corpus: the paper's protocols where its data sets are not at hand.
+
+They are not the paper's data sets and their numbers are not comparable with its tables: passages and questions are cut
+by rule from whatever the corpus holds, in-domain for the models trained on it. English is assumed by the stop words.
+"""
+
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ladder.models.errors import InputError
+from ladder.platform.evaluation.benchmark import Benchmark, Setting
+from ladder.platform.evaluation.estimates import estimate_mean, estimate_ratio
+from ladder.platform.evaluation.heldout_pages import Pages
+from ladder.platform.evaluation.last_word import Passage, make_requests, score_passages
+from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.words import STOP_WORDS, text_totals
+
+CONTEXT_WORDS = 40
+"""Words before the one asked for: about 250 bytes, so that a byte model of context 256 sees nearly all of them."""
+
+REST_WORDS = 12
+"""At most so many words after a gap until its sentence ends."""
+
+CANDIDATES = 10
+"""Answers to choose from, as in the Children's Book Test."""
+
+POOL_WORDS = 400
+"""Words before a gap that candidates are drawn from; a question of the Children's Book Test has about as many."""
+
+CHUNK = re.compile(r"\S+")
+LAST_IN_SENTENCE = re.compile(r"([A-Za-z]{4,})[.!?][\"')]*")
+IN_SENTENCE = re.compile(r"([A-Za-z]{4,})[,;]?")
+SENTENCE_END = re.compile(r".*[.!?][\"')]*", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A sentence with a gap."""
+
+    context: str
+    """The text before the gap."""
+    candidates: tuple[str, ...]
+    """Words to put in the gap, in alphabetical order."""
+    answer: str
+    """The one that stood there."""
+    rest: str
+    """The text from the gap to the end of the sentence."""
+
+
+def find_passages(text: str) -> Iterator[Passage]:
+    """Passages of CONTEXT_WORDS words and the last word of a sentence, none overlapping.
+
+    The last word has four letters or more, is no stop word, follows a single space and stands in the passage before,
+    as most of LAMBADA's do.
+    """
+    chunks = list(CHUNK.finditer(text))
+    free_from = CONTEXT_WORDS
+    for index, chunk in enumerate(chunks):
+        match = LAST_IN_SENTENCE.fullmatch(chunk.group())
+        if index < free_from or match is None or not _is_askable(text, chunk, match[1]):
+            continue
+        context = text[chunks[index - CONTEXT_WORDS].start() : chunk.start() - 1]
+        if match[1].lower() in _content_words(context):
+            yield Passage(context=context, word=" " + match[1])
+            free_from = index + CONTEXT_WORDS
+
+
+def find_questions(text: str) -> Iterator[Question]:
+    """Questions of one gap, CONTEXT_WORDS before it and up to REST_WORDS after it, contexts not overlapping.
+
+    As in the Children's Book Test every candidate stands in the text before; all begin with a capital or none does.
+    """
+    chunks = list(CHUNK.finditer(text))
+    free_from = CONTEXT_WORDS
+    for index, chunk in enumerate(chunks):
+        match = IN_SENTENCE.fullmatch(chunk.group())
+        if index < free_from or match is None or not _is_askable(text, chunk, match[1]):
+            continue
+        following = chunks[index + 1 : index + 1 + REST_WORDS]
+        end = next((word.end() for word in following if SENTENCE_END.fullmatch(word.group())), None)
+        if end is None:
+            continue
+        context = text[chunks[index - CONTEXT_WORDS].start() : chunk.start() - 1]
+        before = text[chunks[max(0, index - POOL_WORDS)].start() : chunk.start()]
+        candidates = _draw_candidates(match[1], before, context)
+        if candidates is not None:
+            rest = text[chunk.start() + len(match[1]) : end]
+            yield Question(context=context, candidates=candidates, answer=match[1], rest=rest)
+            free_from = index + CONTEXT_WORDS
+
+
+def _is_askable(text: str, chunk: re.Match[str], word: str) -> bool:
+    """Whether a word can be asked for: no stop word, and after a single space, so that nothing else is predicted."""
+    return word.lower() not in STOP_WORDS and re.fullmatch(r"\S ", text[chunk.start() - 2 : chunk.start()]) is not None
+
+
+def _content_words(text: str) -> dict[str, str]:
+    """Lower-cased to as first written: words of four letters or more that are no stop words, in order."""
+    words: dict[str, str] = {}
+    for word in re.findall(r"[A-Za-z]{4,}", text):
+        if word.lower() not in STOP_WORDS:
+            words.setdefault(word.lower(), word)
+    return words
+
+
+def _draw_candidates(answer: str, before: str, context: str) -> tuple[str, ...] | None:
+    """The answer among words of the text before; None where it is not one of them or they are too few.
+
+    The draw's seed is the context itself, so it is the same everywhere and always.
+    """
+    words = _content_words(before)
+    if answer.lower() not in words:
+        return None
+    others = [word for key, word in words.items() if key != answer.lower() and word[0].isupper() == answer[0].isupper()]
+    if len(others) < CANDIDATES - 1:
+        return None
+    return tuple(sorted([answer, *random.Random(context + answer).sample(others, CANDIDATES - 1)]))
+
+
+def score_last_word(setting: Setting) -> list[Measurement]:
+    """LAMBADA's protocol over passages of the pages."""
+    pages = _pages(setting)
+    passages = pages.items(find_passages, pages.limits.last_word_items)
+    if not passages:
+        raise InputError(_nothing_found(pages, "pages-last-word", "a sentence that ends in a word said before"))
+    protocol = f"LAMBADA's protocol on pages held out of corpus {pages.corpus.name}, not the paper's set"
+    return score_passages(setting, passages, benchmark="pages-last-word", protocol=protocol)
+
+
+def score_cloze(setting: Setting) -> list[Measurement]:
+    """The Children's Book Test's protocol over questions made of the pages: the likeliest candidate with its rest."""
+    pages = _pages(setting)
+    questions = pages.items(find_questions, pages.limits.cloze_items)
+    if not questions:
+        raise InputError(_nothing_found(pages, "pages-cloze", f"a gap with {CANDIDATES} candidates before it"))
+    hits, n_cut = score_questions(setting, questions)
+    share = estimate_mean(hits)
+    return [
+        Measurement(
+            benchmark="pages-cloze",
+            protocol=f"Children's Book Test's protocol on pages held out of corpus {pages.corpus.name}, not its set",
+            metric="accuracy",
+            value=share.value,
+            standard_error=share.standard_error,
+            unit="share of questions",
+            direction="higher",
+            count=len(questions),
+            chance=1 / CANDIDATES,
+            description="the answer and the rest of its sentence are likelier than with any other candidate; "
+            "standard error over questions",
+            totals={"items": len(questions), "hits": float(hits.sum()), "items_cut": n_cut},
+        )
+    ]
+
+
+def score_questions(setting: Setting, questions: Sequence[Question]) -> tuple[np.ndarray, int]:
+    """Whether the answer is the candidate of fewest nats [questions], and how many contexts were cut."""
+    pairs = [
+        (question.context, f" {candidate}{question.rest}")
+        for question in questions
+        for candidate in question.candidates
+    ]
+    scores = iter(setting.scorer.loglikelihood(make_requests(setting.tokenizer, pairs)))
+    hits, n_cut = [], 0
+    for question in questions:
+        options = [next(scores) for _ in question.candidates]
+        best = min(range(len(options)), key=lambda index: options[index].nats)
+        hits.append(question.candidates[best] == question.answer)
+        n_cut += options[0].cut_tokens > 0
+    return np.array(hits, dtype=np.float64), n_cut
+
+
+def score_words(setting: Setting) -> list[Measurement]:
+    """Perplexity per word over the starts of the pages."""
+    return [_measure_openings(setting, "pages-words")]
+
+
+def score_bytes(setting: Setting) -> list[Measurement]:
+    """Bits per byte over the starts of the pages."""
+    return [_measure_openings(setting, "pages-bytes")]
+
+
+def _measure_openings(setting: Setting, benchmark: str) -> Measurement:
+    pages = _pages(setting)
+    sums = [text_totals(text) for text in pages.openings]
+    totals = {key: float(sum(page[key] for page in sums)) for key in ("words", "characters", "bytes")}
+    counted = "words" if benchmark == "pages-words" else "bytes"
+    ratio = estimate_ratio(pages.opening_nats, [page[counted] for page in sums])
+    by_word = counted == "words"
+    estimate = ratio.exponential() if by_word else ratio.scaled(1 / math.log(2))
+    return Measurement(
+        benchmark=benchmark,
+        protocol=f"starts of pages held out of corpus {pages.corpus.name}, plain windows, one page at a time",
+        metric="perplexity" if by_word else "bits_per_byte",
+        value=estimate.value,
+        standard_error=estimate.standard_error,
+        unit="perplexity per word" if by_word else "bits per byte",
+        direction="lower",
+        count=int(totals[counted]),
+        description=f"the first {pages.limits.page_characters} characters of each of {len(sums)} held-out pages; "
+        "standard error over pages, " + ("delta method" if by_word else "ratio estimator"),
+        totals={**totals, "nats": float(pages.opening_nats.sum()), "pages": len(sums)},
+    )
+
+
+def _pages(setting: Setting) -> Pages:
+    assert setting.pages is not None, "evaluate checks that a corpus is there"
+    return setting.pages
+
+
+def _nothing_found(pages: Pages, benchmark: str, wanted: str) -> str:
+    where = f"the first {len(pages.texts)} pages held out of corpus {pages.corpus.name}"
+    return f"benchmark {benchmark}: no item in {where}: wanted {CONTEXT_WORDS} words of prose and {wanted}"
+
+
+PAGES_LAST_WORD = Benchmark(
+    name="pages-last-word",
+    source="last words of sentences in pages held out of the corpus",
+    score=score_last_word,
+    citation="protocol of Paperno et al. 2016, arXiv:1606.06031",
+)
+PAGES_CLOZE = Benchmark(
+    name="pages-cloze",
+    source="sentences with a gap in pages held out of the corpus, ten candidates",
+    score=score_cloze,
+    citation="protocol of Hill et al. 2015, The Goldilocks principle, arXiv:1511.02301",
+)
+PAGES_WORDS = Benchmark(
+    name="pages-words",
+    source="starts of pages held out of the corpus",
+    score=score_words,
+    citation="perplexity per word as in Radford et al. 2019, section 3.1",
+)
+PAGES_BYTES = Benchmark(
+    name="pages-bytes",
+    source="starts of pages held out of the corpus",
+    score=score_bytes,
+    citation="bits per byte as in Radford et al. 2019, section 3.1",
+)

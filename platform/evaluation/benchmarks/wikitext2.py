@@ -1,0 +1,119 @@
+"""WikiText-2 (Merity et al. 2016): perplexity per original word of the test split.
+
+The text is de-tokenized without loss (`WIKITEXT`), scored as one stream in plain windows of the model's context, and
+the nats are divided by the number of original words, line ends counted as words, as published perplexities of the data
+set are. `perplexity_raw` scores the file's text as it stands and divides by the same number. `<unk>` stays as it is, so
+neither is the number of the raw character-level release, whose text has no `<unk>`.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.platform.evaluation.benchmark import (
+    Benchmark,
+    BenchmarkFile,
+    Setting,
+    benchmark_folder,
+    read_text_lines,
+)
+from ladder.platform.evaluation.detokenizer import WIKITEXT
+from ladder.platform.evaluation.estimates import estimate_ratio
+from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.words import text_totals
+
+FILE = BenchmarkFile(
+    name="wiki.test.tokens",
+    sha256="d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+    address="https://raw.githubusercontent.com/pytorch/examples/main/word_language_model/data/wikitext-2/test.txt",
+)
+
+TITLE = re.compile(r" = [^=].* = ")
+
+
+def read_articles(path: UPath) -> list[list[str]]:
+    """The lines of each article; InputError names a line that is not in the format of WikiText.
+
+    A line is a space, tokens with one space after each, or a single space for an empty one.
+    """
+    articles: list[list[str]] = [[]]
+    for number, line in enumerate(read_text_lines(path), start=1):
+        framed = line == " " or (line.startswith(" ") and line.endswith(" ") and len(line) > 2)
+        if not framed or "  " in line:
+            wanted = "wanted ' token token ', one space around each token"
+            raise InputError(f"{path}, line {number}: {wanted}, got {line!r:.80}")
+        if TITLE.fullmatch(line) and any(TITLE.fullmatch(earlier) for earlier in articles[-1][:2]):
+            articles.append([])
+        articles[-1].append(line)
+    return articles
+
+
+def detokenize(lines: Sequence[str]) -> str:
+    """Lines of WikiText as ordinary text, a line end after each; `tokenize` is the inverse."""
+    return "".join(WIKITEXT.join(line.split(" ")[1:-1]) + "\n" for line in lines)
+
+
+def tokenize(text: str) -> list[str]:
+    """The lines that `detokenize` made a text of."""
+    undone = (WIKITEXT.undo(line) for line in text.split("\n")[:-1])
+    return ["".join(f" {token}" for token in tokens) + " " for tokens in undone]
+
+
+def article_nats(setting: Setting, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+    """-ln p of each article in nats [articles], all scored as one stream, and the stream's number of tokens."""
+    tokens = setting.tokenizer.encode("".join(texts))
+    nats = setting.scorer.rolling([tokens])[0].astype(np.float64)
+    token_ends = np.cumsum([len(token) for token in setting.tokenizer.encoding.decode_tokens_bytes(tokens)])
+    article_ends = np.cumsum([len(text.encode()) for text in texts])
+    owner = np.searchsorted(article_ends, token_ends)  # a token across a border counts with the article it ends in
+    return np.bincount(owner, weights=nats, minlength=len(texts)), len(tokens)
+
+
+def measure(setting: Setting, articles: Sequence[Sequence[str]], texts: Sequence[str], metric: str) -> Measurement:
+    """Perplexity of the articles' `texts` per word of the original `articles`."""
+    words = np.array([sum(len(line.split()) + 1 for line in article) for article in articles])
+    nats, n_tokens = article_nats(setting, texts)
+    perplexity = estimate_ratio(nats, words).exponential()
+    form = "raw" if metric == "perplexity_raw" else "de-tokenized"
+    return Measurement(
+        benchmark="wikitext2",
+        protocol=f"{form} text, nats / original words with line ends, plain windows of {setting.scorer.context}",
+        metric=metric,
+        value=perplexity.value,
+        standard_error=perplexity.standard_error,
+        unit="perplexity per original word",
+        direction="lower",
+        count=int(words.sum()),
+        description=f"exp of nats per original word of the {form} text; standard error over articles, delta method",
+        totals={
+            **text_totals("".join(texts)),  # of the text as scored; words are the original ones
+            "nats": float(nats.sum()),
+            "tokens": n_tokens,
+            "words": float(words.sum()),
+            "articles": len(articles),
+        },
+    )
+
+
+def score(setting: Setting) -> list[Measurement]:
+    """Perplexity of the de-tokenized and of the raw text."""
+    articles = read_articles(benchmark_folder(setting.storage, "wikitext2") / FILE.name)
+    detokenized = [detokenize(article) for article in articles]
+    raw = ["".join(line + "\n" for line in article) for article in articles]
+    return [
+        measure(setting, articles, detokenized, "perplexity"),
+        measure(setting, articles, raw, "perplexity_raw"),
+    ]
+
+
+WIKITEXT2 = Benchmark(
+    name="wikitext2",
+    source="WikiText-2, word-level test split with <unk>: 245,569 words with line ends, 62 articles",
+    score=score,
+    citation="Merity et al. 2016, Pointer sentinel mixture models, arXiv:1609.07843",
+    files=(FILE,),
+    paper_scores={"perplexity": {"117M": 29.41, "345M": 22.76, "762M": 19.93, "1542M": 18.34}},
+)

@@ -1,0 +1,129 @@
+"""Last-word prediction, the protocol of LAMBADA (Paperno et al. 2016), for any passages.
+
+The last word is everything after the last space. Perplexity is per last word: exp of the mean nats of the whole word,
+however many tokens it has. What published reproductions differ in is what counts as right, so all are given by name:
+the whole word greedily, its last token alone, and the whole word with a stop-word filter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ladder.models.tokenizer import Tokenizer
+from ladder.platform.evaluation.benchmark import Setting
+from ladder.platform.evaluation.estimates import estimate_mean
+from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.scoring import Request, Score
+from ladder.platform.evaluation.words import STOP_WORDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A text whose last word is to be predicted."""
+
+    context: str
+    """Everything before the space before the last word."""
+    word: str
+    """The last word, with the space."""
+
+
+def split_passage(text: str) -> Passage:
+    """A passage of a text with a space in it, cut at the last one (as lm-evaluation-harness cuts LAMBADA)."""
+    context, _, word = text.rpartition(" ")
+    return Passage(context=context, word=" " + word)
+
+
+def make_requests(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Request]:
+    """Requests of (context, continuation) texts, tokenized together and cut where the context's own tokens end.
+
+    White space at the end of a context belongs to the continuation, since tokens begin with it.
+    """
+    pairs = [(context.rstrip(), context[len(context.rstrip()) :] + continuation) for context, continuation in pairs]
+    contexts = tokenizer.encode_batch([context for context, _ in pairs])
+    wholes = tokenizer.encode_batch([context + continuation for context, continuation in pairs])
+    requests = []
+    for (_, continuation), context, whole in zip(pairs, contexts, wholes, strict=True):
+        joined = whole[: len(context)] == context
+        rest = whole[len(context) :] if joined else tokenizer.encode(continuation)  # a token across the border
+        requests.append(Request(context=tuple(context), continuation=tuple(rest)))
+    return requests
+
+
+@cache
+def stop_word_tokens(tokenizer: Tokenizer) -> frozenset[int]:
+    """Tokens that are a space and a whole stop word, in any case of letters; none in a tokenizer of bytes."""
+    spelled = (" " + form for word in STOP_WORDS for form in (word, word.capitalize(), word.upper()))
+    encoded = (tokenizer.encode(text) for text in spelled)
+    return frozenset(tokens[0] for tokens in encoded if len(tokens) == 1)
+
+
+def score_passages(
+    setting: Setting, passages: Sequence[Passage], *, benchmark: str, protocol: str
+) -> list[Measurement]:
+    """Perplexity per last word and the three accuracies; the filtered one only where tokens can be whole words."""
+    banned = stop_word_tokens(setting.tokenizer)
+    pairs = [(passage.context, passage.word) for passage in passages]
+    scores = setting.scorer.loglikelihood(make_requests(setting.tokenizer, pairs), banned=banned)
+    totals = {
+        "nats": sum(score.nats for score in scores),
+        "items": len(scores),
+        "tokens": sum(len(score.token_nats) for score in scores),
+        "words": len(scores),
+        "characters": sum(len(passage.word) for passage in passages),
+        "bytes": sum(len(passage.word.encode()) for passage in passages),
+        "items_cut": sum(score.cut_tokens > 0 for score in scores),
+    }
+    perplexity = estimate_mean([score.nats for score in scores]).exponential()
+    measurements = [
+        Measurement(
+            benchmark=benchmark,
+            protocol=protocol,
+            metric="perplexity",
+            value=perplexity.value,
+            standard_error=perplexity.standard_error,
+            unit="perplexity per last word",
+            direction="lower",
+            count=len(scores),
+            description="exp of the mean nats of the whole last word; standard error over passages, delta method",
+            totals=totals,
+        )
+    ]
+    for metric, (hits, description) in _hits(scores, filtered=bool(banned)).items():
+        share = estimate_mean(hits)
+        measurements.append(
+            Measurement(
+                benchmark=benchmark,
+                protocol=protocol,
+                metric=metric,
+                value=share.value,
+                standard_error=share.standard_error,
+                unit="share of passages",
+                direction="higher",
+                count=len(scores),
+                description=f"{description}; standard error over passages",
+                totals={**totals, "hits": float(hits.sum())},
+            )
+        )
+    return measurements
+
+
+def _hits(scores: Sequence[Score], *, filtered: bool) -> dict[str, tuple[np.ndarray, str]]:
+    """For each accuracy, whether each passage counts as right, and in what sense."""
+    hits = {
+        "accuracy": (
+            np.array([all(score.greedy) for score in scores], dtype=np.float64),
+            "every token of the last word is the likeliest",
+        ),
+        "accuracy_last_token": (
+            np.array([score.greedy[-1] for score in scores], dtype=np.float64),
+            "the last token of the last word is the likeliest, the word's other tokens given",
+        ),
+    }
+    if filtered:
+        hits["accuracy_stop_word_filter"] = (
+            np.array([bool(score.allowed_greedy) and all(score.greedy[1:]) for score in scores], dtype=np.float64),
+            "as accuracy, with tokens that are whole stop words left out of the choice of the first token",
+        )
+    return hits

@@ -1,0 +1,309 @@
+"""The two scoring functions that carry every benchmark: log-likelihood of continuations, and rolling over long texts.
+
+Both come down to rows: a run of tokens of which the last few are scored. Rows of like length are batched together up to
+a bound on tokens, the network runs once over each batch, and the vocabulary projection is made only where a score is
+read. Padding goes to the right, where a causal model cannot see it. Requests that share a context share its computation
+(`ladder.platform.evaluation.branches`).
+
+Shapes: B rows of at most T tokens, M scored positions of a batch, D width, V classes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ladder.models.errors import InputError
+from ladder.models.gpt2 import GPT2
+from ladder.models.loss import token_nats
+from ladder.models.sizes import Size
+from ladder.platform.evaluation.branches import Branches, branches_hidden, pad_rows
+
+BATCH_TOKENS = 8192
+"""Tokens of a batch, padding included: on two cores more is no faster, and the activations of a batch stay small."""
+
+
+class LanguageModel(Protocol):
+    """What scoring asks of a model: GPT2, or a fake one with known probabilities."""
+
+    size: Size
+    wte: nn.Embedding
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Hidden states [B, T, D] of tokens [B, T], position t having seen tokens up to t."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A continuation to be scored after a context."""
+
+    context: tuple[int, ...]
+    """Tokens before the continuation; none means the start of a document."""
+    continuation: tuple[int, ...]
+    """Tokens to be scored, at least one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What the model gives to one continuation."""
+
+    token_nats: tuple[float, ...]
+    """-ln p of each token of the continuation, in nats."""
+    greedy: tuple[bool, ...]
+    """Whether each token is the likeliest one at its place."""
+    cut_tokens: int
+    """Tokens of the context left out on the left, since the whole did not fit the model's context."""
+    allowed_greedy: bool | None
+    """Whether the first token is the likeliest of those not banned; None where nothing was banned."""
+
+    @property
+    def nats(self) -> float:
+        """-ln p of the whole continuation, in nats."""
+        return float(sum(self.token_nats))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Tokens to run through the model, of which the last `n_scored` are scored."""
+
+    tokens: Sequence[int] | np.ndarray
+    """Context and scored tokens; one more than the model sees, since the last is only predicted."""
+    n_scored: int
+    """How many tokens at the end are scored; at least one token stands before them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowScore:
+    """The scores of a row's last tokens."""
+
+    nats: np.ndarray
+    """-ln p per scored token [n_scored] float32."""
+    greedy: np.ndarray
+    """Whether the scored token is the likeliest [n_scored] bool."""
+    allowed_greedy: bool | None
+    """The same for the row's first scored token among the tokens not banned."""
+
+
+def windows(n_tokens: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """(start, scored_from, end) of the windows over a text of `n_tokens`; each token is scored exactly once.
+
+    A window sees tokens start .. end - 1 shifted right by one (the token before `start`, or the document's start, comes
+    first) and scores scored_from .. end - 1. The first scores `window` tokens, each later one `stride` more, seeing
+    window - stride tokens before them. Plain windows (stride = window = 4, the paper's) and sliding ones (stride = 2):
+
+        tokens      0 1 2 3 4 5 6 7 8 9        tokens      0 1 2 3 4 5 6 7 8 9
+        window 0    S S S S                    window 0    S S S S
+        window 1            S S S S            window 1        . . S S
+        window 2                    S S        window 2            . . S S
+                                               window 3                . . S S     S scored, . only seen
+    """
+    assert 1 <= stride <= window, (stride, window)
+    scored_from, end = 0, min(window, n_tokens)
+    while scored_from < n_tokens:
+        yield max(0, scored_from - (window - stride)) if scored_from else 0, scored_from, end
+        scored_from, end = end, min(end + stride, n_tokens)
+
+
+class Scorer:
+    """Scores token sequences with one model, in its device's memory, without touching its mode or gradients."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        device: torch.device | str,
+        precision: str,
+        start_token: int,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        """`precision` is fp32 or bf16 (autocast); `start_token` stands before a document's first token."""
+        if precision not in ("fp32", "bf16"):
+            raise InputError(f"unknown precision {precision!r}: wanted fp32 or bf16")
+        self.model = model
+        self.device = torch.device(device)
+        self.precision = precision
+        self.start_token = start_token
+        self.batch_tokens = batch_tokens
+        self.context = model.size.context
+        self.head = model.wte.weight  # [V, D], tied
+
+    def loglikelihood(self, requests: Sequence[Request], *, banned: frozenset[int] = frozenset()) -> list[Score]:
+        """The score of each request, in order.
+
+        A context too long is cut on the left, by the same tokens for all requests that share it, so that candidates
+        stay comparable. Tokens in `banned` are left out for `allowed_greedy` alone. Raises InputError for a
+        continuation longer than the model's context.
+        """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault(request.context, []).append(index)
+        rows, cut = {}, {}
+        for context, members in groups.items():
+            kept, n_cut = self._fit(context, max(len(requests[index].continuation) for index in members))
+            for index in members:
+                continuation = requests[index].continuation
+                rows[index] = Row(tokens=(*kept, *continuation), n_scored=len(continuation))
+                cut[index] = n_cut
+        scores: dict[int, RowScore] = {}
+        if isinstance(self.model, GPT2):
+            shared = [[(index, rows[index]) for index in members] for members in groups.values() if len(members) > 1]
+            scores = self._score_shared(self.model, shared, banned)
+        alone = [index for index in rows if index not in scores]
+        scores.update(zip(alone, self.score_rows([rows[index] for index in alone], banned=banned), strict=True))
+        return [_score(scores[index], cut[index]) for index in range(len(requests))]
+
+    def rolling(
+        self, texts: Sequence[Sequence[int] | np.ndarray], *, window: int | None = None, stride: int | None = None
+    ) -> list[np.ndarray]:
+        """-ln p in nats of every token of each text, float32 [n_tokens]; the first follows the start token.
+
+        `window` defaults to the model's context and `stride` to the window: see `windows`.
+        """
+        window = window or self.context
+        if not 1 <= window <= self.context:
+            raise InputError(f"window of {window} tokens: the model's context is {self.context}")
+        if not 1 <= (stride or window) <= window:
+            raise InputError(f"stride of {stride} tokens: wanted 1 to the window's {window}")
+        rows = []
+        for text in texts:
+            tokens = np.concatenate([[self.start_token], np.asarray(text, dtype=np.int64)])
+            for start, scored_from, end in windows(len(text), window, stride or window):
+                rows.append(Row(tokens=tokens[start : end + 1], n_scored=end - scored_from))
+        scored = iter(self.score_rows(rows))
+        return [
+            np.concatenate([next(scored).nats for _ in windows(len(text), window, stride or window)])
+            if len(text)
+            else np.zeros(0, np.float32)
+            for text in texts
+        ]
+
+    def score_rows(self, rows: Sequence[Row], *, banned: frozenset[int] = frozenset()) -> list[RowScore]:
+        """The score of each row, in order; rows are batched by length, the longest first."""
+        scores: dict[int, RowScore] = {}
+        with self._quietly():
+            allowed = self._allowed(banned)
+            for batch in bucket([len(row.tokens) - 1 for row in rows], self.batch_tokens):
+                chosen = [rows[index] for index in batch]
+                hidden = self.model.hidden(pad_rows([row.tokens[:-1] for row in chosen]).to(self.device))  # [B, T, D]
+                flat = _scored_positions(chosen, hidden.shape[1])
+                batch_scores = self._read(hidden.flatten(0, 1), flat, chosen, allowed)
+                scores.update(zip(batch, batch_scores, strict=True))
+        return [scores[index] for index in range(len(rows))]
+
+    def _score_shared(
+        self, model: GPT2, groups: Sequence[Sequence[tuple[int, Row]]], banned: frozenset[int]
+    ) -> dict[int, RowScore]:
+        """Scores by index of the (index, row) in `groups`, each one context with several continuations.
+
+        A group longer than a batch is left out: alone, its rows need less memory.
+        """
+        trees = [(members, _branches([row for _, row in members])) for members in groups]
+        trees = [(members, tree) for members, tree in trees if tree.length <= self.batch_tokens]
+        scores: dict[int, RowScore] = {}
+        with self._quietly():
+            allowed = self._allowed(banned)
+            for batch in bucket([tree.length for _, tree in trees], self.batch_tokens):
+                chosen = [trees[index][1] for index in batch]
+                hidden = branches_hidden(model, chosen, self.device)  # [B, T, D]
+                flat = np.concatenate([row * hidden.shape[1] + tree.scored for row, tree in enumerate(chosen)])
+                indices, rows = zip(*(member for index in batch for member in trees[index][0]), strict=True)
+                scores.update(zip(indices, self._read(hidden.flatten(0, 1), flat, rows, allowed), strict=True))
+        return scores
+
+    def _read(
+        self, hidden: Tensor, flat: np.ndarray, rows: Sequence[Row], allowed: tuple[Tensor, Tensor] | None
+    ) -> list[RowScore]:
+        """Scores of `rows` from hidden [B*T, D]; `flat` [M] are the scored positions, row after row."""
+        targets = torch.from_numpy(np.concatenate([np.asarray(row.tokens[-row.n_scored :]) for row in rows]))
+        targets = targets.to(self.device)
+        chosen = hidden[torch.from_numpy(flat).to(self.device)]  # [M, D]
+        nats_tensor, greedy_tensor = token_nats(chosen, self.head, targets)
+        nats, greedy = nats_tensor.cpu().numpy(), greedy_tensor.cpu().numpy()  # the one wait for the device
+        if not np.isfinite(nats).all():
+            raise InputError("the model gives scores that are not finite numbers: its weights are broken")
+        ends = np.cumsum([row.n_scored for row in rows])
+        starts = ends - [row.n_scored for row in rows]
+        firsts: list[bool | None] = [None] * len(rows)
+        if allowed is not None:
+            first = torch.from_numpy(starts).to(self.device)
+            firsts = self._allowed_greedy(chosen[first], targets[first], allowed)
+        return [
+            RowScore(nats=nats[a:b], greedy=greedy[a:b], allowed_greedy=flag)
+            for a, b, flag in zip(starts, ends, firsts, strict=True)
+        ]
+
+    def _allowed_greedy(self, hidden: Tensor, targets: Tensor, allowed: tuple[Tensor, Tensor]) -> list[bool | None]:
+        """Whether each target [R] is the likeliest allowed token after hidden [R, D]; never for a banned one."""
+        head, places = allowed
+        place = places[targets]
+        _, greedy = token_nats(hidden, head, place.clamp(min=0))
+        return [bool(flag) for flag in (greedy & (place >= 0)).cpu()]
+
+    def _allowed(self, banned: frozenset[int]) -> tuple[Tensor, Tensor] | None:
+        """The head without the banned rows, and each token's row in it (negative if banned); None if nothing is."""
+        if not banned:
+            return None
+        keep = torch.ones(self.head.shape[0], dtype=torch.bool, device=self.device)
+        keep[torch.tensor(sorted(banned), device=self.device)] = False
+        places = torch.where(keep, keep.cumsum(0) - 1, -1)
+        return self.head[keep], places
+
+    def _fit(self, context: tuple[int, ...], n_continuation: int) -> tuple[tuple[int, ...], int]:
+        """The end of a context that fits before `n_continuation` tokens, at least one, and how many tokens were cut."""
+        if n_continuation > self.context:
+            wanted = f"the model's context is {self.context} tokens"
+            raise InputError(f"a continuation of {n_continuation} tokens does not fit: {wanted}")
+        context = context or (self.start_token,)
+        # The last continuation token is predicted and never an input, hence the + 1.
+        n_kept = min(len(context), self.context + 1 - n_continuation)
+        return context[-n_kept:], len(context) - n_kept
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Inference mode and the precision asked for; one autocast for all batches, so that it casts weights once."""
+        bf16 = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            yield
+
+
+def bucket(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Batches of indices, longest first, so that a batch padded to its longest holds at most `batch_tokens` tokens.
+
+    A single item longer than that is a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _scored_positions(rows: Iterable[Row], width: int) -> np.ndarray:
+    """Flat positions [M] in a batch of `width` columns whose hidden states predict the scored tokens, row after row."""
+    spans = []
+    for index, row in enumerate(rows):
+        last = index * width + len(row.tokens) - 1  # one after the last input, which predicts the last token
+        spans.append(np.arange(last - row.n_scored, last))
+    return np.concatenate(spans)
+
+
+def _branches(rows: Sequence[Row]) -> Branches:
+    """Rows of one context as branches of it."""
+    trunk = rows[0].tokens[: -rows[0].n_scored]
+    return Branches(trunk=tuple(trunk), ends=tuple(tuple(row.tokens[len(trunk) :]) for row in rows))
+
+
+def _score(row: RowScore, cut_tokens: int) -> Score:
+    return Score(
+        token_nats=tuple(float(value) for value in row.nats),
+        greedy=tuple(bool(flag) for flag in row.greedy),
+        cut_tokens=cut_tokens,
+        allowed_greedy=row.allowed_greedy,
+    )

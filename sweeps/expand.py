@@ -1,0 +1,45 @@
+"""A sweep and a corpus make runs."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ladder.models.errors import InputError
+from ladder.models.sizes import Size, parse_size
+from ladder.sweeps.words import Point, Run, Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusFacts:
+    """What a run's identity needs of its corpus."""
+
+    name: str
+    """Name of the corpus."""
+    vocabulary: int
+    """Classes that the network predicts: the tokenizer's vocabulary."""
+    fingerprint: str | None
+    """Hash of tokens and tokenizer; None while the corpus is not built."""
+
+
+def expand(sweep: Sweep, corpus: CorpusFacts) -> tuple[Run, ...]:
+    """The runs of a sweep, in the order of its points.
+
+    Raises InputError for an unknown size and for two points that come to the same run.
+    """
+    runs = tuple(_run(sweep, point, corpus) for point in sweep.points)
+    twice = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
+    if twice:
+        raise InputError(f"sweep {sweep.name}: {len(twice)} runs are there twice, such as {twice[0]}. Remove the copy.")
+    return runs
+
+
+def _run(sweep: Sweep, point: Point, corpus: CorpusFacts) -> Run:
+    size = parse_size(point.size, context=sweep.context, vocabulary=corpus.vocabulary)
+    recipe = sweep.recipe(size, _tokens(point, size), point.seed)
+    return Run(size=size, recipe=recipe, corpus=corpus.name, corpus_fingerprint=corpus.fingerprint)
+
+
+def _tokens(point: Point, size: Size) -> int:
+    if point.tokens is not None:
+        return point.tokens
+    assert point.tokens_per_parameter is not None, "a point has one of the two"
+    return round(point.tokens_per_parameter * size.params_total)

@@ -1,0 +1,45 @@
+"""Rules that derive a recipe from a size, so that one dial makes a rung and everything else follows by named functions.
+
+A sweep names one of them (or its own) as `recipe=`; each takes (size, tokens, seed) and returns a `Recipe`.
+"""
+
+from ladder.models.sizes import Size
+from ladder.sweeps.words import Recipe
+
+
+def ceil_to_multiple(value: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is at least `value`."""
+    return -(-value // multiple) * multiple
+
+
+def lr_by_width(size: Size) -> float:
+    """Peak learning rate that falls with the width, from 6e-3 at 64 to 6e-4 at 768 (GPT-3 small's 6e-4 at 768: Brown
+    et al. 2020, table 2.1; the inverse proportion to width is that of Yang et al. 2022 for Adam), at most 6e-3."""
+    return min(6e-3, 6e-4 * 768 / size.d_model)
+
+
+def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
+    """For runs of minutes on processor cores: batches that grow with the budget, so that the shortest run of a sweep
+    still takes hundreds of steps."""
+    batch_sequences = max(4, min(64, round((tokens / 400) / size.context)))
+    batch_tokens = batch_sequences * size.context
+    return Recipe(
+        tokens=ceil_to_multiple(tokens, batch_tokens),
+        batch_tokens=batch_tokens,
+        lr_peak=lr_by_width(size),
+        seed=seed,
+    )
+
+
+def gpt2_recipe(size: Size, tokens: int, seed: int) -> Recipe:
+    """For the paper's sizes: 512 sequences a step, as the paper's batch (Radford et al. 2019, section 2.3), with the
+    learning rates of GPT-3's table 2.1 for the paper's widths, which the GPT-2 paper tuned by hand and did not print."""
+    batch_tokens = 512 * size.context
+    lr_peak = {768: 6e-4, 1024: 3e-4, 1280: 2.5e-4, 1600: 2e-4}.get(size.d_model, lr_by_width(size))
+    return Recipe(
+        tokens=ceil_to_multiple(tokens, batch_tokens),
+        batch_tokens=batch_tokens,
+        lr_peak=lr_peak,
+        warmup_fraction=0.02,
+        seed=seed,
+    )

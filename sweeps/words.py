@@ -1,0 +1,235 @@
+"""The words of an experiment: what a run is (`Recipe`, `Run`), how it is carried out (`Execution`), and a set of them
+(`Sweep`).
+
+What defines a result and how it was computed are kept apart: only `Run` is hashed into the key under which a result is
+stored, so the same run is never trained twice, wherever and however it is carried out.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ladder.models.errors import InputError
+from ladder.models.sizes import Size
+
+Schedule = Literal["cosine", "wsd"]
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a size is trained. Part of a run's identity."""
+
+    tokens: int
+    """Tokens seen in training, D; a multiple of `batch_tokens`."""
+    batch_tokens: int
+    """Tokens in one optimizer step, over all workers and micro-batches."""
+    lr_peak: float
+    """Learning rate after warm-up, for all parameters."""
+    warmup_fraction: float = 0.05
+    """Share of the steps over which the learning rate rises linearly from 0."""
+    schedule: Schedule = "cosine"
+    """`cosine` decays over all the steps after warm-up; `wsd` stays at the peak, then falls linearly (warm-up, stable,
+    decay; Hu et al. 2024)."""
+    decay_fraction: float = 0.2
+    """Share of the steps, at the end, over which `wsd` decays; `cosine` ignores it."""
+    lr_final_fraction: float = 0.1
+    """Learning rate of the last step as a share of the peak (Hoffmann et al. 2022 decay to a tenth)."""
+    weight_decay: float = 0.1
+    """AdamW's decoupled weight decay, on matrices and embeddings only."""
+    beta1: float = 0.9
+    """AdamW's decay of the first moment."""
+    beta2: float = 0.95
+    """AdamW's decay of the second moment (Brown et al. 2020, appendix B)."""
+    clip_norm: float = 1.0
+    """Largest global L2 norm of the gradient."""
+    seed: int = 0
+    """Seed of the initial weights and of the order of the data."""
+    precision: Precision = "auto"
+    """Precision of matrix products; `auto` is bf16 where the device has bf16 instructions and fp32 elsewhere, and what
+    it came to is recorded with the run."""
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch_tokens", "lr_peak", "clip_norm"):
+            _positive(name, getattr(self, name))
+        for name in ("warmup_fraction", "decay_fraction", "lr_final_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} is a share of the whole: got {value}, wanted a number from 0 to 1.")
+        _one_of("schedule", self.schedule, ("cosine", "wsd"))
+        _one_of("precision", self.precision, ("auto", "bf16", "fp32"))
+        if self.tokens % self.batch_tokens:
+            raise InputError(
+                f"tokens must be a whole number of batches: got {self.tokens:,} tokens in batches of "
+                f"{self.batch_tokens:,}. Round with ladder.sweeps.rules.ceil_to_multiple."
+            )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return self.tokens // self.batch_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One size, one recipe, one corpus: the identity of a result."""
+
+    size: Size
+    """What is trained."""
+    recipe: Recipe
+    """How it is trained."""
+    corpus: str
+    """Name of the corpus."""
+    corpus_fingerprint: str | None
+    """Hash of the corpus's tokens and tokenizer; None while the corpus is not built, as in a dry run."""
+
+    def __post_init__(self) -> None:
+        if self.recipe.batch_tokens % self.size.context:
+            raise InputError(
+                f"batch_tokens must be a whole number of sequences: got {self.recipe.batch_tokens:,} tokens with "
+                f"{self.size.context} tokens of context."
+            )
+
+    @property
+    def batch_sequences(self) -> int:
+        """Sequences in one optimizer step."""
+        return self.recipe.batch_tokens // self.size.context
+
+    @property
+    def key(self) -> str:
+        """Readable name ending in 8 hex digits of the identity's hash; nothing ever parses it."""
+        identity = json.dumps(asdict(self), sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return f"{self.size.name}-{_short(self.recipe.tokens)}-s{self.recipe.seed}-{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a run is carried out; no part of its identity."""
+
+    workers: int = 1
+    """Training processes of one run; the batch is split over them."""
+    cpus_per_worker: int = 1
+    """Processor cores, and threads, of one worker."""
+    gpus_per_worker: int | None = None
+    """GPUs of one worker, 0 or 1; None: 1 where the cluster has GPUs, otherwise 0."""
+    concurrent_runs: int | None = None
+    """Runs at one time; None: as many as the cluster has room for."""
+    micro_batch_tokens: int | None = None
+    """Tokens that one worker puts through the network at once, the rest of its share being accumulated; None: as many
+    as fit a stated memory."""
+    attention: str = "auto"
+    """Attention back end: auto, xformers, sdpa or reference."""
+    compile: bool = False
+    """Whether the network goes through torch.compile (a minute or more at the start; for GPUs)."""
+    checkpoint_seconds: float = 600.0
+    """Training time between checkpoints, so the most that an interruption costs."""
+    log_every_steps: int = 10
+    """Optimizer steps between two points of the training curve."""
+    max_failures: int = 3
+    """Restarts from the last checkpoint after a worker died, before the run counts as failed."""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "cpus_per_worker", "checkpoint_seconds", "log_every_steps"):
+            _positive(name, getattr(self, name))
+        for name in ("concurrent_runs", "micro_batch_tokens"):
+            if getattr(self, name) is not None:
+                _positive(name, getattr(self, name))
+        _one_of("attention", self.attention, ("auto", "xformers", "sdpa", "reference"))
+        if self.gpus_per_worker not in (None, 0, 1):
+            raise InputError(f"gpus_per_worker: got {self.gpus_per_worker}, wanted 0 or 1 (a worker drives one GPU).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One place in the plane of size and data, before the corpus and the recipe make it a run."""
+
+    size: str
+    """Name or shape of the size, as `ladder sizes` shows them."""
+    tokens: int | None = None
+    """Tokens to train on; None: see `tokens_per_parameter`."""
+    tokens_per_parameter: float | None = None
+    """Tokens as a multiple of all the parameters."""
+    seed: int = 0
+    """Seed of weights and data order."""
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) == (self.tokens_per_parameter is None):
+            raise InputError(f"a point of size {self.size} wants either tokens or tokens_per_parameter, and not both.")
+        _positive("tokens", self.tokens if self.tokens is not None else self.tokens_per_parameter)
+
+
+def grid(
+    *,
+    sizes: Sequence[str],
+    tokens: Sequence[int] = (),
+    tokens_per_parameter: Sequence[float] = (),
+    seeds: Sequence[int] = (0,),
+) -> tuple[Point, ...]:
+    """Every size at every budget and seed; grids can be added with `+`."""
+    if not sizes:
+        raise InputError("a grid without sizes: give at least one, as `ladder sizes` shows them.")
+    if not tokens and not tokens_per_parameter:
+        raise InputError("a grid without budgets: give tokens=... or tokens_per_parameter=...")
+    budgets = [{"tokens": n} for n in tokens] + [{"tokens_per_parameter": r} for r in tokens_per_parameter]
+    return tuple(Point(size=size, seed=seed, **budget) for size in sizes for budget in budgets for seed in seeds)  # type: ignore[arg-type]
+
+
+RecipeRule = Callable[[Size, int, int], Recipe]
+"""A rule (size, tokens, seed) -> Recipe; it rounds the tokens up to whole batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A named set of runs, the benchmarks to score them on and the laws to fit to the scores."""
+
+    name: str
+    """Name of the sweep, of its folder in the storage and of its MLflow experiment."""
+    corpus: str
+    """Corpus to train on; `ladder corpus list` shows them."""
+    points: tuple[Point, ...]
+    """Sizes and budgets; see `grid`."""
+    recipe: RecipeRule
+    """The rule that derives a recipe from a size and its tokens; see `ladder.sweeps.rules`."""
+    context: int = 1024
+    """Tokens that the network sees at once."""
+    benchmarks: tuple[str, ...] = ()
+    """What each final checkpoint is scored on, besides held-out loss."""
+    laws: tuple[str, ...] = ("log-linear", "power-offset", "hoffmann")
+    """Laws that the report fits."""
+    heldout_tokens: int = 1_000_000
+    """Held-out tokens that the held-out loss is measured on, at most."""
+    execution: Execution = field(default_factory=Execution)
+    """How the runs are carried out unless the command line says otherwise."""
+    question: str = ""
+    """What the sweep asks and predicts: the docstring of its file, filled in when it is loaded."""
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.isalnum() or c in "-_." for c in self.name) or self.name.startswith("."):
+            raise InputError(
+                f"sweep name: got {self.name!r}, wanted letters, digits, '-', '_' and '.', as it names a folder."
+            )
+        if not self.points:
+            raise InputError(f"sweep {self.name} has no points: give points=grid(sizes=..., tokens=...).")
+        _positive("context", self.context)
+        _positive("heldout_tokens", self.heldout_tokens)
+
+
+def _positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InputError(f"{name}: got {value!r}, wanted a number above 0.")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name}: got {value!r}, wanted one of {', '.join(known)}.")
+
+
+def _short(tokens: int) -> str:
+    """Tokens to three digits with a unit, for run names: 1_048_576 -> 1.05M."""
+    for unit, scale in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if tokens >= scale:
+            return f"{tokens / scale:.3g}{unit}"
+    return str(tokens)

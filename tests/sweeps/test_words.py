@@ -1,0 +1,105 @@
+"""The words check what they are given, and a run's key follows its identity and nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from ladder.models.errors import InputError
+from ladder.models.sizes import parse_size
+from ladder.sweeps.rules import ceil_to_multiple, gpt2_recipe, small_recipe
+from ladder.sweeps.words import Execution, Point, Recipe, Run, Sweep, grid
+
+
+def recipe(**changes: object) -> Recipe:
+    return replace(Recipe(tokens=4096, batch_tokens=1024, lr_peak=1e-3), **changes)  # type: ignore[arg-type]
+
+
+def run(**changes: object) -> Run:
+    size = parse_size("2x64", context=128, vocabulary=257)
+    return replace(Run(size=size, recipe=recipe(), corpus="c", corpus_fingerprint="f"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tokens": -1},
+        {"tokens": 0},
+        {"tokens": 4097},
+        {"batch_tokens": 0},
+        {"lr_peak": 0.0},
+        {"warmup_fraction": 1.5},
+        {"schedule": "linear"},
+        {"precision": "fp8"},
+    ],
+)
+def test_a_recipe_refuses_what_cannot_be_trained(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        recipe(**wrong)
+
+
+def test_the_key_changes_with_everything_that_defines_the_result() -> None:
+    keys = {
+        run().key,
+        run(recipe=recipe(seed=1)).key,
+        run(recipe=recipe(lr_peak=2e-3)).key,
+        run(corpus_fingerprint="g").key,
+        run(size=parse_size("2x64", context=64, vocabulary=257)).key,
+    }
+    assert len(keys) == 5
+
+
+def test_the_key_is_readable_and_the_same_in_every_process() -> None:
+    assert run().key == "2x64-4.1K-s0-" + run().key[-8:]
+    assert run().key == run().key
+
+
+def test_a_batch_must_be_whole_sequences() -> None:
+    with pytest.raises(InputError, match="whole number of sequences"):
+        run(size=parse_size("2x64", context=100, vocabulary=257))
+
+
+def test_a_grid_has_every_combination_and_grids_add_up() -> None:
+    points = grid(sizes=("2x64", "4x128"), tokens=(1000, 2000), seeds=(0, 1))
+    assert len(set(points)) == 8
+    more = points + grid(sizes=("117M",), tokens_per_parameter=(20,))
+    assert more[-1] == Point(size="117M", tokens_per_parameter=20)
+
+
+def test_a_grid_without_sizes_or_budgets_is_refused() -> None:
+    with pytest.raises(InputError, match="without sizes"):
+        grid(sizes=(), tokens=(1,))
+    with pytest.raises(InputError, match="without budgets"):
+        grid(sizes=("2x64",))
+
+
+def test_a_point_wants_one_budget() -> None:
+    with pytest.raises(InputError, match="either tokens or tokens_per_parameter"):
+        Point(size="2x64", tokens=1, tokens_per_parameter=2)
+    with pytest.raises(InputError, match="above 0"):
+        Point(size="2x64", tokens=-5)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b"])
+def test_a_sweep_name_must_be_a_folder_name(name: str) -> None:
+    with pytest.raises(InputError, match="sweep name"):
+        Sweep(name=name, corpus="c", points=grid(sizes=("2x64",), tokens=(1,)), recipe=small_recipe)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"workers": 0}, {"attention": "flash"}, {"gpus_per_worker": 2}, {"checkpoint_seconds": -1.0}]
+)
+def test_an_execution_refuses_what_cannot_be_carried_out(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        replace(Execution(), **wrong)  # type: ignore[arg-type]
+
+
+def test_rules_round_up_to_whole_batches() -> None:
+    assert ceil_to_multiple(1001, 500) == 1500
+    size = parse_size("4x128", context=128, vocabulary=257)
+    small = small_recipe(size, 1_000_000, seed=3)
+    assert 1_000_000 <= small.tokens < 1_000_000 + small.batch_tokens and small.seed == 3
+
+
+def test_the_paper_sizes_get_the_batch_of_the_paper_and_the_rates_of_gpt3() -> None:
+    paper = gpt2_recipe(parse_size("117M"), 10**9, seed=0)
+    assert paper.batch_tokens == 512 * 1024 and paper.lr_peak == 6e-4
