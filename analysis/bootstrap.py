@@ -1,19 +1,26 @@
-"""Refits of resampled points, and intervals read from them.
+"""Refits that show how far the parameters could have come out otherwise, and intervals read from them.
 
-Intervals are expanded percentiles (Hesterberg 2015, "What teachers should know about the bootstrap", section 4.2.3 and
-5.3.3): plain percentiles of n points with p parameters are too narrow by about sqrt((n - p) / n) and by the
-difference of t and normal quantiles, so the percentiles are taken further out by just that. With 240 points the change
-is in the third digit; with 12 it is most of the answer.
+Two ways, chosen by how much data there is:
+
+- `points`, with ten points or more per parameter: points (or whole clusters) are drawn again with replacement.
+  Intervals are expanded percentiles (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3.3):
+  plain percentiles are too narrow by sqrt((n - p) / n) and by the difference of t and normal quantiles, so they are
+  taken further out by just that.
+- `noise`, with fewer: the design is kept as it is, and every refit gets the fitted law plus new normal noise whose
+  standard deviation is itself drawn from what the residuals allow (sigma^2 dof / chi^2). For a straight line this is
+  the exact t interval; drawing 12 points with replacement instead often leaves no design that determines 5 parameters.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from ladder.analysis.forms import Form
+from ladder.analysis.objectives import Objective
 from ladder.analysis.points import Points
+from ladder.analysis.solver import Sample, refit
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +47,51 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     return float(special.stdtrit(degrees_of_freedom, probability))
 
 
-def resample(points: Points, count: int, generator: np.random.Generator, n_needed: int) -> Floats:
+POINTS_PER_PARAMETER = 10
+"""From this many points per parameter on, points are drawn again; below, noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """Bootstrap draws with what is needed to read intervals from them."""
+
+    values: dict[str, Floats]
+    """[R] per fitted parameter."""
+    tail: float
+    """Probability to leave out on each side."""
+    kind: str
+    """points or noise."""
+
+    def interval(self, name: str) -> Interval:
+        """The percentile interval of one parameter."""
+        draws = self.values[name]
+        low, high = np.quantile(draws[np.isfinite(draws)], [self.tail, 1 - self.tail])
+        return Interval(low=float(low), high=float(high))
+
+
+def draw(
+    form: Form, objective: Objective, theta: Floats, points: Points, count: int, level: float, seed: int
+) -> Draws | None:
+    """`count` refits around the optimum theta [P]; None where no residual degree of freedom is left."""
+    n_points, n_parameters = len(points), len(theta)
+    freedom = n_points - n_parameters
+    if count == 0 or freedom < 1:
+        return None
+    generator = np.random.default_rng([seed, 1])  # stream 0 draws the starts
+    by_points = points.clusters is not None or n_points >= POINTS_PER_PARAMETER * n_parameters
+    if by_points:
+        weights = draw_points(points, count, generator, n_parameters)
+        sample = Sample(weights=weights, targets=np.broadcast_to(form.target, weights.shape))
+        reach = np.sqrt(n_points / freedom) * t_quantile(0.5 + level / 2, freedom)
+        tail = float(special.ndtr(-reach))
+    else:
+        sample = draw_noise(form, theta, freedom, count, generator)
+        tail = (1 - level) / 2
+    refits = refit(form, objective, theta, sample)
+    return Draws(values=form.values(refits), tail=tail, kind="points" if by_points else "noise")
+
+
+def draw_points(points: Points, count: int, generator: np.random.Generator, n_needed: int) -> Floats:
     """Point weights [count, n]: how often each point was drawn, whole clusters at a time.
 
     Draws with fewer than `n_needed` distinct points are drawn again: they would determine nothing.
@@ -57,22 +108,10 @@ def resample(points: Points, count: int, generator: np.random.Generator, n_neede
     return weights
 
 
-def tail(level: float, n_points: int, n_parameters: int) -> float:
-    """Probability to leave out on each side so that percentiles are expanded as the module says."""
-    freedom = n_points - n_parameters
-    reach = np.sqrt(n_points / freedom) * t_quantile(0.5 + level / 2, freedom)
-    return float(special.ndtr(-reach))
-
-
-def percentile_interval(draws: Floats, level: float, n_points: int, n_parameters: int) -> Interval:
-    """The expanded percentile interval of one parameter's draws [R]."""
-    if n_points <= n_parameters:
-        return UNKNOWN
-    share = tail(level, n_points, n_parameters)
-    low, high = np.quantile(draws[np.isfinite(draws)], [share, 1 - share])
-    return Interval(low=float(low), high=float(high))
-
-
-def intervals_of(draws: Mapping[str, Floats], level: float, n_points: int, n_parameters: int) -> dict[str, Interval]:
-    """One expanded percentile interval per parameter."""
-    return {name: percentile_interval(values, level, n_points, n_parameters) for name, values in draws.items()}
+def draw_noise(form: Form, theta: Floats, freedom: int, count: int, generator: np.random.Generator) -> Sample:
+    """The fitted values plus normal noise of a standard deviation that is itself uncertain, `count` times."""
+    fitted = form.evaluate(theta[None]).prediction[0]
+    squares = float(((form.target - fitted) ** 2).sum())
+    sigma = np.sqrt(squares / generator.chisquare(freedom, size=(count, 1)))
+    targets = fitted + sigma * generator.standard_normal((count, len(fitted)))
+    return Sample(weights=np.ones_like(targets), targets=targets)

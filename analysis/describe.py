@@ -20,6 +20,7 @@ def fit_to_json(fit: Fit) -> dict[str, Any]:
         "constants": {name: float(value[0]) for name, value in fit.law.constants.items()},
         "intervals": {name: interval.as_list() for name, interval in fit.intervals.items()},
         "level": fit.level,
+        "bootstrap": None if fit.draws is None else fit.draws.kind,
         "objective": finite(fit.value),
         "status": str(fit.status),
         "reason": fit.reason,

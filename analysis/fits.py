@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ladder.analysis.bootstrap import UNKNOWN, Interval, intervals_of, resample, tail
+from ladder.analysis.bootstrap import UNKNOWN, Draws, Interval, draw
 from ladder.analysis.forms import Form, KaplanForm, LineForm, SaturatingForm, SigmoidForm, SumOfPowers, Term
 from ladder.analysis.health import Health, Status, find_rival, judge, measure_health
 from ladder.analysis.laws import Floats, Gadre, Hoffmann, Kaplan, Law, LogLinear, Power, PowerOffset, find_law
 from ladder.analysis.linear import Line, fit_line
 from ladder.analysis.objectives import Objective
 from ladder.analysis.points import Points, design_problem, is_one_ratio, make_points
-from ladder.analysis.solver import solve, solve_weighted
+from ladder.analysis.solver import solve
 from ladder.models.errors import InputError
 
 MIN_RAY_POINTS = 4
@@ -71,8 +71,8 @@ class Fit:
     health: Health
     residuals: Floats
     """[n] observed less fitted, in log score where the law says so."""
-    draws: dict[str, Floats]
-    """Bootstrap draws [R] per fitted parameter; empty without a bootstrap."""
+    draws: Draws | None
+    """Bootstrap refits; None without them."""
     line: Line | None
     """The straight line with its exact intervals, for log-linear by squares; None otherwise."""
 
@@ -88,17 +88,16 @@ class Fit:
         if self.line is not None:
             return self.line_band(self.line, inputs["x"], new_run)
         freedom = self.health.degrees_of_freedom
-        if not self.draws or freedom < 1:
+        if self.draws is None or freedom < 1:
             return None
-        columns = {name: values[:, None] for name, values in (self.law.constants | self.draws).items()}
+        columns = {name: values[:, None] for name, values in (self.law.constants | self.draws.values).items()}
         with np.errstate(over="ignore", invalid="ignore"):
             curves = type(self.law).formula(inputs, columns)  # [R, m]
             if new_run:
                 spread = self.residuals * np.sqrt(len(self.points) / freedom)
                 noise = np.random.default_rng(0).choice(spread, size=curves.shape)
                 curves = curves * np.exp(noise) if self.law.log_residual else curves + noise
-        share = tail(self.level, len(self.points), len(self.law.fitted))
-        low, high = np.nanquantile(curves, [share, 1 - share], axis=0)
+        low, high = np.nanquantile(curves, [self.draws.tail, 1 - self.draws.tail], axis=0)
         return low, high
 
     def line_band(self, line: Line, x: Floats, new_run: bool) -> tuple[Floats, Floats] | None:
@@ -179,45 +178,42 @@ def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit
     problem = check_points(law, points, options)
     objective = options.objective or default_objective(law)
     form = make_form(law, points, options)
-    # Two streams, so that the intervals do not depend on how many starts were tried.
-    start_draws, resample_draws = (np.random.default_rng([options.seed, stream]) for stream in (0, 1))
-    solutions = solve(form, objective, form.starts(start_draws, options.starts))
+    starts = form.starts(np.random.default_rng([options.seed, 0]), options.starts)
+    solutions = solve(form, objective, starts)
     best = int(np.argmin(solutions.objective))
+    theta = solutions.theta[best]
     health = measure_health(form, law.fitted, objective, solutions, best)
     status, reason = judge(health, problem, find_rival(solutions, best), smooth=objective.kind != "lad")
-    draws: dict[str, Floats] = {}
-    if options.bootstrap and status is not Status.NOT_IDENTIFIABLE and health.degrees_of_freedom > 0:
-        weights = resample(points, options.bootstrap, resample_draws, len(law.fitted))
-        draws = form.values(solve_weighted(form, objective, solutions.theta[best], weights))
+    draws = None
+    if status is not Status.NOT_IDENTIFIABLE:
+        draws = draw(form, objective, theta, points, options.bootstrap, options.level, options.seed)
     line = None
     if law is LogLinear and objective.kind == "squares" and status is not Status.NOT_IDENTIFIABLE:
         line = fit_line(np.log(points.inputs(law)["x"]), form.target)
-    fitted = {key: float(value[0]) for key, value in form.values(solutions.theta[best : best + 1]).items()}
+    fitted = {key: float(value[0]) for key, value in form.values(theta[None]).items()}
     return Fit(
         law=law(**fitted, **options.constants),
         objective=objective,
         value=float(solutions.objective[best]),
         points=points,
-        intervals=find_intervals(law, points, options, draws, line),
+        intervals=find_intervals(law, options, draws, line),
         level=options.level,
         status=status,
         reason=reason,
         health=health,
-        residuals=(form.target - form.evaluate(solutions.theta[best : best + 1]).prediction)[0],
+        residuals=(form.target - form.evaluate(theta[None]).prediction)[0],
         draws=draws,
         line=line,
     )
 
 
-def find_intervals(
-    law: type[Law], points: Points, options: FitOptions, draws: Mapping[str, Floats], line: Line | None
-) -> dict[str, Interval]:
-    """Exact t intervals of a line, expanded percentiles of draws, or unknown ones."""
+def find_intervals(law: type[Law], options: FitOptions, draws: Draws | None, line: Line | None) -> dict[str, Interval]:
+    """Exact t intervals of a line, percentiles of draws, or unknown ones."""
     if line is not None:
         return line.intervals(options.level)
-    if not draws:
+    if draws is None:
         return dict.fromkeys(law.fitted, UNKNOWN)
-    return intervals_of(draws, options.level, len(points), len(law.fitted))
+    return {name: draws.interval(name) for name in law.fitted}
 
 
 def fit_hoffmann(N: ArrayLike, D: ArrayLike, L: ArrayLike, *, options: FitOptions | None = None) -> Fit:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ladder.analysis.forms import Form
 from ladder.analysis.objectives import Objective
-from ladder.analysis.solver import Solutions, derivatives
+from ladder.analysis.solver import Sample, Solutions, derivatives
 
 Floats = NDArray[np.float64]
 
@@ -88,10 +88,9 @@ def measure_health(form: Form, names: tuple[str, ...], objective: Objective, sol
 
 def scaled_gradient(form: Form, objective: Objective, theta: Floats, fixed: NDArray[np.bool_]) -> float:
     """max |g_j| / sqrt(scale_j * objective) over coordinates that are free; 0 at an optimum."""
-    rho = objective.stages()[-1]
-    weights = np.ones((1, len(form.target)))
-    gradient, _, scale = derivatives(form, rho, weights, theta, form.evaluate(theta))
-    value = float(objective.total(form.target - form.evaluate(theta).prediction)[0])
+    state = form.evaluate(theta)
+    gradient, _, scale = derivatives(form, objective.stages()[-1], Sample.whole(form, 1), theta, state)
+    value = float(objective.total(form.target - state.prediction)[0])
     relative = np.abs(gradient[0]) / np.sqrt(np.maximum(scale[0] * value, 1e-300))
     return float(relative[~fixed].max(initial=0.0))
 

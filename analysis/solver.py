@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ladder.analysis.forms import Form, State
-from ladder.analysis.objectives import LAD_DELTA, Objective, Rho
+from ladder.analysis.objectives import Objective, Rho
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +34,8 @@ DECREASE_TOLERANCE = 1e-13
 """A vector has converged when a Newton step would lower the objective by less than this share of it."""
 MAX_STEP = 2.0
 """Most change of one coordinate (a logarithm or an exponent) per step."""
+SNAP_REACH = 0.01
+"""Most a coordinate may move per step while landing on a corner of least absolute deviation."""
 EXACT = 1e-28
 """Objective per point below which the residuals are rounding errors and the fit is exact."""
 
@@ -48,13 +50,37 @@ class Solutions:
     """[S] the wanted objective (exact, also for lad)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What each of the S vectors is fitted to."""
+
+    weights: Floats
+    """[S, n] weight of every point."""
+    targets: Floats
+    """[S, n] observed values in the residual's scale."""
+
+    @classmethod
+    def whole(cls, form: Form, count: int) -> "Sample":
+        """The data as it is, `count` times."""
+        shape = (count, len(form.target))
+        return cls(weights=np.ones(shape), targets=np.broadcast_to(form.target, shape))
+
+    def take(self, rows: NDArray[np.intp] | slice) -> "Sample":
+        """The same for some of the S."""
+        return Sample(weights=self.weights[rows], targets=self.targets[rows])
+
+    def objective(self, rho: Rho, state: State) -> Floats:
+        """Weighted sum of rho over points, [S]."""
+        return np.asarray((self.weights * rho.value(self.targets - state.prediction)).sum(axis=1))
+
+
 @dataclass(kw_only=True)
 class Walk:
     """The changing state of one chunk: S vectors on their way down one stage's objective."""
 
     form: Form
     rho: Rho
-    weights: Floats
+    sample: Sample
     theta: Floats
     state: State
     value: Floats
@@ -62,32 +88,35 @@ class Walk:
     moving: NDArray[np.bool_]
 
     @classmethod
-    def begin(cls, form: Form, rho: Rho, weights: Floats, theta: Floats) -> "Walk":
+    def begin(cls, form: Form, rho: Rho, sample: Sample, theta: Floats) -> "Walk":
         """The walk before its first step; damping starts small, so that a vector near the optimum takes Newton steps."""
         state = form.evaluate(theta)
-        value = (weights * rho.value(form.target - state.prediction)).sum(axis=1)
-        damping = np.full(len(theta), 1e-3)
-        moving = np.ones(len(theta), dtype=bool)
         return cls(
-            form=form, rho=rho, weights=weights, theta=theta.copy(), state=state, value=value, damping=damping, moving=moving
+            form=form,
+            rho=rho,
+            sample=sample,
+            theta=theta.copy(),
+            state=state,
+            value=sample.objective(rho, state),
+            damping=np.full(len(theta), 1e-3),
+            moving=np.ones(len(theta), dtype=bool),
         )
 
     def step(self) -> None:
         """One damped Newton step of every vector that still moves."""
         rows = np.flatnonzero(self.moving)
-        theta, state, weights = self.theta[rows], self.state.take(rows), self.weights[rows]
-        gradient, hessian, scale = derivatives(self.form, self.rho, weights, theta, state)
+        theta, state, sample = self.theta[rows], self.state.take(rows), self.sample.take(rows)
+        gradient, hessian, scale = derivatives(self.form, self.rho, sample, theta, state)
         frozen = ((theta <= self.form.lower) & (gradient > 0)) | ((theta >= self.form.upper) & (gradient < 0))
         step = damped_step(gradient, hessian, scale * self.damping[rows, None], frozen)
         target = np.clip(theta + np.clip(step, -MAX_STEP, MAX_STEP), self.form.lower, self.form.upper)
         promised = -(gradient * (target - theta)).sum(axis=1)
         new_state = self.form.evaluate(target)
-        residuals = self.form.target - new_state.prediction
-        new_value = (weights * self.rho.value(residuals)).sum(axis=1)
+        new_value = sample.objective(self.rho, new_state)
         better = new_value < self.value[rows]
         won = rows[better]
         settled = (promised >= 0) & (promised <= DECREASE_TOLERANCE * self.value[rows])
-        settled |= self.value[rows] < EXACT * self.rho.scale * len(self.form.target)
+        settled |= self.value[rows] < EXACT * self.rho.scale * self.sample.weights.shape[1]
         self.theta[won], self.value[won] = target[better], new_value[better]
         self.state.put(won, new_state.take(better))
         self.damping[won] = np.maximum(self.damping[won] / 5, 1e-12)
@@ -96,10 +125,10 @@ class Walk:
 
 
 def derivatives(
-    form: Form, rho: Rho, weights: Floats, theta: Floats, state: State
+    form: Form, rho: Rho, sample: Sample, theta: Floats, state: State
 ) -> tuple[Floats, Floats, Floats]:
     """Gradient [S, P], Hessian [S, P, P] of the objective, and the positive scale [S, P] that damping multiplies."""
-    residuals = form.target - state.prediction  # [S, n]
+    residuals, weights = sample.targets - state.prediction, sample.weights  # [S, n]
     slope = weights * rho.slope(residuals)
     jacobian = form.jacobian(theta, state)  # [S, P, n]
     gradient = -(jacobian @ slope[:, :, None])[:, :, 0]
@@ -129,9 +158,9 @@ def damped_step(gradient: Floats, hessian: Floats, damping: Floats, frozen: NDAr
         return np.asarray(-(np.linalg.pinv(system) @ right[:, :, None])[:, :, 0])
 
 
-def descend(form: Form, rho: Rho, weights: Floats, theta: Floats, max_steps: int) -> Floats:
+def descend(form: Form, rho: Rho, sample: Sample, theta: Floats, max_steps: int) -> Floats:
     """theta [S, P] after at most `max_steps` steps down one stage's objective."""
-    walk = Walk.begin(form, rho, weights, theta)
+    walk = Walk.begin(form, rho, sample, theta)
     for _ in range(max_steps):
         if not walk.moving.any():
             break
@@ -146,24 +175,24 @@ def solve(form: Form, objective: Objective, starts: Floats) -> Solutions:
     the answer still has a row for each.
     """
     squares, *narrower = objective.stages()
-    met = in_chunks(starts, form, lambda theta, _: descend(form, squares, ones(theta, form), theta, SQUARES_STEPS))
-    if not narrower:
-        return Solutions(theta=met, objective=objective.total(form.target - form.evaluate(met).prediction))
-    _, first, group = np.unique(np.round(met, 6), axis=0, return_index=True, return_inverse=True)
-    walked = in_chunks(met[first], form, lambda theta, _: narrow(form, objective, theta, ones(theta, form)))
-    theta = walked[group.reshape(-1)]
+
+    def first_stage(theta: Floats, _: slice) -> Floats:
+        return descend(form, squares, Sample.whole(form, len(theta)), theta, SQUARES_STEPS)
+
+    theta = in_chunks(starts, form, first_stage)
+    if narrower:
+        _, first, group = np.unique(np.round(theta, 6), axis=0, return_index=True, return_inverse=True)
+        walked = in_chunks(
+            theta[first], form, lambda theta, _: narrow(form, objective, theta, Sample.whole(form, len(theta)))
+        )
+        theta = walked[group.reshape(-1)]
     return Solutions(theta=theta, objective=objective.total(form.target - form.evaluate(theta).prediction))
 
 
-def solve_weighted(form: Form, objective: Objective, start: Floats, weights: Floats) -> Floats:
-    """theta [R, P] of refits under point weights [R, n], each from the fit's own optimum `start` [P]."""
-    starts = np.repeat(start[None], len(weights), axis=0)
-    return in_chunks(starts, form, lambda theta, rows: narrow(form, objective, theta, weights[rows], near=True))
-
-
-def ones(theta: Floats, form: Form) -> Floats:
-    """Equal weights [S, n]."""
-    return np.ones((len(theta), len(form.target)))
+def refit(form: Form, objective: Objective, start: Floats, sample: Sample) -> Floats:
+    """theta [R, P] fitted to each row of a sample, from the fit's own optimum `start` [P]."""
+    starts = np.repeat(start[None], len(sample.weights), axis=0)
+    return in_chunks(starts, form, lambda theta, rows: narrow(form, objective, theta, sample.take(rows), near=True))
 
 
 def in_chunks(starts: Floats, form: Form, work: Callable[[Floats, slice], Floats]) -> Floats:
@@ -179,38 +208,37 @@ def in_chunks(starts: Floats, form: Form, work: Callable[[Floats, slice], Floats
         return np.concatenate(list(pool.map(quiet, chunks)))
 
 
-def narrow(form: Form, objective: Objective, theta: Floats, weights: Floats, *, near: bool = False) -> Floats:
+def narrow(form: Form, objective: Objective, theta: Floats, sample: Sample, *, near: bool = False) -> Floats:
     """theta [S, P] through the stages after squares; `near` skips those wider than the noise of a good fit."""
     *way, last = objective.stages()
     for rho in way[1:]:
         if not near or rho.delta < NEAR_DELTA:
-            theta = descend(form, rho, weights, theta, STAGE_STEPS if rho.delta >= NEAR_DELTA else FINAL_STEPS)
-    theta = descend(form, last, weights, theta, FINAL_STEPS)
-    return snap_to_points(form, theta, weights) if objective.kind == "lad" else theta
+            theta = descend(form, rho, sample, theta, STAGE_STEPS if rho.delta >= NEAR_DELTA else FINAL_STEPS)
+    theta = descend(form, last, sample, theta, FINAL_STEPS)
+    return snap_to_points(form, theta, sample) if objective.kind == "lad" else theta
 
 
-def snap_to_points(form: Form, theta: Floats, weights: Floats) -> Floats:
+def snap_to_points(form: Form, theta: Floats, sample: Sample) -> Floats:
     """Least absolute deviation passes exactly through as many points as it has parameters: go there if it is lower.
 
-    The narrow Huber function ends within about its delta of the true corner; two Newton steps on the P smallest
+    The narrow Huber function ends within about its delta of the true corner; three Newton steps on the P smallest
     residuals land on it.
     """
     n_coordinates = theta.shape[1]
-    state = form.evaluate(theta)
-    residuals = np.where(weights > 0, np.abs(form.target - state.prediction), np.inf)
-    if residuals.shape[1] <= n_coordinates:
+    gaps = np.abs(sample.targets - form.evaluate(theta).prediction)
+    if gaps.shape[1] <= n_coordinates:
         return theta
-    nearest = np.argsort(residuals, axis=1)[:, :n_coordinates]
+    nearest = np.argsort(np.where(sample.weights > 0, gaps, np.inf), axis=1)[:, :n_coordinates]
     trial = theta.copy()
     for _ in range(3):
         state = form.evaluate(trial)
         jacobian = np.take_along_axis(form.jacobian(trial, state), nearest[:, None, :], axis=2)  # [S, P, P]
-        gap = np.take_along_axis(form.target - state.prediction, nearest, axis=1)
+        gap = np.take_along_axis(sample.targets - state.prediction, nearest, axis=1)
         try:
             step = np.linalg.solve(jacobian.transpose(0, 2, 1), gap[:, :, None])[:, :, 0]
         except np.linalg.LinAlgError:
             return theta
-        trial = np.clip(trial + np.clip(step, -100 * LAD_DELTA - 0.01, 100 * LAD_DELTA + 0.01), form.lower, form.upper)
-    before = (weights * np.abs(form.target - form.evaluate(theta).prediction)).sum(axis=1)
-    after = (weights * np.abs(form.target - form.evaluate(trial).prediction)).sum(axis=1)
+        trial = np.clip(trial + np.clip(step, -SNAP_REACH, SNAP_REACH), form.lower, form.upper)
+    before = (sample.weights * gaps).sum(axis=1)
+    after = (sample.weights * np.abs(sample.targets - form.evaluate(trial).prediction)).sum(axis=1)
     return np.where((after < before)[:, None], trial, theta)

@@ -1,22 +1,25 @@
-"""Attention behind one signature: xformers on CUDA, PyTorch's own (SDPA) anywhere, and a plain one to compare with.
+"""Attention behind one signature: xformers on CUDA, blocks on CPU, PyTorch's own (SDPA) anywhere, and a plain one.
 
 Shapes: B sequences, T query positions, S key positions, H heads, K width of a head.
 """
 
 import importlib
 import logging
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ladder.models.blocked_attention import attend_in_blocks
 from ladder.models.errors import InputError
 
-BACKENDS = ("xformers", "sdpa", "reference")
+BACKENDS = ("xformers", "sdpa", "blocked", "reference")
 
 logger = logging.getLogger(__name__)
+
+_xformers: dict[str, Any] = {}
+"""xformers' attention and its causal bias, once `_load_xformers` ran: torch.compile can read them but not make them."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, backend: str, causal: bool = True) -> Tensor:
@@ -25,13 +28,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, backend: str, causal: bool = True
     Causal: query t sees keys up to t, so T and S must be equal. Otherwise every query sees every key.
     """
     assert not causal or q.shape[1] == k.shape[1], f"causal attention of {q.shape[1]} queries over {k.shape[1]} keys"
-    if backend == "sdpa":
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, T or S, K], no copies
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
     if backend == "xformers":
         return _attend_xformers(q, k, v, causal)
-    assert backend == "reference", f"no attention back end {backend!r}"
-    return _attend_reference(q, k, v, causal)
+    if backend == "reference":
+        return _attend_reference(q, k, v, causal)
+    if backend == "blocked" and causal:
+        return attend_in_blocks(q, k, v)
+    assert backend in BACKENDS, f"no attention back end {backend!r}"
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, T or S, K], no copies
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
 
 
 def _attend_reference(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
@@ -43,40 +48,46 @@ def _attend_reference(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     return torch.einsum("bhts,bshk->bthk", scores.softmax(-1, dtype=torch.float32).to(v.dtype), v)
 
 
-@cache
-def _fmha() -> Any:
-    """xformers' attention module; imported only when it is asked for, since it is built for CUDA alone."""
-    return importlib.import_module("xformers.ops.fmha")
-
-
-@cache
-def _causal_bias() -> Any:
-    return _fmha().attn_bias.LowerTriangularMask()
-
-
 def _attend_xformers(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    output: Tensor = _fmha().memory_efficient_attention(q, k, v, attn_bias=_causal_bias() if causal else None)
+    output: Tensor = _xformers["attention"](q, k, v, attn_bias=_xformers["causal"] if causal else None)
     return output
+
+
+def _load_xformers() -> None:
+    """Imports xformers, which is built for CUDA alone and so is imported only where it is asked for."""
+    fmha = importlib.import_module("xformers.ops.fmha")
+    _xformers["attention"] = fmha.memory_efficient_attention
+    _xformers["causal"] = fmha.attn_bias.LowerTriangularMask()
 
 
 def choose_backend(asked: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
     """The back end to use for `asked` ("auto" or a name) and why, in one clause.
 
-    "auto" is xformers on CUDA when its preflight passes and SDPA otherwise; the fall-back on CUDA is logged as a
-    warning. A back end asked for by name that cannot run here is an InputError.
+    "auto" is xformers on CUDA when its preflight passes, blocks on the CPU and SDPA otherwise; falling back to SDPA on
+    CUDA is logged as a warning. A back end asked for by name that cannot run here is an InputError.
     """
     if asked not in ("auto", *BACKENDS):
         raise InputError(f"unknown attention {asked!r}: wanted auto, {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")
-    if asked in ("sdpa", "reference"):
-        return asked, "asked for by name"
-    if asked == "auto" and device.type != "cuda":
-        return "sdpa", f"xformers runs on CUDA only and the device is {device.type}"
+    if asked == "auto":
+        return _choose(device, dtype)
+    refusal = None
+    if asked == "blocked" and device.type != "cpu":
+        refusal = f"it is made for the CPU and the device is {device.type}"
+    if asked == "xformers":
+        refusal = xformers_refusal(device, dtype)
+    if refusal is not None:
+        raise InputError(f"attention {asked} cannot run here: {refusal}; ask for sdpa or auto")
+    return asked, "asked for by name"
+
+
+def _choose(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    if device.type == "cpu":
+        return "blocked", "it is the fastest on a CPU"
     refusal = xformers_refusal(device, dtype)
     if refusal is None:
-        return "xformers", "its preflight passed" if asked == "auto" else "asked for by name"
-    if asked == "xformers":
-        raise InputError(f"attention xformers cannot run here: {refusal}; use --attention sdpa or auto")
-    logger.warning("attention falls back to sdpa: %s", refusal)
+        return "xformers", "its preflight passed"
+    if device.type == "cuda":
+        logger.warning("attention falls back to sdpa: %s", refusal)
     return "sdpa", refusal
 
 
@@ -87,10 +98,12 @@ def xformers_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     input (facebookresearch/xformers#1388), so a small attention is run through.
     """
     if device.type != "cuda":
-        return f"it runs on CUDA only and the device is {device.type}"
+        return f"xformers runs on CUDA only and the device is {device.type}"
     try:
+        _load_xformers()
         probe = torch.zeros(1, 16, 1, 64, device=device, dtype=dtype, requires_grad=True)
         _attend_xformers(probe, probe, probe, causal=True).sum().backward()  # type: ignore[no-untyped-call]
     except (ImportError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
-        return f"xformers {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"
+        reason = str(error).strip() or "no message"
+        return f"xformers: {type(error).__name__}: {reason.splitlines()[0]}"
     return None

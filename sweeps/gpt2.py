@@ -3,7 +3,8 @@
 The paper's four sizes and three rungs below them, each at 5, 20 and 80 tokens a parameter, so that size and data are
 both varied (the paper varied size alone). Prediction: held-out perplexity falls log-linearly with size as in the
 paper's figure 4, and still falls at 80 tokens a parameter; Hoffmann et al.'s law fits with exponents near a third.
-About 9e21 FLOPs in all: the corpus `webtext` must be built first, on a machine that has it.
+`ladder plan gpt2 --device H100` tells the cost; the
+corpus `webtext` must be built first, on a machine that has it.
 """
 
 from ladder.sweeps.rules import gpt2_recipe
@@ -21,5 +22,5 @@ SWEEP = Sweep(
     benchmarks=("lambada", "wikitext2"),
     laws=("log-linear", "power-offset", "hoffmann"),
     heldout_tokens=10_000_000,
-    execution=Execution(gpus_per_worker=1, compile=True, checkpoint_seconds=900.0),
+    execution=Execution(workers=8, gpus_per_worker=1, compile=True, checkpoint_seconds=900.0),
 )

@@ -19,10 +19,9 @@ def lr_by_width(size: Size) -> float:
 
 
 def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
-    """For runs of minutes on processor cores: batches that grow with the budget, so that the shortest run of a sweep
-    still takes hundreds of steps."""
-    batch_sequences = max(4, min(64, round((tokens / 400) / size.context)))
-    batch_tokens = batch_sequences * size.context
+    """For runs of minutes on processor cores: 16 sequences a step whatever the budget, so that a longer run has more
+    steps and not larger ones, which is what tokens are worth most in at hundreds of steps."""
+    batch_tokens = 16 * size.context
     return Recipe(
         tokens=ceil_to_multiple(tokens, batch_tokens),
         batch_tokens=batch_tokens,

@@ -8,12 +8,14 @@ import click
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus import pydocs
 from ladder.platform.corpus.store import Corpus, has_corpus, open_corpus
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.words import Execution, Run, Sweep
+
+GPT2_VOCABULARY = 50_257
+"""Classes assumed in a dry run before the corpus is built."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,7 +49,7 @@ def choose(name_or_file: str, storage: UPath, corpus: str | None, *, dry: bool =
         sweep = replace(sweep, corpus=corpus, name=f"{sweep.name}-{corpus}")
     opened = _open(sweep, storage, dry)
     if opened is None:
-        facts = CorpusFacts(name=sweep.corpus, vocabulary=load_tokenizer("gpt2").vocabulary, fingerprint=None)
+        facts = CorpusFacts(name=sweep.corpus, vocabulary=GPT2_VOCABULARY, fingerprint=None)
     else:
         facts = CorpusFacts(name=opened.name, vocabulary=opened.vocabulary, fingerprint=opened.fingerprint)
     return Chosen(sweep=sweep, runs=expand(sweep, facts), corpus=opened)

@@ -1,6 +1,5 @@
 """`ladder corpus`: documents to token shards, and what is in storage."""
 
-import json
 import time
 from typing import Any
 
@@ -12,20 +11,11 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
+from ladder.platform.command.options import echo_json, json_option, storage_option
 from ladder.platform.corpus.build import BuildOptions, build_corpus
 from ladder.platform.corpus.pydocs import NAME as EMBEDDED
 from ladder.platform.corpus.pydocs import build_pydocs
 from ladder.platform.corpus.store import Corpus, list_corpora, open_corpus
-
-storage_option = click.option(
-    "--storage",
-    envvar="LADDER_STORAGE",
-    default="./storage",
-    show_default=True,
-    metavar="PLACE",
-    help="A path or an fsspec URI such as s3://bucket/ladder; also LADDER_STORAGE.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
 
 
 @click.group("corpus")
@@ -64,7 +54,7 @@ def build(
     heldout: float,
     workers: int | None,
     overwrite: bool,
-    storage: str,
+    storage: UPath,
     as_json: bool,
 ) -> None:
     """Build corpus NAME from documents.
@@ -78,20 +68,19 @@ def build(
       ladder corpus build letters --input texts/ --tokenizer bytes --heldout 0.1
     """
     start = time.monotonic()
-    place = _open_storage(storage)
     files = [*inputs, *more_inputs]
     if files:
         corpus = build_corpus(
-            place, name, files, tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite
+            storage, name, files, tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite
         )
     elif name == EMBEDDED:
         options = BuildOptions(tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite)
-        corpus = build_pydocs(place, options)
+        corpus = build_pydocs(storage, options)
     else:
         raise InputError(f"no input for corpus {name!r}; give --input FILES, or build {EMBEDDED!r}, which needs none")
     seconds = time.monotonic() - start
     if as_json:
-        _print_json({**_describe(corpus), "seconds": seconds})
+        echo_json({**_describe(corpus), "seconds": seconds})
         return
     _print_corpus(corpus)
     tokens = sum(split.tokens for split in corpus.splits.values())
@@ -101,24 +90,25 @@ def build(
 @command.command("list")
 @storage_option
 @json_option
-def list_(storage: str, as_json: bool) -> None:
+def list_(storage: UPath, as_json: bool) -> None:
     """List the corpora in storage; one that is damaged says so.
 
     \b
     Example:
       ladder corpus list --storage s3://bucket/ladder
     """
-    place = _open_storage(storage)
-    rows = [_list_row(place, name) for name in list_corpora(place)]
+    rows = [_list_row(storage, name) for name in list_corpora(storage)]
     if as_json:
-        _print_json(rows)
+        echo_json(rows)
         return
     if not rows:
-        click.echo(f"No corpora in {place}; build one with: ladder corpus build NAME --input FILES")
+        click.echo(f"No corpora in {storage}; build one with: ladder corpus build NAME --input FILES")
         return
     table = Table(box=box.SIMPLE_HEAD)
-    for title, justify in (("corpus", "left"), ("tokenizer", "left"), ("train tokens", "right"), ("held out", "right")):
-        table.add_column(title, justify="right" if justify == "right" else "left")
+    table.add_column("corpus")
+    table.add_column("tokenizer")
+    table.add_column("train tokens", justify="right")
+    table.add_column("held-out tokens", justify="right")
     for row in rows:
         if row["problem"] is None:
             table.add_row(row["name"], row["tokenizer"], f"{row['train_tokens']:,}", f"{row['heldout_tokens']:,}")
@@ -132,29 +122,20 @@ def list_(storage: str, as_json: bool) -> None:
 @click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
 @storage_option
 @json_option
-def show(name: str, verify: bool, storage: str, as_json: bool) -> None:
+def show(name: str, verify: bool, storage: UPath, as_json: bool) -> None:
     """Show what corpus NAME holds, after checking that its shards are whole.
 
     \b
     Example:
       ladder corpus show web --verify
     """
-    corpus = open_corpus(_open_storage(storage), name)
+    corpus = open_corpus(storage, name)
     if verify:
         corpus.verify()
     if as_json:
-        _print_json(_describe(corpus))
+        echo_json(_describe(corpus))
     else:
         _print_corpus(corpus)
-
-
-def _open_storage(storage: str) -> UPath:
-    try:
-        place = UPath(storage)
-        place.exists()
-    except (ImportError, ValueError) as error:  # a protocol that is unknown, or whose package is not installed
-        raise InputError(f"cannot use storage {storage!r}: {error}") from error
-    return place
 
 
 def _describe(corpus: Corpus) -> dict[str, Any]:
@@ -177,15 +158,10 @@ def _list_row(storage: UPath, name: str) -> dict[str, Any]:
     }
 
 
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
 def _print_corpus(corpus: Corpus) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("split")
-    titles = ("documents", "tokens", "words", "bytes", "shards")
-    for title in titles:
+    for title in ("documents", "tokens", "words", "bytes", "shards"):
         table.add_column(title, justify="right")
     for name, split in corpus.splits.items():
         counts = (split.documents, split.tokens, split.words, split.bytes, len(split.shards))

@@ -1,24 +1,20 @@
 """`ladder evaluate`: a checkpoint's scores on benchmarks, as a table or as JSON."""
 
-import json
 import math
 from typing import TYPE_CHECKING
 
 import click
+from upath import UPath
+
+from ladder.platform.command.options import echo_json, json_option, storage_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ladder.platform.evaluation.measurement import Measurement
 
-EPILOG = """\b
-Examples:
-  ladder evaluate storage/sweeps/demo/RUN/checkpoint --corpus pydocs
-  ladder evaluate gpt2 --benchmarks lambada --benchmarks wikitext2 --json
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command("evaluate")
 @click.argument("checkpoint")
 @click.argument("more", nargs=-1, metavar="")
 @click.option(
@@ -30,9 +26,9 @@ Examples:
 @click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"]))
-@click.option("--heldout-tokens", type=click.IntRange(min=1), help="Tokens for the held-out loss; default 65,536.")
-@click.option("--json", "as_json", is_flag=True, help="Write measurements as JSON to standard output.")
-@click.option("--storage", envvar="LADDER_STORAGE", default="./storage", show_default=True, help="Storage root.")
+@click.option("--heldout-tokens", type=click.IntRange(min=1), default=65_536, show_default=True, help="Tokens read.")
+@json_option
+@storage_option
 def command(
     checkpoint: str,
     more: tuple[str, ...],
@@ -41,45 +37,54 @@ def command(
     tokenizer: str | None,
     device: str,
     precision: str,
-    heldout_tokens: int | None,
+    heldout_tokens: int,
     as_json: bool,
-    storage: str,
+    storage: UPath,
 ) -> None:
-    """Score CHECKPOINT on benchmarks, zero-shot: a folder of ours or of Hugging Face, or a Hugging Face name."""
+    """Score CHECKPOINT on benchmarks, zero-shot: a folder of ours or of Hugging Face, or a Hugging Face name.
+
+    \b
+    Examples:
+      ladder evaluate storage/sweeps/demo/RUN/checkpoint --corpus pydocs
+      ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
+    """
     from ladder.models.errors import InputError
     from ladder.platform.corpus.store import open_corpus
     from ladder.platform.evaluation.checkpoint import choose_device, open_checkpoint
     from ladder.platform.evaluation.evaluate import evaluate
-    from ladder.platform.evaluation.heldout_pages import Limits
     from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
     from ladder.platform.hardware import resolve_precision
-    from ladder.platform.storage import open_storage
 
     if more and not benchmarks:
         raise InputError(f"unexpected {' '.join(more)}: benchmarks are named after --benchmarks")
-    root = open_storage(storage)
-    pages = None if corpus is None else open_corpus(root, corpus)
+    pages = None if corpus is None else open_corpus(storage, corpus)
     names = [name for given in (*benchmarks, *more) for name in given.replace(",", " ").split()]
     absent: dict[str, str] = {}
     if not names or "all" in names:
-        missing = {name: benchmark.missing(storage=root, corpus=pages) for name, benchmark in BENCHMARKS.items()}
+        missing = {name: benchmark.missing(storage=storage, corpus=pages) for name, benchmark in BENCHMARKS.items()}
         absent = {name: reason for name, reason in missing.items() if reason is not None}
         names = [name for name in BENCHMARKS if name not in absent]
         if not names:
             raise InputError("no benchmark is at hand: " + "; ".join(absent.values()))
     for benchmark in find_benchmarks(names):
-        reason = benchmark.missing(storage=root, corpus=pages)
+        reason = benchmark.missing(storage=storage, corpus=pages)
         if reason is not None:
             raise InputError(reason)
     place = choose_device(device)
     chosen_precision = resolve_precision(precision, place)
     model, words = open_checkpoint(checkpoint, device=place, precision=chosen_precision, tokenizer=tokenizer)
-    limits = Limits() if heldout_tokens is None else Limits(heldout_tokens=heldout_tokens)
     measurements = evaluate(
-        model, words, names, storage=root, corpus=pages, device=place, precision=chosen_precision, limits=limits
+        model,
+        words,
+        names,
+        storage=storage,
+        corpus=pages,
+        device=place,
+        precision=chosen_precision,
+        heldout_tokens=heldout_tokens,
     )
     if as_json:
-        click.echo(json.dumps([measurement.to_json() for measurement in measurements], indent=1))
+        echo_json([measurement.to_json() for measurement in measurements])
         for reason in absent.values():
             click.echo(f"not scored: {reason}", err=True)
         return

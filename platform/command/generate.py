@@ -2,13 +2,8 @@
 
 import click
 
-EPILOG = """\b
-Example:
-  ladder generate storage/sweeps/demo/RUN/checkpoint --prompt "Return the name of" --tokens 60
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command("generate")
 @click.argument("checkpoint")
 @click.option("--prompt", required=True, help="Text to continue; empty starts a document.")
 @click.option("--tokens", default=100, show_default=True, type=click.IntRange(min=1), help="Tokens to sample.")
@@ -29,7 +24,12 @@ def command(
     tokenizer: str | None,
     device: str,
 ) -> None:
-    """Continue a text with CHECKPOINT: a folder of ours or of Hugging Face, or a Hugging Face name."""
+    """Continue a text with CHECKPOINT: a folder of ours or of Hugging Face, or a Hugging Face name.
+
+    \b
+    Example:
+      ladder generate storage/sweeps/demo/RUN/checkpoint --prompt "Return the name of" --tokens 60
+    """
     from ladder.models.generation import generate
     from ladder.platform.evaluation.checkpoint import choose_device, open_checkpoint
 

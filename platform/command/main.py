@@ -8,12 +8,27 @@ import click
 
 from ladder.models.errors import InputError
 
-COMMANDS = ("sizes", "corpus", "fetch", "plan", "run", "submit", "status", "report", "fit", "evaluate", "generate", "bench", "ui")
-"""In the order of use; each is a module of this folder whose `command` is the click command."""
+COMMANDS = {
+    "sizes": "Show the ladder of model sizes.",
+    "corpus": "Build, list and show corpora.",
+    "fetch": "Install benchmark files.",
+    "plan": "Show what a sweep would cost and what its fit could resolve.",
+    "run": "Train and score a sweep, or go on with it.",
+    "submit": "Run a sweep as a job on a running cluster.",
+    "status": "Show how far a sweep is.",
+    "report": "Fit the laws and write the report of a sweep.",
+    "fit": "Fit a law to any table.",
+    "evaluate": "Score a checkpoint, or any GPT-2, on benchmarks.",
+    "generate": "Sample text from a checkpoint.",
+    "bench": "Measure training speed on this hardware.",
+    "ui": "Open MLflow's UI on the runs.",
+}
+"""In the order of use; each is a module of this folder whose `command` is the click command. The summaries stand here so
+that `ladder --help` imports none of them."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when it is called or described."""
+    """A group that imports a command's module only when it is called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -24,6 +39,10 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"ladder.platform.command.{name}").command
         assert isinstance(command, click.Command), name
         return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from rich.console import Console
 from upath import UPath
 
 from ladder.platform.storage import open_storage
@@ -42,6 +43,12 @@ def tracking_option(function: Function) -> Function:
 def json_option(function: Function) -> Function:
     """`--json`, handed to the command as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to standard output.")(function)
+
+
+def console() -> Console:
+    """Standard output for tables; wide where it is no terminal, so that a file or a pipe gets whole columns."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=160)
 
 
 def echo_json(value: Any) -> None:

@@ -44,10 +44,12 @@ def command(
     """
     chosen = choose(sweep, storage, corpus)
     chosen = Chosen(sweep=with_execution(chosen.sweep, execution), runs=chosen.runs, corpus=chosen.corpus)
+    assert chosen.corpus is not None, "only a dry run goes without a corpus"
     signal.signal(signal.SIGTERM, _interrupt)  # a stop by a scheduler is a Ctrl-C
     outcome = run_sweep(
         chosen.sweep,
         chosen.runs,
+        corpus=chosen.corpus,
         storage=storage,
         tracking=tracking_uri(tracking, storage),
         address=address,

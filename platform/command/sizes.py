@@ -1,11 +1,10 @@
 """`ladder sizes`: the ladder."""
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size, parse_size
-from ladder.platform.command.options import echo_json, json_option
+from ladder.platform.command.options import console, echo_json, json_option
 
 
 @click.command("sizes")
@@ -27,7 +26,7 @@ def command(names: tuple[str, ...], context: int, vocabulary: int, as_json: bool
     if as_json:
         echo_json([_row(size) for size in sizes])
     else:
-        Console(width=None).print(_table(sizes))
+        console().print(_table(sizes))
 
 
 def _default_names() -> list[str]:

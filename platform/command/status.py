@@ -1,11 +1,10 @@
 """`ladder status`: how far a sweep is."""
 
 import click
-from rich.console import Console
 from upath import UPath
 
 from ladder.platform.command.chosen import choose, corpus_option
-from ladder.platform.command.options import echo_json, json_option, storage_option
+from ladder.platform.command.options import console, echo_json, json_option, storage_option
 from ladder.platform.launching.display import table
 from ladder.platform.launching.status import read_statuses
 
@@ -28,7 +27,7 @@ def command(sweep: str, corpus: str | None, storage: UPath, as_json: bool) -> No
     if as_json:
         echo_json({"sweep": chosen.sweep.name, "runs": [status.to_json() for status in statuses]})
         return
-    Console().print(table(statuses))
+    console().print(table(statuses))
     for status in statuses:
         if status.reason:
             click.echo(f"{status.run.key}: {status.reason}")

@@ -78,7 +78,7 @@ def pydocs_documents() -> Iterator[Document]:
                 seen.add(paragraph)
                 paragraphs.append(paragraph)
         page = "\n\n".join(paragraphs)
-        if len(page) >= PAGE_CHARACTERS:
+        if len(paragraphs) > 1 and len(page) >= PAGE_CHARACTERS:
             yield Document(text=page + "\n", source=source)
 
 

@@ -19,7 +19,8 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer, load_tokenizer
 from ladder.platform.corpus.blocks import SPLITS
-from ladder.platform.corpus.stream import Shard, TokenStream
+from ladder.platform.corpus.stream import Shard
+from ladder.platform.corpus.stream import TokenStream as TokenStream  # exported: a corpus' interface includes it
 
 DESCRIPTION = "corpus.json"
 FORMAT = 1
@@ -118,7 +119,9 @@ class Corpus:
     def to_json(self) -> dict[str, Any]:
         """What `corpus.json` holds."""
         values = {name: value for name, value in vars(self).items() if name in _FIELDS}
-        splits = {name: asdict(split) for name, split in self.splits.items()}
+        splits = {
+            name: {**asdict(split), "shards": list(map(asdict, split.shards))} for name, split in self.splits.items()
+        }
         return {"format": FORMAT, **values, "splits": splits, "fingerprint": self.fingerprint}
 
 

@@ -22,10 +22,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of a corpus' held-out split is scored; the defaults take seconds for a small model on one core."""
+    """How much of a corpus' held-out pages is scored; the defaults take seconds for a small model on one core."""
 
-    heldout_tokens: int | None = 65_536
-    """Tokens from the start of the held-out split for the held-out loss; None reads all of it."""
     pages: int = 64
     """Pages from the start of the held-out split."""
     page_characters: int = 1_024
@@ -37,7 +35,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is not None and value < 1:
+            if value < 1:
                 raise InputError(f"{name} is {value}: wanted at least 1")
 
 

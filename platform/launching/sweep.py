@@ -14,6 +14,9 @@ from mlflow.tracking import MlflowClient
 from ray import tune
 from upath import UPath
 
+from ladder.models.tokenizer import load_tokenizer
+from ladder.platform.corpus.store import Corpus
+from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.launching.cluster import (
     DRIVER_RESOURCE,
@@ -61,6 +64,7 @@ def run_sweep(
     sweep: Sweep,
     runs: Sequence[Run],
     *,
+    corpus: Corpus,
     storage: UPath,
     tracking: str,
     address: str | None = None,
@@ -72,7 +76,7 @@ def run_sweep(
     Ctrl-C stops the runs at their last checkpoint and raises KeyboardInterrupt; the same call goes on from there.
     """
     started = time.perf_counter()
-    find_benchmarks(sweep.benchmarks)
+    _check_benchmarks(sweep, corpus, storage)
     client = open_tracking(tracking)
     records = open_records(client, sweep, runs, storage)
     pending = [run for run in runs if _wants_work(storage, sweep, run, retry_failed)]
@@ -91,6 +95,12 @@ def run_sweep(
         busy_seconds=_busy_seconds(storage, sweep, pending) - busy_before,
         slots=slots,
     )
+
+
+def _check_benchmarks(sweep: Sweep, corpus: Corpus, storage: UPath) -> None:
+    """Raises InputError now, and not after hours of training, where a score could not be had."""
+    for benchmark in find_benchmarks((HELDOUT.name, *sweep.benchmarks)):
+        benchmark.check(storage=storage, corpus=corpus, tokenizer=load_tokenizer(corpus.tokenizer))
 
 
 def _wants_work(storage: UPath, sweep: Sweep, run: Run, retry_failed: bool) -> bool:

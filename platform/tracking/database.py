@@ -33,7 +33,8 @@ def open_tracking(uri: str) -> MlflowClient:
     Raises InputError where the server or the file cannot be reached.
     """
     patience_with_servers()
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow"):  # what a migration does is of no use to anyone who runs a sweep
+        logging.getLogger(name).setLevel(logging.WARNING)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from upath import UPath
 
+from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus, open_corpus
+from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
 from ladder.platform.evaluation.evaluate import evaluate
-from ladder.platform.evaluation.registry import HELDOUT
+from ladder.platform.evaluation.heldout_pages import Limits
 from ladder.platform.storage import open_storage, read_json, run_folder, write_json
 from ladder.platform.tracking.runlog import RunLog
 from ladder.platform.training.checkpoint import read_state, save_checkpoint
@@ -71,6 +73,8 @@ def carry_out(job: Job, place: Place, *, resume: Path | None, scratch: Path, kee
     log = _open_log(job, curve, place)
     try:
         return _train_and_score(job, place, resume, scratch, keep, log)
+    except InputError as error:  # what the user has to mend fails again at every restart
+        return _fail(job, log, str(error))
     finally:
         if log is not None:
             log.close()
@@ -146,7 +150,7 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
     """Score what is not scored yet and leave the result in the run's folder."""
     result = read_json(job.folder / "result.json") or {}
     done = result.get("measurements", [])
-    missing = [name for name in (HELDOUT, *job.benchmarks) if name not in {m["benchmark"] for m in done}]
+    missing = [name for name in (HELDOUT.name, *job.benchmarks) if name not in {m["benchmark"] for m in done}]
     log.progress(phase="scoring")
     started = time.perf_counter()
     scores = evaluate(
@@ -157,7 +161,7 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
         corpus=corpus,
         device=place.device,
         precision=trainer.precision,
-        heldout_tokens=job.heldout_tokens,
+        limits=Limits(heldout_tokens=job.heldout_tokens),
     )
     if log.curve.exists():
         (job.folder / "metrics.jsonl").write_text(log.curve.read_text())

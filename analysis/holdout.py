@@ -1,0 +1,90 @@
+"""Forms compared by what counts: the error on sizes they were not fitted to.
+
+Expanding window: every form is fitted to the k smallest sizes and predicts the next one, for every k that determines
+it. The last window, which predicts the largest size, is the one that an extrapolation resembles most.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ladder.analysis.fits import FitOptions, fit_law
+from ladder.analysis.health import Status
+from ladder.analysis.laws import find_law
+from ladder.analysis.points import DISTINCT, Points
+from ladder.models.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldOut:
+    """One form's prediction of one size from the smaller ones."""
+
+    law: str
+    size: float
+    """N of the size that was held out, parameters."""
+    n_fitted: int
+    """Points that the form was fitted to."""
+    observed: float
+    """Mean score of the size's runs."""
+    predicted: float
+    """Mean prediction for them."""
+    relative_error: float
+    """Mean over the size's runs of |predicted - observed| / |observed|."""
+
+
+def split_sizes(points: Points) -> list[float]:
+    """Distinct sizes in ascending order; within 1 % they are one."""
+    sizes: list[float] = []
+    for size in np.sort(points.quantity("params")):
+        if not sizes or np.log(size / sizes[-1]) > DISTINCT:
+            sizes.append(float(size))
+    return sizes
+
+
+def predict_next(law: str, points: Points, size: float, options: FitOptions) -> HoldOut | None:
+    """Fits to all sizes below one and predicts it; None where the smaller sizes do not determine the form."""
+    params = points.quantity("params")
+    below = params < size * (1 - DISTINCT / 2)
+    held = np.abs(np.log(params / size)) <= DISTINCT
+    fitted, wanted = points.subset(below), points.subset(held)
+    if below.sum() < len(find_law(law).fitted):
+        return None
+    try:
+        fit = fit_law(law, fitted, options)
+    except InputError:
+        return None
+    if fit.status is Status.NOT_IDENTIFIABLE:
+        return None
+    predicted = fit.predict(wanted.inputs(type(fit.law)))
+    return HoldOut(
+        law=law,
+        size=size,
+        n_fitted=int(below.sum()),
+        observed=float(wanted.score.mean()),
+        predicted=float(predicted.mean()),
+        relative_error=float(np.mean(np.abs(predicted - wanted.score) / np.abs(wanted.score))),
+    )
+
+
+def hold_out(
+    laws: Sequence[str], points: Points, options: FitOptions, *, largest_only: bool = False
+) -> list[HoldOut]:
+    """Predictions of every form in every window (or in the last only), windows in ascending order of size.
+
+    Only windows that all of the forms can predict are kept, so that their errors are comparable.
+    """
+    plain = replace(options, bootstrap=0)
+    windows: list[HoldOut] = []
+    sizes = split_sizes(points)
+    for size in sizes[-1:] if largest_only else sizes[1:]:
+        found = [predict_next(law, points, size, plain) for law in laws]
+        if all(prediction is not None for prediction in found):
+            windows += [prediction for prediction in found if prediction is not None]
+    return windows
+
+
+def mean_errors(windows: Sequence[HoldOut]) -> dict[str, float]:
+    """Mean relative error by form over its windows."""
+    laws = dict.fromkeys(window.law for window in windows)
+    return {law: float(np.mean([w.relative_error for w in windows if w.law == law])) for law in laws}

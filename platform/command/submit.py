@@ -1,0 +1,49 @@
+"""`ladder submit`: a sweep as a job on a running cluster."""
+
+import click
+
+from ladder.models.errors import InputError
+from ladder.platform.command.chosen import corpus_option
+from ladder.platform.launching.submission import logs, submit, wait
+from ladder.platform.storage import is_local, open_storage
+from ladder.sweeps.load import load_sweep, sweep_file
+
+
+@click.command("submit")
+@click.argument("sweep")
+@click.option("--address", required=True, help="The cluster's job server, such as http://127.0.0.1:8265.")
+@click.option(
+    "--storage",
+    envvar="LADDER_STORAGE",
+    show_envvar=True,
+    required=True,
+    help="Folder or URI as the cluster sees it: s3://, gs://, or a folder that all nodes share.",
+)
+@click.option("--tracking", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="MLflow as the cluster sees it.")
+@corpus_option
+@click.option("--wait", "waits", is_flag=True, help="Wait for the end; the exit code is 1 where the job failed.")
+def command(sweep: str, address: str, storage: str, tracking: str | None, corpus: str | None, waits: bool) -> None:
+    """Run SWEEP as a job on a running Ray cluster: this code and the sweep's file go there, and need not stay here.
+
+    \b
+    Examples:
+      ray up cluster.yaml && ray dashboard cluster.yaml
+      ladder submit gpt2 --address http://127.0.0.1:8265 --storage s3://bucket/ladder --tracking http://10.0.0.5:5000
+      ladder status gpt2 --storage s3://bucket/ladder
+    """
+    load_sweep(sweep)  # what is wrong with it is said here, not in a log on the cluster
+    root = open_storage(storage)
+    if not is_local(root) and tracking is None:
+        raise InputError(f"storage {storage} is remote: name the MLflow server with --tracking.")
+    options = ["--storage", str(root)]
+    options += ["--tracking", tracking] if tracking else []
+    options += ["--corpus", corpus] if corpus else []
+    job_id = submit(sweep_file(sweep), options, address=address)
+    click.echo(f"submitted as {job_id}; follow it with: ray job logs --address {address} --follow {job_id}", err=True)
+    click.echo(job_id)
+    if waits:
+        status = wait(job_id, address=address)
+        click.echo(logs(job_id, address=address), err=True)
+        click.echo(f"{job_id} {status}", err=True)
+        if status != "SUCCEEDED":
+            raise SystemExit(1)

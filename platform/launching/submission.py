@@ -1,0 +1,62 @@
+"""A sweep as a job of a running Ray cluster: the code and the sweep's file travel, the cluster's head runs them."""
+
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray.job_submission import JobSubmissionClient
+
+import ladder
+from ladder.models.errors import InputError
+
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+def submit(sweep_file: Path, options: Sequence[str], *, address: str) -> str:
+    """Submit `ladder run` of a sweep's file, with further options for it, to the job server at `address`.
+
+    Returns the job's id. Raises InputError where no job server answers.
+    """
+    with tempfile.TemporaryDirectory(prefix="ladder-submit-") as folder:
+        stage(sweep_file, Path(folder))
+        entrypoint = ["python", "-m", "ladder", "run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        try:
+            job_id = _client(address).submit_job(entrypoint=shlex.join(entrypoint), runtime_env={"working_dir": folder})
+        except RuntimeError as error:
+            raise InputError(f"the job server at {address} did not take the job: {error}") from error
+    return str(job_id)
+
+
+def stage(sweep_file: Path, folder: Path) -> None:
+    """Lay out what the cluster needs: the package `ladder` as it is here, and the sweep's file."""
+    package = Path(ladder.__file__).parent
+    # The areas are links here; what travels are the folders themselves.
+    shutil.copytree(package, folder / "ladder", symlinks=False, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "submitted").mkdir()
+    shutil.copyfile(sweep_file, folder / "submitted" / sweep_file.name)
+
+
+def wait(job_id: str, *, address: str, poll_seconds: float = 2.0) -> str:
+    """Wait for a job to end; returns SUCCEEDED, FAILED or STOPPED."""
+    client = _client(address)
+    while (status := str(client.get_job_status(job_id).value)) not in ENDED:
+        time.sleep(poll_seconds)
+    return status
+
+
+def logs(job_id: str, *, address: str) -> str:
+    """What a job has printed so far."""
+    return str(_client(address).get_job_logs(job_id))
+
+
+def _client(address: str) -> JobSubmissionClient:
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"no Ray job server answers at {address}: {error}. Wanted its dashboard's address, such as "
+            "http://127.0.0.1:8265 after `ray dashboard cluster.yaml`."
+        ) from error
