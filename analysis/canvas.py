@@ -1,7 +1,7 @@
 """The look that all figures share: sizes, inks that follow light and dark pages, honest ticks, labels beside lines.
 
-Figures are matplotlib `Figure` objects made without pyplot; seaborn draws into their axes. Two marker colours stand for
-the page's ink and its faint lines; `to_svg` turns them into `currentColor`, so that one drawing serves both themes.
+Figures are matplotlib `Figure` objects made without pyplot; seaborn draws into their axes. One marker colour stands for
+the page's ink; `to_svg` turns it into `currentColor`, so that one drawing serves light and dark pages.
 """
 
 import io
@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 
 INK = "#101112"
 """Text and axes; becomes currentColor."""
-FAINT = "#808182"
-"""Grid and chance lines; becomes currentColor at a lower opacity."""
+FAINT = "#8b9098"
+"""Grid, chance lines and points in the background: a grey that shows on white and on black."""
 WIDTH, HEIGHT = 5.2, 3.5
 """Inches: at this width the text stays readable when a phone scales the figure to its screen."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -53,7 +53,7 @@ STYLE = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": FAINT,
-    "grid.alpha": 0.25,
+    "grid.alpha": 0.3,
     "grid.linewidth": 0.6,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -89,10 +89,11 @@ def to_svg(figure: Figure) -> str:
     text = buffer.getvalue()
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace(INK, "currentColor").replace(FAINT, "currentColor")
+    svg = svg.replace(INK, "currentColor")
     # The page's own font instead of matplotlib's: the text stays text and is not shipped as outlines.
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    return re.sub(r'<svg ([^>]*?)height="[^"]*" ?([^>]*?)width="[^"]*" ?', r"<svg \1\2", svg, count=1)
+    head, rest = svg.split(">", 1)
+    return re.sub(r'\s(width|height)="[^"]*"', "", head) + ' role="img">' + rest
 
 
 def log_axis_of_sizes(axes: Axes, sizes: Sequence[float], label: str) -> None:
@@ -121,8 +122,15 @@ def log_axis(axes: Axes, which: str, label: str, *, count: bool = False) -> None
     else:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.2 else (1.0,), numticks=12))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value) if count else format_number(value, 3)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value) if count else format_tick(value)))
     axis.set_label_text(label)
+
+
+def format_tick(value: float) -> str:
+    """1k and 10M where a prefix serves, 1e15 beyond, three digits below a thousand."""
+    if value >= 1e13:
+        return f"{value:.3g}".replace("e+", "e")
+    return format_count(value) if value >= 1e3 else format_number(value, 3)
 
 
 def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:

@@ -140,7 +140,13 @@ def draw_score(finding: ScoreFinding) -> Figure:
         figure, axes = new_figure()
         if others.height:
             sns.scatterplot(
-                x=others[PARAMS].to_numpy(), y=others["score"].to_numpy(), ax=axes, color=FAINT, s=22, alpha=0.7, zorder=2
+                x=others[PARAMS].to_numpy(),
+                y=others["score"].to_numpy(),
+                ax=axes,
+                color=FAINT,
+                s=22,
+                alpha=0.7,
+                zorder=2,
             )
         fitted = finding.fitted
         x, y = fitted[PARAMS].to_numpy(), fitted["score"].to_numpy()
@@ -216,7 +222,6 @@ def draw_compute(table: pl.DataFrame, fit: Fit | None) -> Figure:
     """Held-out loss against training compute, a colour per size, with the law's curves and its compute-optimal frontier."""
     sizes = table.select("size", PARAMS).unique().sort(PARAMS)
     flops = table["flops_6nd"].to_numpy()
-    ends = []
     with styled():
         figure, axes = new_figure()
         axes.set_xlim(flops.min() / 1.6, flops.max() * 1.6)
@@ -225,23 +230,22 @@ def draw_compute(table: pl.DataFrame, fit: Fit | None) -> Figure:
             rows = table.filter(pl.col(PARAMS) == params).sort("tokens")
             x, y = rows["flops_6nd"].to_numpy(), rows["score"].to_numpy()
             sns.scatterplot(x=x, y=y, ax=axes, color=colour, marker=marker, s=40, zorder=3)
-            last = float(y[-1])
             if fit is not None and fit.law.inputs == ("N", "D"):
                 tokens = np.geomspace(float(rows["tokens"].min()), float(rows["tokens"].max()), GRID)  # type: ignore[arg-type]
                 curve = fit.predict({"N": np.full(GRID, params), "D": tokens})
                 axes.plot(6 * params * tokens, curve, color=colour, linewidth=1.2)
-            ends.append((float(x[-1]), last, size, colour))
+            # Above its first point, where the sizes lie far apart; at their ends the curves meet.
+            axes.annotate(
+                size, (x[0], y[0]), xytext=(0, 7), textcoords="offset points", color=colour, ha="center", fontsize=9
+            )
         if fit is not None and isinstance(fit.law, Hoffmann):
-            law = fit.law
             budgets = np.geomspace(flops.min(), flops.max(), GRID)
-            axes.plot(budgets, [law.optimum(c).loss for c in budgets], color=INK, linewidth=1.4, linestyle=(0, (5, 3)))
-            # Left and below of everything that was run: the frontier bounds the runs from below.
-            at = budgets[GRID // 4]
-            axes.annotate("least loss by the law", (at, law.optimum(float(at)).loss), xytext=(2, -11),
-                          textcoords="offset points", fontsize=9, ha="right", va="top")  # fmt: skip
+            least = [fit.law.optimum(float(c)).loss for c in budgets]
+            axes.plot(budgets, least, color=INK, linewidth=1.4, linestyle=(0, (5, 3)), label="least loss by the law")
+            axes.legend(loc="upper right", fontsize=9)
         log_axis(axes, "x", "training compute 6 N D, FLOPs")
         axes.set_ylabel(LOSS_LABEL)
-        label_lines(axes, ends)
+        axes.margins(y=0.1)
     return figure
 
 

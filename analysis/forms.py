@@ -264,9 +264,7 @@ class SigmoidForm(Form):
         spread = float(np.ptp(self.target)) or 1.0
         ceilings = np.minimum(self.target.max() + generator.uniform(0, 1, count) * spread, self.upper[0])
         sign = np.where(generator.random(count) < 0.9, 1.0, -1.0)
-        return np.stack(
-            [ceilings, generator.uniform(-2, 3, count), sign * generator.uniform(0.1, 2.0, count)], axis=1
-        )
+        return np.stack([ceilings, generator.uniform(-2, 3, count), sign * generator.uniform(0.1, 2.0, count)], axis=1)
 
     def values(self, theta: Floats) -> dict[str, Floats]:
         return {"ceiling": theta[:, 0], "a": theta[:, 1] - theta[:, 2] * self.centre, "b": theta[:, 2]}

@@ -122,7 +122,10 @@ def judge(health: Health, problem: str | None, rival: float | None, *, smooth: b
     if problem:
         return Status.NOT_IDENTIFIABLE, problem
     if health.bounds_hit:
-        return Status.AT_BOUND, f"{', '.join(health.bounds_hit)} pressed against a bound: the data does not want that term"
+        return (
+            Status.AT_BOUND,
+            f"{', '.join(health.bounds_hit)} pressed against a bound: the data does not want that term",
+        )
     if health.condition_number > SINGULAR:
         return (
             Status.NOT_IDENTIFIABLE,
@@ -130,7 +133,10 @@ def judge(health: Health, problem: str | None, rival: float | None, *, smooth: b
             "widen the range of sizes and token counts",
         )
     if rival is not None:
-        return Status.AMBIGUOUS, f"other parameters fit as well (objective higher by {rival:.2%}); more points are needed"
+        return (
+            Status.AMBIGUOUS,
+            f"other parameters fit as well (objective higher by {rival:.2%}); more points are needed",
+        )
     if smooth and health.gradient_norm > LOOSE_GRADIENT:
         return Status.AMBIGUOUS, f"the solver did not arrive (scaled gradient {health.gradient_norm:.2g})"
     return Status.CONVERGED, ""

@@ -67,9 +67,7 @@ def predict_next(law: str, points: Points, size: float, options: FitOptions) -> 
     )
 
 
-def hold_out(
-    laws: Sequence[str], points: Points, options: FitOptions, *, largest_only: bool = False
-) -> list[HoldOut]:
+def hold_out(laws: Sequence[str], points: Points, options: FitOptions, *, largest_only: bool = False) -> list[HoldOut]:
     """Predictions of every form in every window (or in the last only), windows in ascending order of size.
 
     Only windows that all of the forms can predict are kept, so that their errors are comparable.

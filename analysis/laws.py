@@ -225,7 +225,9 @@ class Hoffmann(Law):
     def flops_for(self, loss: float) -> float:
         """Least training FLOPs that reach a loss (the inverse of `optimum(C).loss`)."""
         if not loss > self.E:
-            raise InputError(f"a loss of {loss} is not above the law's irreducible loss {self.E:.4g}; ask for a higher one")
+            raise InputError(
+                f"a loss of {loss} is not above the law's irreducible loss {self.E:.4g}; ask for a higher one"
+            )
         # At the optimum alpha A N^-alpha = beta B D^-beta, so both terms fall as C^(-alpha beta / (alpha + beta)).
         power = self.alpha * self.beta / (self.alpha + self.beta)
         reducible_at_one = self.optimum(1.0).loss - self.E

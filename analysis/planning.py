@@ -52,7 +52,9 @@ class Resolution:
         return asdict(self)
 
 
-def resolve(params: ArrayLike, tokens: ArrayLike, *, law: Hoffmann = REFERENCE, noise: float = SEED_NOISE) -> Resolution:
+def resolve(
+    params: ArrayLike, tokens: ArrayLike, *, law: Hoffmann = REFERENCE, noise: float = SEED_NOISE
+) -> Resolution:
     """The resolution of runs with N = params and D = tokens, arrays of one length."""
     N, D = np.asarray(params, dtype=np.float64), np.asarray(tokens, dtype=np.float64)
     assert N.shape == D.shape and N.ndim == 1, "one N and one D for each run"

@@ -48,7 +48,9 @@ class Points:
             return c / (FLOPS_PER_PARAMETER_TOKEN * n)
         if variable == "flops" and n is not None and d is not None:
             return FLOPS_PER_PARAMETER_TOKEN * n * d
-        raise InputError(f"the law needs {variable} and only {self.given() or 'none of the three'} given; add the column")
+        raise InputError(
+            f"the law needs {variable} and only {self.given() or 'none of the three'} given; add the column"
+        )
 
     def given(self) -> str:
         """Names of the quantities that were given."""

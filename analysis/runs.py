@@ -129,7 +129,9 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
     experiment = client.get_experiment_by_name(sweep)
     if experiment is None:
         known = ", ".join(sorted(e.name for e in client.search_experiments() if e.name != "Default")) or "none"
-        raise InputError(f"the store {tracking_uri} has no sweep {sweep!r}; it has {known}. Run `ladder run {sweep}` first")
+        raise InputError(
+            f"the store {tracking_uri} has no sweep {sweep!r}; it has {known}. Run `ladder run {sweep}` first"
+        )
     parents = search(client, experiment.experiment_id, "sweep")
     parent = max(parents, key=lambda run: run.info.start_time, default=None)
     tags: Mapping[str, str] = parent.data.tags if parent else {}
@@ -161,7 +163,9 @@ def refuse_missing_store(tracking_uri: str) -> None:
     if tracking_uri.startswith("sqlite:///"):
         path = Path(tracking_uri.removeprefix("sqlite:///"))
         if not path.exists():
-            raise InputError(f"there is no tracking store at {path}; run a sweep first or name the store with --tracking")
+            raise InputError(
+                f"there is no tracking store at {path}; run a sweep first or name the store with --tracking"
+            )
 
 
 def search(client: "MlflowClient", experiment_id: str, kind: str) -> list["Run"]:
@@ -233,7 +237,9 @@ def make_table(runs: Mapping[str, "Run"], keys: Sequence[str]) -> pl.DataFrame:
             row |= {name: finite(value) for name, value in run.data.metrics.items() if is_score(name)}
         rows.append(row)
     declared = {column.name: column.dtype for column in COLUMNS}
-    scores = sorted({name for row in rows for name in row} - set(declared), key=lambda name: (name != HELDOUT_LOSS, name))
+    scores = sorted(
+        {name for row in rows for name in row} - set(declared), key=lambda name: (name != HELDOUT_LOSS, name)
+    )
     text = {name: pl.String if name in declared else pl.Float64 for name in (*declared, *scores)}
     table = pl.DataFrame(rows, schema=text)
     # Params are strings in MLflow; whole numbers may be written as 1e9.

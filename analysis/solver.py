@@ -124,9 +124,7 @@ class Walk:
         self.moving[rows] = ~settled & (self.damping[rows] < 1e12)
 
 
-def derivatives(
-    form: Form, rho: Rho, sample: Sample, theta: Floats, state: State
-) -> tuple[Floats, Floats, Floats]:
+def derivatives(form: Form, rho: Rho, sample: Sample, theta: Floats, state: State) -> tuple[Floats, Floats, Floats]:
     """Gradient [S, P], Hessian [S, P, P] of the objective, and the positive scale [S, P] that damping multiplies."""
     residuals, weights = sample.targets - state.prediction, sample.weights  # [S, n]
     slope = weights * rho.slope(residuals)

@@ -35,7 +35,9 @@ def read_table(path: Path) -> pl.DataFrame:
         table = reader(path)
     except (PolarsError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {first}; mend the file or its extension") from error
+        raise InputError(
+            f"{path} cannot be read as {path.suffix[1:]}: {first}; mend the file or its extension"
+        ) from error
     if table.height == 0:
         raise InputError(f"{path} has columns but no rows; give at least one run a row")
     return table
@@ -56,10 +58,14 @@ def numbers(table: pl.DataFrame, column: str, *, positive: bool = False) -> NDAr
     if bad.any():
         row = int(np.argmax(bad))
         what = "missing" if values.is_null()[row] else str(array[row])
-        raise InputError(f"column {column!r} is {what} in row {row + 1}; every row needs a finite number: drop or mend it")
+        raise InputError(
+            f"column {column!r} is {what} in row {row + 1}; every row needs a finite number: drop or mend it"
+        )
     if positive and (array <= 0).any():
         row = int(np.argmax(array <= 0))
-        raise InputError(f"column {column!r} is {array[row]:g} in row {row + 1}; it must be above 0: drop or mend that row")
+        raise InputError(
+            f"column {column!r} is {array[row]:g} in row {row + 1}; it must be above 0: drop or mend that row"
+        )
     return np.asarray(array, dtype=np.float64)
 
 

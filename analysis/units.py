@@ -12,7 +12,7 @@ def format_number(value: float | None, digits: int = 4) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{digits - 1}e}"
+        return f"{value:.{digits - 1}e}".replace("e+", "e")
     return f"{value:.{digits}g}"
 
 

@@ -21,7 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from upath import UPath
 
 from ladder.models.sizes import Size
-from ladder.platform.corpus.build import BuildOptions, build_corpus
+from ladder.platform.corpus.build import build_corpus
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.hardware import matrix_rate
 from ladder.platform.launching.sweep import run_sweep
@@ -84,14 +84,11 @@ def our_rates(shape: str, precision: str, steps: int, threads: int, corpus: Corp
 
 
 def make_corpus(storage: UPath) -> Corpus:
-    """A corpus large enough for the longest run."""
-    text = storage / "text.txt"
+    """A corpus of a few megabytes, larger than the longest run."""
     for index in range(20):
-        (storage / f"text{index}.txt").write_text(f"{index} " + "all work and no play makes a dull corpus, says the bench. " * 4000)
-    del text
-    return build_corpus(
-        storage, "bench", [storage / f"text{index}.txt" for index in range(20)], tokenizer="bytes", heldout=0.2
-    )
+        sentence = f"{index} All work and no play makes a dull corpus, says the bench. "
+        (storage / f"text{index}.txt").write_text(sentence * 4000)
+    return build_corpus(storage, "bench", [storage], tokenizer="bytes", heldout=0.2, progress=False)
 
 
 def measure(shapes: Sequence[str], precisions: Sequence[str], turns: int, threads: int) -> Table:

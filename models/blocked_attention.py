@@ -36,7 +36,7 @@ class _BlockedAttention(torch.autograd.Function):
         return _unfold(torch.cat(blocks, 1), batch)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v, *probabilities = ctx.saved_tensors
         grad = _fold(grad)
@@ -78,4 +78,4 @@ def _fold(x: Tensor) -> Tensor:
 
 def _unfold(x: Tensor, batch: int) -> Tensor:
     """[N, T, K] to [B, T, H, K]."""
-    return x.unflatten(0, (batch, -1)).transpose(1, 2)
+    return x.view(batch, -1, *x.shape[1:]).transpose(1, 2)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ladder.models.attention import BACKENDS, attend
 from ladder.models.cache import KeyValueCache
+from ladder.models.gelu import gelu
 from ladder.models.sizes import MLP_RATIO, Size
 
 NORM_EPSILON = 1e-5
@@ -50,7 +51,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers with GELU between, in the tanh form that GPT-2 was trained with."""
+    """Two layers with GELU between."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class MLP(nn.Module):
         self.c_proj = nn.Linear(MLP_RATIO * size.d_model, size.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        y: Tensor = self.c_proj(gelu(self.c_fc(x)))
         return y
 
 

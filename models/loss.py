@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_LOGITS = 1 << 22
-"""Logits of a chunk, in numbers (16 MiB in fp32)."""
+CHUNK_LOGITS = 1 << 24
+"""Logits of a chunk, in numbers (64 MiB in fp32): fewer, and the head's gradient is added up too often."""
 
 
 def next_token_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:

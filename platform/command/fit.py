@@ -19,15 +19,24 @@ Example:
 
 @click.command(name="fit", epilog=EXAMPLE)
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--law", "law_name", required=True, help="log-linear, power, power-offset, kaplan, hoffmann, gadre, saturating or sigmoid.")
+@click.option(
+    "--law",
+    "law_name",
+    required=True,
+    help="log-linear, power, power-offset, kaplan, hoffmann, gadre, saturating or sigmoid.",
+)
 @click.option("--score", required=True, help="Column of the score: a loss in nats per token, or an accuracy.")
 @click.option("--params", help="Column of N, parameters.")
 @click.option("--tokens", help="Column of D, tokens seen.")
 @click.option("--flops", help="Column of C, training FLOPs; of N, D and C any two give the third by C = 6 N D.")
-@click.option("--objective", type=click.Choice(["huber", "lad", "squares"]), help="Default: huber for losses, squares for scores.")
+@click.option(
+    "--objective", type=click.Choice(["huber", "lad", "squares"]), help="Default: huber for losses, squares for scores."
+)
 @click.option("--delta", type=float, default=1e-3, show_default=True, help="Huber's delta on log loss.")
 @click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Leave out the K points of highest score.")
-@click.option("--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Refits for the 95 % intervals.")
+@click.option(
+    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Refits for the 95 % intervals."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds starts and resampling.")
 @click.option("--starts", type=click.IntRange(min=1), default=200, show_default=True, help="Starting points.")
 @click.option("--log-score", is_flag=True, help="For log-linear: the line is in ln score (perplexities).")

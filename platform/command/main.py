@@ -66,7 +66,7 @@ def cli(verbose: bool) -> None:
 def main() -> None:
     """Run the command; never shows a traceback for what a user got wrong."""
     try:
-        code = cli(standalone_mode=False)
+        code = cli(prog_name="ladder", standalone_mode=False)
     except InputError as error:
         click.echo(f"ladder: {error}", err=True)
         code = 2

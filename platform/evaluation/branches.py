@@ -1,32 +1,32 @@
-"""Continuations that share a context, computed as branches of one sequence.
+"""Continuations that share a context: the context (the trunk) is computed once, each continuation is a branch of it.
 
-Ten candidates after one context of 300 tokens would cost ten contexts. Here the context (the trunk) and the candidates
-stand in one sequence; each candidate takes the positions that follow the trunk and sees the trunk and itself only:
+Ten candidates after a context of 300 tokens would cost ten contexts. Here the trunk runs through the network once and
+every branch only for its own tokens, which attend to the trunk's keys and to the branch's own:
 
-    tokens       t t t t a a b b b c      trunk t, continuations a, b, c
-    positions    0 1 2 3 4 5 4 5 6 4
-    b's 2nd sees x x x x . . x x . .
+    trunk        t t t t                a's first token is predicted from the last t
+    branch a             a a            positions 4 5, sees all t and earlier a
+    branch b             b b b          positions 4 5 6, sees all t and earlier b
 
 It walks GPT2's own blocks, since attention in `ladder.models.attention` knows no mask but the causal one.
 
-Shapes: B sequences of at most S tokens, H heads, K width of a head, D = H K.
+Shapes: B trees, T tokens of the longest trunk, N branches of each, L tokens of the longest branch, H heads, K width of
+a head, D = H K, M scored tokens.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ladder.models.attention import attend
 from ladder.models.gpt2 import GPT2, Block
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branches:
+class Tree:
     """A trunk and the continuations that follow it."""
 
     trunk: tuple[int, ...]
@@ -35,71 +35,84 @@ class Branches:
     """Tokens of each continuation, at least one; the last of each is predicted and never an input."""
 
     @property
-    def length(self) -> int:
-        """Tokens to be computed."""
-        return len(self.trunk) + sum(len(end) - 1 for end in self.ends)
-
-    @cached_property
-    def tokens(self) -> list[int]:
-        """The sequence [S]: the trunk, then each continuation without its last token."""
-        return [*self.trunk, *(token for end in self.ends for token in end[:-1])]
-
-    @cached_property
-    def owners(self) -> np.ndarray:
-        """Which continuation each token belongs to [S], counted from 1; 0 is the trunk."""
-        return np.repeat(np.arange(len(self.ends) + 1), [len(self.trunk), *(len(end) - 1 for end in self.ends)])
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        """The place of each token in its own text [S]."""
-        spans = [np.arange(len(self.trunk))]
-        return np.concatenate([*spans, *(len(self.trunk) + np.arange(len(end) - 1) for end in self.ends)])
+    def width(self) -> int:
+        """Input tokens of the longest branch, at least one."""
+        return max(1, *(len(end) - 1 for end in self.ends))
 
     @property
-    def scored(self) -> np.ndarray:
-        """Where the hidden states stand that predict the continuations' tokens, one continuation after the other."""
-        spans, start = [], len(self.trunk)
-        for end in self.ends:
-            spans += [np.array([len(self.trunk) - 1]), np.arange(start, start + len(end) - 1)]
-            start += len(end) - 1
-        return np.concatenate(spans).astype(np.int64)
+    def n_tokens(self) -> int:
+        """Tokens to be computed, padding of the branches included."""
+        return len(self.trunk) + len(self.ends) * self.width
 
 
-def branches_hidden(model: GPT2, branches: Sequence[Branches], device: torch.device) -> Tensor:
-    """Hidden states [B, S, D] of each row's tokens, as `GPT2.hidden` would give them for each continuation alone."""
-    tokens = pad_rows([branch.tokens for branch in branches]).to(device)
-    positions = pad_rows([branch.positions for branch in branches]).to(device)
-    mask = _mask(branches, tokens.shape[1]).to(device)
-    x = model.wte(tokens) + model.wpe(positions)  # [B, S, D]
+def branch_hidden(model: GPT2, trees: Sequence[Tree], device: torch.device) -> Tensor:
+    """Hidden states [M, D] that predict the continuations' tokens, end after end, tree after tree.
+
+    As `GPT2.hidden` gives them for each continuation alone. The trees have equally many ends.
+    """
+    trunks = pad_rows([tree.trunk for tree in trees]).to(device)  # [B, T]
+    lengths = torch.tensor([len(tree.trunk) for tree in trees], device=device)  # [B]
+    ends = pad_rows([end[:-1] for tree in trees for end in tree.ends]).to(device)
+    ends = ends.view(len(trees), -1, ends.shape[1])  # [B, N, L]
+    positions = lengths[:, None] + torch.arange(ends.shape[2], device=device)  # [B, L]
+    positions = positions.clamp(max=model.size.context - 1)  # where only padding stands
+    is_padding = torch.arange(trunks.shape[1], device=device) >= lengths[:, None]  # [B, T]
+    x = model.wte(trunks) + model.wpe.weight[: trunks.shape[1]]  # [B, T, D]
+    y = model.wte(ends) + model.wpe(positions)[:, None]  # [B, N, L, D]
     for block in model.h:
-        x = _run_block(cast(Block, block), x, mask)
-    y: Tensor = model.ln_f(x)
-    return y
+        x, y = _run_block(cast(Block, block), x, y, is_padding)
+    states = torch.cat([x.flatten(0, 1), y.flatten(0, 2)])  # [B T + B N L, D]
+    scored: Tensor = model.ln_f(states[torch.from_numpy(_scored(trees, trunks.shape[1], ends.shape[2])).to(device)])
+    return scored
 
 
 def pad_rows(rows: Sequence[Sequence[int] | np.ndarray]) -> Tensor:
-    """Rows of tokens as one tensor [B, longest], zeros on the right, where a causal model does not look."""
-    padded = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int64)
+    """Rows of tokens as one tensor [B, longest or 1], zeros on the right, where a causal model does not look."""
+    padded = np.zeros((len(rows), max(1, *(len(row) for row in rows))), dtype=np.int64)
     for index, row in enumerate(rows):
         padded[index, : len(row)] = row
     return torch.from_numpy(padded)
 
 
-def _mask(branches: Sequence[Branches], width: int) -> Tensor:
-    """Who sees whom [B, 1, S, S] bool: earlier tokens of the trunk and of one's own branch. Padding sees the trunk."""
-    owners = np.full((len(branches), width), -1)
-    for index, branch in enumerate(branches):
-        owners[index, : branch.length] = branch.owners
-    owner = torch.from_numpy(owners)
-    same = (owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None])  # [B, S, S]
-    return (same & torch.ones(width, width, dtype=torch.bool).tril()).unsqueeze(1)
+def _scored(trees: Sequence[Tree], trunk_width: int, end_width: int) -> np.ndarray:
+    """Where the scored states stand [M] among all trunks' [B T] followed by all branches' [B N L]."""
+    spans = []
+    branch = len(trees) * trunk_width
+    for index, tree in enumerate(trees):
+        last = index * trunk_width + len(tree.trunk) - 1  # predicts the first token of every end
+        for end in tree.ends:
+            spans += [np.array([last]), np.arange(branch, branch + len(end) - 1)]
+            branch += end_width
+    return np.concatenate(spans)
 
 
-def _run_block(block: Block, x: Tensor, mask: Tensor) -> Tensor:
-    """`Block.forward` with a mask: x [B, S, D] to [B, S, D]."""
-    heads = block.attn.c_attn(block.ln_1(x)).unflatten(-1, (3, block.attn.n_head, -1))  # [B, S, 3, H, K]
-    q, k, v = (part.transpose(1, 2) for part in heads.unbind(2))  # [B, H, S, K]
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    x = x + block.attn.c_proj(y.transpose(1, 2).flatten(2))
-    z: Tensor = x + block.mlp(block.ln_2(x))
-    return z
+def _run_block(block: Block, x: Tensor, y: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
+    """`Block.forward` of trunks x [B, T, D] and of the branches y [B, N, L, D] that see them."""
+    q, k, v = _heads(block, x)
+    attended = attend(q, k, v, backend=block.attn.backend)
+    x = x + block.attn.c_proj(attended.flatten(-2))
+    attended = _attend_branches(*_heads(block, y), k, v, is_padding)
+    y = y + block.attn.c_proj(attended.flatten(-2))
+    return x + block.mlp(block.ln_2(x)), y + block.mlp(block.ln_2(y))
+
+
+def _heads(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values [..., H, K] of x [..., D]."""
+    projected: Tensor = block.attn.c_attn(block.ln_1(x))
+    q, k, v = projected.view(*x.shape[:-1], 3, block.attn.n_head, -1).unbind(-3)
+    return q, k, v
+
+
+def _attend_branches(q: Tensor, k: Tensor, v: Tensor, trunk_k: Tensor, trunk_v: Tensor, is_padding: Tensor) -> Tensor:
+    """Attention of branches' q, k, v [B, N, L, H, K] over their trunk's keys [B, T, H, K] and their own earlier ones.
+
+    One softmax over both parts, in float32; the trunk's keys are not copied for each branch.
+    """
+    far = torch.einsum("bnlhk,bthk->bhnlt", q, trunk_k)
+    near = torch.einsum("bnlhk,bnmhk->bhnlm", q, k)
+    far = far.masked_fill(is_padding[:, None, None, None, :], float("-inf"))
+    near = near.masked_fill(torch.ones_like(near[0, 0, 0], dtype=torch.bool).triu(1), float("-inf"))
+    scores = torch.cat([far, near], -1) * q.shape[-1] ** -0.5
+    shares = scores.softmax(-1, dtype=torch.float32).to(v.dtype)  # [B, H, N, L, T + L]
+    far, near = shares.split([far.shape[-1], near.shape[-1]], -1)
+    return torch.einsum("bhnlt,bthk->bnlhk", far, trunk_v) + torch.einsum("bhnlm,bnmhk->bnlhk", near, v)

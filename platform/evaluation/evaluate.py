@@ -44,8 +44,8 @@ def evaluate(
     """The measurements of the benchmarks named, in their order, of a model that is on `device` already.
 
     `heldout_tokens` bounds the tokens of the held-out loss (None reads all), `limits` the pages of the `pages-`
-    benchmarks; `precision` is fp32 or bf16. The model's mode and gradients are as before afterwards. Raises
-    InputError before anything is scored where a benchmark is unknown, its data are absent or the tokenizer does not fit.
+    benchmarks; `precision` is fp32 or bf16. The model's mode and gradients are as before afterwards. InputError
+    before anything is scored where a benchmark is unknown, its data are absent or the tokenizer does not fit.
     """
     chosen = find_benchmarks(benchmarks)
     if heldout_tokens is not None and heldout_tokens < 1:

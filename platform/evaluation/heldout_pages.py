@@ -24,13 +24,13 @@ Item = TypeVar("Item")
 class Limits:
     """How much of a corpus' held-out pages is scored; the defaults take seconds for a small model on one core."""
 
-    pages: int = 64
+    pages: int = 48
     """Pages from the start of the held-out split."""
     page_characters: int = 1_024
     """Characters from the start of each page, cut at a word's end, for words and bytes."""
     last_word_items: int = 200
     """Passages for last-word prediction, taken from the pages in turn."""
-    cloze_items: int = 200
+    cloze_items: int = 100
     """Questions of ten candidates, taken from the pages in turn."""
 
     def __post_init__(self) -> None:

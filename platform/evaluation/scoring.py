@@ -21,7 +21,7 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.loss import token_nats
 from ladder.models.sizes import Size
-from ladder.platform.evaluation.branches import Branches, branches_hidden, pad_rows
+from ladder.platform.evaluation.branches import Tree, branch_hidden, pad_rows
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, padding included: on two cores more is no faster, and the activations of a batch stay small."""
@@ -189,9 +189,8 @@ class Scorer:
             for batch in bucket([len(row.tokens) - 1 for row in rows], self.batch_tokens):
                 chosen = [rows[index] for index in batch]
                 hidden = self.model.hidden(pad_rows([row.tokens[:-1] for row in chosen]).to(self.device))  # [B, T, D]
-                flat = _scored_positions(chosen, hidden.shape[1])
-                batch_scores = self._read(hidden.flatten(0, 1), flat, chosen, allowed)
-                scores.update(zip(batch, batch_scores, strict=True))
+                flat = torch.from_numpy(_scored_positions(chosen, hidden.shape[1])).to(self.device)
+                scores.update(zip(batch, self._read(hidden.flatten(0, 1)[flat], chosen, allowed), strict=True))
         return [scores[index] for index in range(len(rows))]
 
     def _score_shared(
@@ -201,27 +200,24 @@ class Scorer:
 
         A group longer than a batch is left out: alone, its rows need less memory.
         """
-        trees = [(members, _branches([row for _, row in members])) for members in groups]
-        trees = [(members, tree) for members, tree in trees if tree.length <= self.batch_tokens]
+        trees = [(members, _tree([row for _, row in members])) for members in groups]
+        trees = [(members, tree) for members, tree in trees if tree.n_tokens <= self.batch_tokens]
         scores: dict[int, RowScore] = {}
         with self._quietly():
             allowed = self._allowed(banned)
-            for batch in bucket([tree.length for _, tree in trees], self.batch_tokens):
-                chosen = [trees[index][1] for index in batch]
-                hidden = branches_hidden(model, chosen, self.device)  # [B, T, D]
-                flat = np.concatenate([row * hidden.shape[1] + tree.scored for row, tree in enumerate(chosen)])
-                indices, rows = zip(*(member for index in batch for member in trees[index][0]), strict=True)
-                scores.update(zip(indices, self._read(hidden.flatten(0, 1), flat, rows, allowed), strict=True))
+            for n_ends in sorted({len(members) for members, _ in trees}):
+                alike = [(members, tree) for members, tree in trees if len(members) == n_ends]
+                for batch in bucket([tree.n_tokens for _, tree in alike], self.batch_tokens):
+                    hidden = branch_hidden(model, [alike[index][1] for index in batch], self.device)  # [M, D]
+                    indices, rows = zip(*(member for index in batch for member in alike[index][0]), strict=True)
+                    scores.update(zip(indices, self._read(hidden, rows, allowed), strict=True))
         return scores
 
-    def _read(
-        self, hidden: Tensor, flat: np.ndarray, rows: Sequence[Row], allowed: tuple[Tensor, Tensor] | None
-    ) -> list[RowScore]:
-        """Scores of `rows` from hidden [B*T, D]; `flat` [M] are the scored positions, row after row."""
+    def _read(self, hidden: Tensor, rows: Sequence[Row], allowed: tuple[Tensor, Tensor] | None) -> list[RowScore]:
+        """Scores of `rows` from the hidden states [M, D] that predict their scored tokens, row after row."""
         targets = torch.from_numpy(np.concatenate([np.asarray(row.tokens[-row.n_scored :]) for row in rows]))
         targets = targets.to(self.device)
-        chosen = hidden[torch.from_numpy(flat).to(self.device)]  # [M, D]
-        nats_tensor, greedy_tensor = token_nats(chosen, self.head, targets)
+        nats_tensor, greedy_tensor = token_nats(hidden, self.head, targets)
         nats, greedy = nats_tensor.cpu().numpy(), greedy_tensor.cpu().numpy()  # the one wait for the device
         if not np.isfinite(nats).all():
             raise InputError("the model gives scores that are not finite numbers: its weights are broken")
@@ -230,7 +226,7 @@ class Scorer:
         firsts: list[bool | None] = [None] * len(rows)
         if allowed is not None:
             first = torch.from_numpy(starts).to(self.device)
-            firsts = self._allowed_greedy(chosen[first], targets[first], allowed)
+            firsts = self._allowed_greedy(hidden[first], targets[first], allowed)
         return [
             RowScore(nats=nats[a:b], greedy=greedy[a:b], allowed_greedy=flag)
             for a, b, flag in zip(starts, ends, firsts, strict=True)
@@ -294,10 +290,10 @@ def _scored_positions(rows: Iterable[Row], width: int) -> np.ndarray:
     return np.concatenate(spans)
 
 
-def _branches(rows: Sequence[Row]) -> Branches:
+def _tree(rows: Sequence[Row]) -> Tree:
     """Rows of one context as branches of it."""
     trunk = rows[0].tokens[: -rows[0].n_scored]
-    return Branches(trunk=tuple(trunk), ends=tuple(tuple(row.tokens[len(trunk) :]) for row in rows))
+    return Tree(trunk=tuple(trunk), ends=tuple(tuple(row.tokens[len(trunk) :]) for row in rows))
 
 
 def _score(row: RowScore, cut_tokens: int) -> Score:

@@ -66,6 +66,7 @@ class Trainer:
         if resume:
             state = load_checkpoint(resume, self.model, self.optimizer, run=run.key)
             self.step, self.seconds_before = state.step, state.seconds_training
+        self.peak, self.peak_source = peak_flops(place.device, self.precision)
         self.rows = range(place.rank, run.batch_sequences, place.world)  # of the global batch, this worker's
         self.micro = micro_batch_sequences(run, execution, place)
         self.loss = _parallel(StepLoss(self.model), execution, place)
@@ -87,7 +88,7 @@ class Trainer:
         Raises Diverged at the first step whose loss or gradient is not finite; nothing is saved from then on.
         """
         recipe = self.run.recipe
-        meter = Meter(self.run, self.place, self.precision)
+        meter = Meter(self.run, self.place, self.peak)
         saved = self.started = time.perf_counter()
         while self.step < recipe.steps:
             set_learning_rate(self.optimizer, learning_rate(recipe, self.step))
@@ -132,9 +133,8 @@ class Trainer:
 class Meter:
     """What happened since the last point of the curve, kept on the device until it is read."""
 
-    def __init__(self, run: Run, place: Place, precision: str) -> None:
-        self.run, self.place = run, place
-        self.peak, self.peak_source = peak_flops(place.device, precision)
+    def __init__(self, run: Run, place: Place, peak: float) -> None:
+        self.run, self.place, self.peak = run, place, peak
         self.nats: list[torch.Tensor] = []
         self.norms: list[torch.Tensor] = []
         self.since = time.perf_counter()

@@ -89,7 +89,7 @@ def _train_and_score(
     trainer = Trainer(job.run, job.execution, stream=corpus.train, place=place, resume=resume)
     checkpoints = Checkpoints(trainer, scratch, keep, corpus.tokenizer, last=resume)
     if log is not None:
-        log.params(_execution_params(job, trainer))
+        log.params(_execution_params(job, trainer, corpus.tokenizer))
         log.progress(status="running", phase="training", step=trainer.step, steps=job.run.recipe.steps)
     try:
         trainer.train(log=lambda point: _log_point(log, job.run, point), save=checkpoints.save)
@@ -170,7 +170,7 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
         {
             "run": job.run.key,
             "step": trainer.step,
-            "execution": result.get("execution", _execution_params(job, trainer)),
+            "execution": result.get("execution", _execution_params(job, trainer, corpus.tokenizer)),
             "measurements": done + [score.to_json() for score in scores],
             "seconds_training": result.get("seconds_training", trainer.state.seconds_training),
             "seconds_scoring": result.get("seconds_scoring", 0.0) + time.perf_counter() - started,
@@ -186,13 +186,16 @@ def _fail(job: Job, log: RunLog | None, reason: str) -> dict[str, Any]:
     return {"status": "failed", "reason": reason}
 
 
-def _execution_params(job: Job, trainer: Trainer) -> dict[str, str]:
+def _execution_params(job: Job, trainer: Trainer, tokenizer: str) -> dict[str, str]:
     device = trainer.place.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     params = {
+        "tokenizer": tokenizer,
         "precision": trainer.precision,
         "attention": trainer.attention,
         "device": name,
+        "peak_flops": f"{trainer.peak:.4g}",
+        "peak_flops_source": trainer.peak_source,
         "workers": job.execution.workers,
         "cpus_per_worker": job.execution.cpus_per_worker,
         "micro_batch_sequences": trainer.micro,

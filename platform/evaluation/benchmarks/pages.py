@@ -23,7 +23,7 @@ from ladder.platform.evaluation.words import STOP_WORDS, text_totals
 CONTEXT_WORDS = 40
 """Words before the one asked for: about 250 bytes, so that a byte model of context 256 sees nearly all of them."""
 
-REST_WORDS = 12
+REST_WORDS = 8
 """At most so many words after a gap until its sentence ends."""
 
 CANDIDATES = 10
