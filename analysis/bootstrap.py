@@ -2,7 +2,7 @@
 
 Two ways, chosen by how much data there is:
 
-- `points`, with ten points or more per parameter: points (or whole clusters) are drawn again with replacement.
+- `points`, with twenty points or more per parameter: points (or whole clusters) are drawn again with replacement.
   Intervals are expanded percentiles (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3.3):
   plain percentiles are too narrow by sqrt((n - p) / n) and by the difference of t and normal quantiles, so they are
   taken further out by just that.
@@ -47,7 +47,7 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     return float(special.stdtrit(degrees_of_freedom, probability))
 
 
-POINTS_PER_PARAMETER = 10
+POINTS_PER_PARAMETER = 20
 """From this many points per parameter on, points are drawn again; below, noise."""
 
 
@@ -85,7 +85,7 @@ def draw(
         reach = np.sqrt(n_points / freedom) * t_quantile(0.5 + level / 2, freedom)
         tail = float(special.ndtr(-reach))
     else:
-        sample = draw_noise(form, theta, freedom, count, generator)
+        sample = draw_noise(form, theta, least_squares(form, theta), count, generator)
         tail = (1 - level) / 2
     refits = refit(form, objective, theta, sample)
     return Draws(values=form.values(refits), tail=tail, kind="points" if by_points else "noise")
@@ -108,10 +108,16 @@ def draw_points(points: Points, count: int, generator: np.random.Generator, n_ne
     return weights
 
 
-def draw_noise(form: Form, theta: Floats, freedom: int, count: int, generator: np.random.Generator) -> Sample:
+def least_squares(form: Form, theta: Floats) -> float:
+    """The least sum of squared residuals: divided by sigma^2 it is chi^2, which that of a robust fit is not."""
+    best = refit(form, Objective(kind="squares"), theta, Sample.whole(form, 1))
+    return float(((form.target - form.evaluate(best).prediction) ** 2).sum())
+
+
+def draw_noise(form: Form, theta: Floats, squares: float, count: int, generator: np.random.Generator) -> Sample:
     """The fitted values plus normal noise of a standard deviation that is itself uncertain, `count` times."""
     fitted = form.evaluate(theta[None]).prediction[0]
-    squares = float(((form.target - fitted) ** 2).sum())
+    freedom = len(fitted) - len(theta)
     sigma = np.sqrt(squares / generator.chisquare(freedom, size=(count, 1)))
     targets = fitted + sigma * generator.standard_normal((count, len(fitted)))
     return Sample(weights=np.ones_like(targets), targets=targets)

@@ -6,7 +6,7 @@ the page's ink; `to_svg` turns it into `currentColor`, so that one drawing serve
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
 LABEL_GAP = 0.065
 """Least distance of direct labels, as a share of the axes' height."""
 MAX_SIZE_TICKS = 7
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.labelsize": 10,
     "axes.titlesize": 10.5,
@@ -111,8 +111,8 @@ def log_axis_of_sizes(axes: Axes, sizes: Sequence[float], label: str) -> None:
     axes.set_xlabel(label)
 
 
-def log_axis(axes: Axes, which: str, label: str, *, count: bool = False) -> None:
-    """A logarithmic axis with ticks at 1, 2, 5 where the range is short, and numbers for people."""
+def log_axis(axes: Axes, which: str, label: str, words: Callable[[float], str]) -> None:
+    """A logarithmic axis with ticks at 1, 2, 5 where the range is short; `words` writes a tick's value."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
@@ -122,15 +122,20 @@ def log_axis(axes: Axes, which: str, label: str, *, count: bool = False) -> None
     else:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.2 else (1.0,), numticks=12))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value) if count else format_tick(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
     axis.set_label_text(label)
 
 
 def format_tick(value: float) -> str:
-    """1k and 10M where a prefix serves, 1e15 beyond, three digits below a thousand."""
+    """1k and 10M where a prefix serves, three digits below a thousand, 1e15 far beyond."""
     if value >= 1e13:
-        return f"{value:.3g}".replace("e+", "e")
+        return format_power(value)
     return format_count(value) if value >= 1e3 else format_number(value, 3)
+
+
+def format_power(value: float) -> str:
+    """1e15, 2e15: compute, for which no prefix is usual."""
+    return f"{value:.3g}".replace("e+", "e")
 
 
 def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:

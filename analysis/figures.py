@@ -19,6 +19,8 @@ from ladder.analysis.canvas import (
     MARKERS,
     colours,
     draw_band,
+    format_power,
+    format_tick,
     label_lines,
     log_axis,
     log_axis_of_sizes,
@@ -96,7 +98,7 @@ def draw_training(curves: pl.DataFrame, table: pl.DataFrame) -> Figure | None:
             if str(size) not in ends or x[-1] >= ends[str(size)][0]:
                 ends[str(size)] = (float(x[-1]), float(y[-1]), str(size), colour[str(size)])
         axes.set_ylim(min(lowest) - 0.05 * (max(highest) - min(lowest)), max(highest))
-        log_axis(axes, "x", "tokens seen", count=True)
+        log_axis(axes, "x", "tokens seen", format_count)
         axes.set_ylabel("training loss, nats per token")
         label_lines(axes, list(ends.values()))
     return figure
@@ -161,7 +163,7 @@ def draw_score(finding: ScoreFinding) -> Figure:
         axes.set_ylim(*score_limits(shown, finding))
         log_axis_of_sizes(axes, finding.rows[PARAMS].to_list(), N_LABEL)
         if finding.log_score:
-            log_axis(axes, "y", score_label(finding))
+            log_axis(axes, "y", score_label(finding), format_tick)
         else:
             axes.set_ylabel(score_label(finding))
         draw_chance(axes, finding.chance)
@@ -213,13 +215,13 @@ def draw_perplexity(table: pl.DataFrame) -> Figure | None:
             sns.lineplot(x=x, y=y, ax=axes, color=colour, marker=marker, markersize=7, linewidth=1.4, errorbar=None)
             ends.append((float(x[-1]), float(y[-1]), name, colour))
         log_axis_of_sizes(axes, known[PARAMS].to_list(), N_LABEL)
-        log_axis(axes, "y", "perplexity per token")
+        log_axis(axes, "y", "perplexity per token", format_tick)
         label_lines(axes, ends)
     return figure
 
 
 def draw_compute(table: pl.DataFrame, fit: Fit | None) -> Figure:
-    """Held-out loss against training compute, a colour per size, with the law's curves and its compute-optimal frontier."""
+    """Held-out loss against training compute, a colour per size, with the law's curves and its frontier."""
     sizes = table.select("size", PARAMS).unique().sort(PARAMS)
     flops = table["flops_6nd"].to_numpy()
     with styled():
@@ -243,7 +245,7 @@ def draw_compute(table: pl.DataFrame, fit: Fit | None) -> Figure:
             least = [fit.law.optimum(float(c)).loss for c in budgets]
             axes.plot(budgets, least, color=INK, linewidth=1.4, linestyle=(0, (5, 3)), label="least loss by the law")
             axes.legend(loc="upper right", fontsize=9)
-        log_axis(axes, "x", "training compute 6 N D, FLOPs")
+        log_axis(axes, "x", "training compute 6 N D, FLOPs", format_power)
         axes.set_ylabel(LOSS_LABEL)
         axes.margins(y=0.1)
     return figure

@@ -201,7 +201,7 @@ def find_score(data: SweepData, name: str, options: FitOptions) -> ScoreFinding:
         points = make_points(fitted["score"].to_numpy(), params=fitted[PARAMS].to_numpy())
         fit = fit_law(LogLinear.name, points, line_options)
         if fit.status is Status.NOT_IDENTIFIABLE:
-            fit, refusal = None, fit.reason
+            refusal, fit = fit.reason, None
         elif described["direction"] == "higher":
             windows = hold_out(RIVAL_FORMS, points, replace(options, constants={}, starts=60, bootstrap=0))
     except InputError as error:

@@ -44,6 +44,8 @@ class TableFit:
     """Starting points."""
     log_score: bool = False
     """For log-linear: the line is in ln score."""
+    raw_residual: bool = False
+    """Residuals of the loss itself in place of its logarithm."""
     chance: float = 0.0
     """For sigmoid: the score of guessing."""
     cluster: str | None = None
@@ -90,6 +92,7 @@ def fit_options(law: type[Law], request: TableFit) -> FitOptions:
         seed=request.seed,
         starts=request.starts,
         constants=constants,
+        log_residual=False if request.raw_residual else None,
     )
 
 

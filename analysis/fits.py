@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ladder.analysis.bootstrap import UNKNOWN, Draws, Interval, draw
-from ladder.analysis.forms import Form, KaplanForm, LineForm, SaturatingForm, SigmoidForm, SumOfPowers, Term
+from ladder.analysis.forms import (
+    Form,
+    KaplanForm,
+    LineForm,
+    RawSumOfPowers,
+    SaturatingForm,
+    SigmoidForm,
+    SumOfPowers,
+    Term,
+)
 from ladder.analysis.health import Health, Status, find_rival, judge, measure_health
 from ladder.analysis.laws import Floats, Gadre, Hoffmann, Kaplan, Law, LogLinear, Power, PowerOffset, find_law
 from ladder.analysis.linear import Line, fit_line
@@ -39,6 +48,8 @@ class FitOptions:
     """Starting points."""
     level: float = 0.95
     """Confidence level of the intervals."""
+    log_residual: bool | None = None
+    """True: residuals of log loss, False: of the loss itself; None: as the law has it."""
     constants: Mapping[str, float] = field(default_factory=dict)
     """The law's given fields: `chance` of sigmoid, `log_score` of log-linear."""
     ceiling: float | None = None
@@ -70,7 +81,9 @@ class Fit:
     """Why the status is not `converged`; empty where it is."""
     health: Health
     residuals: Floats
-    """[n] observed less fitted, in log score where the law says so."""
+    """[n] observed less fitted, in log score where `log_residual`."""
+    log_residual: bool
+    """True where residuals are of the logarithm."""
     draws: Draws | None
     """Bootstrap refits; None without them."""
     line: Line | None
@@ -96,7 +109,7 @@ class Fit:
             if new_run:
                 spread = self.residuals * np.sqrt(len(self.points) / freedom)
                 noise = np.random.default_rng(0).choice(spread, size=curves.shape)
-                curves = curves * np.exp(noise) if self.law.log_residual else curves + noise
+                curves = curves * np.exp(noise) if self.log_residual else curves + noise
         low, high = np.nanquantile(curves, [self.draws.tail, 1 - self.draws.tail], axis=0)
         return low, high
 
@@ -121,6 +134,10 @@ def make_form(law: type[Law], points: Points, options: FitOptions) -> Form:
     if law is LogLinear:
         logarithmic = options.constants.get("log_score", 0.0) > 0
         return LineForm(np.log(points.score) if logarithmic else points.score, logs["x"])
+    if law.log_residual and options.log_residual is False:
+        if law.name not in TERMS:
+            raise InputError(f"{law.name} is fitted in log loss only; leave out the choice of residual")
+        return RawSumOfPowers(points.score, logs, TERMS[law.name], law.fitted)
     if law is Kaplan:
         return KaplanForm(points.score, logs)
     if law.log_residual:
@@ -159,7 +176,7 @@ def check_points(law: type[Law], points: Points, options: FitOptions) -> str | N
     if logarithmic and (points.score <= 0).any():
         row = int(np.argmax(points.score <= 0))
         raise InputError(
-            f"the score is {points.score[row]:g} in row {row + 1}; {law.name} takes its logarithm, so it must be above 0"
+            f"the score is {points.score[row]:g} in row {row + 1}; {law.name} takes its log: drop or mend that row"
         )
     problem = design_problem(law, points)
     ray = law.inputs == ("N", "D") and is_one_ratio(points) and len(points) >= MIN_RAY_POINTS
@@ -202,6 +219,7 @@ def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit
         reason=reason,
         health=health,
         residuals=(form.target - form.evaluate(theta[None]).prediction)[0],
+        log_residual=not np.array_equal(form.target, points.score),
         draws=draws,
         line=line,
     )

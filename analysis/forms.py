@@ -91,6 +91,7 @@ class SumOfPowers(Form):
         self.target = np.log(loss)
         self.terms = terms
         self.names = names
+        self.logs = logs
         self.centres = {variable: float(np.mean(x)) for variable, x in logs.items()}
         self.x = [logs[t.variable] - self.centres[t.variable] if t.exponent is not None else None for t in terms]
         low, high = float(self.target.min()), float(self.target.max())
@@ -145,6 +146,27 @@ class SumOfPowers(Form):
             shift = 0.0 if term.exponent is None else theta[:, term.exponent] * self.centres[term.variable]
             values[self.names[term.amplitude]] = np.exp(theta[:, term.amplitude] + shift)
         return values
+
+
+class RawSumOfPowers(SumOfPowers):
+    """L = sum of exp(c_t - e_t x_t), residuals of the loss itself: what plain least squares on losses fits."""
+
+    def __init__(self, loss: Floats, logs: Mapping[str, Floats], terms: tuple[Term, ...], names: tuple[str, ...]):
+        super().__init__(loss, logs, terms, names)
+        self.target = loss
+
+    def evaluate(self, theta: Floats) -> State:
+        state = super().evaluate(theta)
+        total = np.exp(state.prediction)
+        # The terms take the place of their shares: the derivatives of a sum are the same moments without its logarithm.
+        return State(prediction=total, parts=state.parts * total)
+
+    def curvature(self, theta: Floats, state: State, jacobian: Floats, slope: Floats) -> Floats:
+        return super().curvature(theta, state, np.zeros_like(jacobian), slope)
+
+    def starts(self, generator: np.random.Generator, count: int) -> Floats:
+        logarithmic = SumOfPowers(self.target, self.logs, self.terms, self.names)
+        return logarithmic.starts(generator, count)
 
 
 class KaplanForm(Form):

@@ -45,7 +45,7 @@ class Health:
     best_share: float
     """Share of the starts that ended at the best objective."""
     gradient_norm: float
-    """Largest derivative of the objective along one coordinate, over that coordinate's own scale and the objective's."""
+    """Largest derivative of the objective along one coordinate, over the coordinate's and the objective's scale."""
     bounds_hit: tuple[str, ...]
     """Parameters that pressed against a bound."""
     condition_number: float
@@ -129,8 +129,8 @@ def judge(health: Health, problem: str | None, rival: float | None, *, smooth: b
     if health.condition_number > SINGULAR:
         return (
             Status.NOT_IDENTIFIABLE,
-            f"some combination of parameters does not show in the data (condition number {health.condition_number:.2g}); "
-            "widen the range of sizes and token counts",
+            "some combination of parameters does not show in the data "
+            f"(condition number {health.condition_number:.2g}); widen the range of sizes and token counts",
         )
     if rival is not None:
         return (

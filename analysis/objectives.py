@@ -32,16 +32,17 @@ class Rho:
 
     def value(self, residuals: Floats) -> Floats:
         """scale * (r^2 / 2 within delta, delta (|r| - delta / 2) beyond)."""
-        inner = np.minimum(np.abs(residuals), self.delta)
-        return self.scale * inner * (np.abs(residuals) - 0.5 * inner)
+        size = np.abs(residuals)
+        inner = np.minimum(size, self.delta)
+        return np.asarray(self.scale * inner * (size - 0.5 * inner), dtype=np.float64)
 
     def slope(self, residuals: Floats) -> Floats:
         """First derivative by r."""
-        return self.scale * np.clip(residuals, -self.delta, self.delta)
+        return np.asarray(self.scale * np.clip(residuals, -self.delta, self.delta), dtype=np.float64)
 
     def bend(self, residuals: Floats) -> Floats:
         """Second derivative by r: the scale within delta, zero beyond."""
-        return self.scale * (np.abs(residuals) <= self.delta)
+        return np.asarray(self.scale * (np.abs(residuals) <= self.delta), dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

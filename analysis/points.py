@@ -92,7 +92,7 @@ def make_points(
         if value is not None and len(value) != len(scores):
             raise InputError(f"{name} has {len(value)} values and score {len(scores)}; give one of each per point")
     labels = None if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
-    first: Variable = next((name for name, value in given.items() if value is not None), "params")  # type: ignore[assignment]
+    first: Variable = "params" if params is not None else "tokens" if tokens is not None else "flops"
     return Points(score=scores, variable=variable or first, clusters=labels, **given)
 
 

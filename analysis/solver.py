@@ -89,7 +89,7 @@ class Walk:
 
     @classmethod
     def begin(cls, form: Form, rho: Rho, sample: Sample, theta: Floats) -> "Walk":
-        """The walk before its first step; damping starts small, so that a vector near the optimum takes Newton steps."""
+        """The walk before its first step; damping starts small: near the optimum Newton steps are right."""
         state = form.evaluate(theta)
         return cls(
             form=form,

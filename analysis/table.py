@@ -76,7 +76,7 @@ def parse_numbers(values: pl.Series) -> pl.Series:
     if bad.any():
         row = int(bad.arg_max() or 0)
         raise InputError(
-            f"column {values.name!r} holds {values[row]!r} in row {row + 1}, which is not a number; drop or mend that row"
+            f"column {values.name!r} holds {values[row]!r} in row {row + 1}, not a number; drop or mend that row"
         )
     return parsed
 
@@ -87,6 +87,4 @@ def refuse_duplicates(table: pl.DataFrame, columns: Sequence[str]) -> None:
     if doubled.any():
         rows = [index + 1 for index, double in enumerate(doubled) if double]
         shown = ", ".join(str(row) for row in rows[:6]) + (" ..." if len(rows) > 6 else "")
-        raise InputError(
-            f"rows {shown} repeat the same {', '.join(columns)}; a point entered twice would count twice: keep one of each"
-        )
+        raise InputError(f"rows {shown} repeat the same {', '.join(columns)}; it would count twice: keep one of each")

@@ -43,7 +43,7 @@ def interval(ends: Interval) -> str:
 
 def objective(fit: Fit) -> str:
     """How the fit was made."""
-    of = "log loss" if fit.law.log_residual else "score"
+    of = "log loss" if fit.log_residual else "score"
     if fit.objective.kind == "huber":
         return f"sum of Huber {fit.objective.delta:g} on {of}"
     return f"sum of {'squares' if fit.objective.kind == 'squares' else 'absolute values'} of residuals of {of}"
@@ -104,8 +104,8 @@ def law_answers(findings: Findings) -> list[str]:
 def held_out_answer(findings: Findings) -> list[str]:
     """How well the first law predicts the largest size from the others."""
     return [
-        f"Fitted without the largest size, {window.law} predicts its held-out loss of {format_number(window.observed)} as "
-        f"{format_number(window.predicted)}: {window.relative_error:.2%} off (from {window.n_fitted} runs of smaller sizes)."
+        f"Fitted without the largest size ({window.n_fitted} runs), {window.law} predicts its held-out loss of "
+        f"{format_number(window.observed)} as {format_number(window.predicted)}: {window.relative_error:.2%} off."
         for window in findings.windows[-1:]
     ]
 
@@ -117,7 +117,7 @@ def score_answers(findings: Findings) -> list[str]:
         return []
     sure = [score.name for score in fitted if improves(score)]
     unsure = [score.name for score in fitted if not improves(score)]
-    text = f"{len(sure)} of {len(fitted)} measurements improve with size beyond doubt (their 95% interval excludes no change)"
+    text = f"{len(sure)} of {len(fitted)} measurements improve with size by more than their 95% interval"
     return [text + (f"; not so {', '.join(unsure)}." if unsure else "."), *form_answer(findings)]
 
 
@@ -150,9 +150,10 @@ def next_answers(findings: Findings) -> list[str]:
     note = "" if inside else "; the size lies beyond those that were run"
     return [
         f"With {NEXT_COMPUTE:g} times the compute of the largest run ({format_number(best.flops, 3)} FLOPs, "
-        f"{format_number(best.flops / FLOPS_PER_PF_DAY, 3)} PF-days) the law's best choice is {format_count(best.params)} "
-        f"parameters on {format_count(best.tokens)} tokens, {format_number(best.tokens_per_parameter, 3)} per parameter, "
-        f"and it predicts a loss of {format_number(best.loss)}{band}{note}."
+        f"{format_number(best.flops / FLOPS_PER_PF_DAY, 3)} PF-days) the law's best choice is "
+        f"{format_count(best.params)} parameters on {format_count(best.tokens)} tokens, "
+        f"{format_number(best.tokens_per_parameter, 3)} per parameter, and it predicts a loss of "
+        f" {format_number(best.loss)}{band}{note}."
     ]
 
 
@@ -171,8 +172,8 @@ def compute_caption(findings: Findings) -> str:
         return "One point per run, coloured by size."
     law = fit.law
     return (
-        f"One point per run, coloured by size, with {law.name}'s curve for each. Along the dashed line, the least loss that "
-        f"a budget can buy, N grows as C^{format_number(law.a, 3)} and D as C^{format_number(law.b, 3)}."
+        f"One point per run, coloured by size, with {law.name}'s curve for each. Along the dashed line, the least loss "
+        f"that a budget can buy, N grows as C^{format_number(law.a, 3)} and D as C^{format_number(law.b, 3)}."
     )
 
 
@@ -184,16 +185,16 @@ def perplexity_caption(findings: Findings) -> str:
     gap = float(runs["score"][-1]) - float(runs["train_loss"][-1])
     side = "above" if gap > 0 else "below"
     return (
-        f"Each size at its largest token count; training perplexity is over the last {LAST_SHARE:.0%} of the steps. At the "
-        f"largest size held-out loss is {format_number(abs(gap), 2)} nats {side} training loss."
+        f"Each size at its largest token count; training perplexity is over the last {LAST_SHARE:.0%} of the steps. "
+        f"At the largest size held-out loss is {format_number(abs(gap), 2)} nats {side} training loss."
     )
 
 
 def residual_caption(fit: Fit) -> str:
     """How large the residuals are."""
     return (
-        f"Root mean square {100 * fit.health.residual_rms:.2g} %, largest {100 * fit.health.residual_max:.2g} %. A pattern "
-        "along size or budget, rather than scatter, means that the form is wrong."
+        f"Root mean square {100 * fit.health.residual_rms:.2g} %, largest {100 * fit.health.residual_max:.2g} %. "
+        "A pattern along size or budget, rather than scatter, means that the form is wrong."
     )
 
 
@@ -245,8 +246,8 @@ def resolution(findings: Findings) -> list[str]:
     sizes, budgets = count_distinct(params), count_distinct(tokens)
     ratio = tokens / params
     told = [
-        f"{loss.height} finished runs: {sizes} sizes over a factor of {format_number(params.max() / params.min(), 3)} in N, "
-        f"{budgets} token counts over a factor of {format_number(tokens.max() / tokens.min(), 3)} in D, "
+        f"{loss.height} finished runs: {sizes} sizes over a factor of {format_number(params.max() / params.min(), 3)} "
+        f"in N, {budgets} token counts over a factor of {format_number(tokens.max() / tokens.min(), 3)} in D, "
         f"{format_number(ratio.min(), 3)} to {format_number(ratio.max(), 3)} tokens per parameter."
     ]
     for fit in findings.fits:
@@ -257,7 +258,7 @@ def resolution(findings: Findings) -> list[str]:
     if not any(is_one_ratio(fit.points) for fit in findings.fits if fit.law.inputs == ("N", "D")) and sizes < 4:
         told.append(f"{sizes} sizes leave no size to test a law in N on after fitting it; 4 or more do.")
     told += seed_words(loss)
-    told += [line_words(fit.line.degrees_of_freedom) for s in findings.scores[:1] if (fit := s.fit) and fit.line]
+    told += [line_words(s.fit.line.degrees_of_freedom) for s in findings.scores[:1] if s.fit and s.fit.line]
     return told
 
 
@@ -270,10 +271,10 @@ def wide_intervals(fit: Fit) -> list[str]:
             continue
         value = fit.law.parameters[name]
         if ends.high - ends.low > 0.5 * abs(value):
+            wanted = "tokens" if name in ("beta", "alpha_D") else "sizes"
             found.append(
                 f"{fit.law.name}: {name} is known only to within {format_number(ends.low, 2)} to "
-                f"{format_number(ends.high, 2)}; a wider range of {'tokens' if name in ('beta', 'alpha_D') else 'sizes'} or "
-                "repeated seeds would narrow it."
+                f"{format_number(ends.high, 2)}; a wider range of {wanted} or repeated seeds would narrow it."
             )
     return found
 
@@ -301,15 +302,15 @@ def seed_words(loss: pl.DataFrame) -> list[str]:
 def conventions(findings: Findings) -> list[str]:
     """Which N, D, C and objective the numbers use."""
     lines = [
-        f"N is {N_WORDS[PARAMS]}; D is tokens seen, repeats included; C = 6 N D in fits, the exact count with attention and "
-        "vocabulary projection is in the table.",
+        f"N is {N_WORDS[PARAMS]}; D is tokens seen, repeats included; C = 6 N D in fits, the exact count with "
+        "attention and vocabulary projection is in the table.",
         "Loss is in nats per token of this tokenizer; losses of different tokenizers compare only per byte.",
     ]
     if findings.fits:
         lines.append(f"Objective of {findings.fits[0].law.name}: {objective(findings.fits[0])}.")
     lines.append(
-        "Laws in one variable and lines of measurements use each size at its largest token count. Perplexities are fitted in "
-        "their logarithm, other measurements as they are."
+        "Laws in one variable and lines of measurements use each size at its largest token count. Perplexities are "
+        "fitted in their logarithm, other measurements as they are."
     )
     other = findings.other_convention
     if other is not None and other.status is not Status.NOT_IDENTIFIABLE:

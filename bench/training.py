@@ -61,12 +61,12 @@ def peer_rates(shape: str, precision: str, steps: int, threads: int) -> list[flo
     return rates[2:]  # the first steps allocate
 
 
-def our_rates(shape: str, precision: str, steps: int, threads: int, corpus: Corpus, storage: UPath, turn: int) -> list[float]:
+def our_rates(
+    shape: str, precision: str, steps: int, threads: int, corpus: Corpus, storage: UPath, turn: int
+) -> list[float]:
     """Tokens a second between the points of the curve of a run on Ray, with MLflow."""
     n_layer, d_model, n_head, sequences = SHAPES[shape]
-    size = Size(
-        name=shape, n_layer=n_layer, d_model=d_model, n_head=n_head, context=CONTEXT, vocabulary=VOCABULARY
-    )
+    size = Size(name=shape, n_layer=n_layer, d_model=d_model, n_head=n_head, context=CONTEXT, vocabulary=VOCABULARY)
     batch = sequences * CONTEXT
     recipe = Recipe(tokens=steps * batch, batch_tokens=batch, lr_peak=1e-4, precision=precision, seed=turn)  # type: ignore[arg-type]
     run = Run(size=size, recipe=recipe, corpus=corpus.name, corpus_fingerprint=corpus.fingerprint)
@@ -93,7 +93,9 @@ def make_corpus(storage: UPath) -> Corpus:
 
 def measure(shapes: Sequence[str], precisions: Sequence[str], turns: int, threads: int) -> Table:
     """The table of ratios."""
-    table = Table(title=f"{threads} threads, context {CONTEXT}, {VOCABULARY} classes, {turns} turns", title_justify="left")
+    table = Table(
+        title=f"{threads} threads, context {CONTEXT}, {VOCABULARY} classes, {turns} turns", title_justify="left"
+    )
     for name in ("shape", "precision", "ladder tokens/s", "transformers tokens/s", "ratio", "of matrix rate"):
         table.add_column(name, justify="right")
     with tempfile.TemporaryDirectory(prefix="ladder-bench-") as folder:
@@ -101,7 +103,9 @@ def measure(shapes: Sequence[str], precisions: Sequence[str], turns: int, thread
         corpus = make_corpus(storage)
         for shape in shapes:
             n_layer, d_model, n_head, _ = SHAPES[shape]
-            size = Size(name=shape, n_layer=n_layer, d_model=d_model, n_head=n_head, context=CONTEXT, vocabulary=VOCABULARY)
+            size = Size(
+                name=shape, n_layer=n_layer, d_model=d_model, n_head=n_head, context=CONTEXT, vocabulary=VOCABULARY
+            )
             for precision in precisions:
                 ours: list[float] = []
                 peers: list[float] = []

@@ -31,8 +31,9 @@ def gelu(x: Tensor) -> Tensor:
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
         y, slope = torch.empty_like(x), torch.empty_like(x)
-        chunks = (tensor.view(-1).split(CHUNK) for tensor in (x.contiguous(), y, slope))
+        chunks = (torch.split(tensor.view(-1), CHUNK) for tensor in (x, y, slope))
         for x_part, y_part, slope_part in zip(*chunks, strict=True):
             _value_and_slope(x_part.float(), y_part, slope_part)
         ctx.save_for_backward(slope)
@@ -42,7 +43,8 @@ class _Gelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
-        return grad * slope
+        gradient: Tensor = grad * slope
+        return gradient
 
 
 def _value_and_slope(x: Tensor, y_out: Tensor, slope_out: Tensor) -> None:
@@ -51,7 +53,7 @@ def _value_and_slope(x: Tensor, y_out: Tensor, slope_out: Tensor) -> None:
     dy/dx = s + y (1 - s) d(2u)/dx, and 2u = x (linear + cubic x^2).
     """
     square = x * x
-    s = (square * _CUBIC).add_(_LINEAR).mul_(x).sigmoid_()
-    y = x * s
+    s: Tensor = (square * _CUBIC).add_(_LINEAR).mul_(x).sigmoid_()
+    y: Tensor = x * s
     y_out.copy_(y)
     slope_out.copy_(square.mul_(3 * _CUBIC).add_(_LINEAR).mul_(y).mul_(1 - s).add_(s))

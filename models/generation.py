@@ -21,7 +21,7 @@ def generate(
     seed: int = 0,
     end_of_text: int | None = None,
 ) -> list[int]:
-    """At most `n_tokens` tokens that follow `prompt`, without the prompt; fewer where `end_of_text` comes, which is kept out.
+    """At most `n_tokens` tokens that follow `prompt`, which is not among them; they end before an `end_of_text`.
 
     temperature 0 takes the likeliest token each time; otherwise one is drawn with a generator of `seed` from
     softmax(logits / temperature), cut to the `top_k` likeliest and to the fewest whose probabilities reach `top_p`

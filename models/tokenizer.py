@@ -61,9 +61,10 @@ class Tokenizer:
         """Bytes of `tokens`. A token that is not in the vocabulary is an InputError."""
         try:
             return self.encoding.decode_bytes(tokens)
-        except KeyError as error:
+        except (KeyError, OverflowError) as error:
+            stranger = next(token for token in tokens if not 0 <= token < self.vocabulary)
             raise InputError(
-                f"token {error.args[0]} is not in the vocabulary of tokenizer {self.name}, 0 to {self.vocabulary - 1}: "
+                f"token {stranger} is not in the vocabulary of tokenizer {self.name}, 0 to {self.vocabulary - 1}: "
                 "were these tokens made with another tokenizer?"
             ) from error
 

@@ -1,7 +1,7 @@
 """Weights in and out, in the layout of Hugging Face's GPT-2: `model.safetensors` and `config.json` in one folder.
 
-What is written here `transformers.GPT2LMHeadModel.from_pretrained` loads, and the other way round. The files hold linear
-weights as [in, out] (OpenAI's conv1d), the model as torch's [out, in]. Nothing is ever loaded with pickle.
+What is written here `transformers.GPT2LMHeadModel.from_pretrained` loads, and the other way round. The files hold
+linear weights as [in, out] (OpenAI's conv1d), the model as torch's [out, in]. Nothing is ever loaded with pickle.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2, NORM_EPSILON, WEIGHT_STD
-from ladder.models.sizes import MLP_RATIO, Size, parse_size
+from ladder.models.sizes import MLP_RATIO, PAPER_SIZES, Size, parse_size
 from ladder.models.tokenizer import load_tokenizer
 
 WEIGHTS_FILE = "model.safetensors"
@@ -40,6 +40,8 @@ _EXPECTED: dict[str, tuple[Any, ...]] = {
     "tie_word_embeddings": (True,),
 }
 """Fields of config.json whose other values would be another network, with the values that this one has."""
+
+_PAPER_NAMES = {f"{size.n_layer}x{size.d_model}h{size.n_head}": name for name, size in PAPER_SIZES.items()}
 
 
 def save_weights(model: GPT2, folder: str | Path, *, tokenizer: str | None) -> None:
@@ -125,8 +127,9 @@ def _size(config: dict[str, Any], folder: Path) -> Size:
     )
     if config.get("n_inner") not in (None, MLP_RATIO * width):
         raise InputError(f"{folder / CONFIG_FILE}: n_inner is {config['n_inner']}; this GPT-2 has {MLP_RATIO * width}")
-    name = (config.get("ladder") or {}).get("size") or f"{n_layer}x{width}h{n_head}"
-    size = parse_size(name, context=context, vocabulary=vocabulary)
+    shape = f"{n_layer}x{width}h{n_head}"
+    name = (config.get("ladder") or {}).get("size") or _PAPER_NAMES.get(shape, shape)
+    size = parse_size(str(name), context=context, vocabulary=vocabulary)
     if (size.n_layer, size.d_model, size.n_head) != (n_layer, width, n_head):
         raise InputError(
             f"{folder / CONFIG_FILE} names the size {name} but describes {n_layer} layers of width {width} with "
@@ -178,8 +181,8 @@ def _check_shapes(model: GPT2, tensors: dict[str, Tensor], folder: Path) -> None
     for name in sorted(wanted.keys() | got.keys()):
         if got.get(name) != wanted.get(name):
             raise InputError(
-                f"the weights in {folder} do not fit its {CONFIG_FILE}: {name} is {_shape(got.get(name))} and should be "
-                f"{_shape(wanted.get(name))}; both files must come from the same model"
+                f"the weights in {folder} do not fit its {CONFIG_FILE}: {name} is {_shape(got.get(name))} and "
+                f"should be {_shape(wanted.get(name))}; both files must come from the same model"
             )
 
 

@@ -19,7 +19,7 @@ PEAK_BF16_FLOPS = {
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 matrices with instructions made for it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():  # macOS
         return False

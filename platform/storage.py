@@ -1,6 +1,6 @@
 """Where things are kept: one root, a local folder or an fsspec URI, and the folders under it.
 
-    corpora/<name>/  benchmarks/<name>/  sweeps/<sweep>/<run>/  reports/<sweep>/index.html
+corpora/<name>/  benchmarks/<name>/  sweeps/<sweep>/<run>/  reports/<sweep>/index.html
 """
 
 import json
@@ -18,7 +18,7 @@ def open_storage(root: str) -> UPath:
         path = UPath(root)
     except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
         raise InputError(f"storage {root!r}: {error}. Wanted a folder or a URI such as s3://bucket/ladder.") from error
-    return UPath(Path(root).expanduser().resolve()) if is_local(path) else path
+    return UPath(Path(path.path).expanduser().resolve()) if is_local(path) else path
 
 
 def is_local(path: UPath) -> bool:

@@ -23,7 +23,9 @@ def load_sweep(name_or_file: str) -> Sweep:
     path = sweep_file(name_or_file)
     module = _execute(path)
     if not hasattr(module, "SWEEP"):
-        raise InputError(f"{path} defines no SWEEP. Write `SWEEP = Sweep(name=..., corpus=..., points=grid(...), ...)`.")
+        raise InputError(
+            f"{path} defines no SWEEP. Write `SWEEP = Sweep(name=..., corpus=..., points=grid(...), ...)`."
+        )
     sweep = module.SWEEP
     if not isinstance(sweep, Sweep):
         raise InputError(f"SWEEP in {path} is a {type(sweep).__name__}, wanted a ladder.sweeps.words.Sweep.")

@@ -174,7 +174,7 @@ def grid(
     if not tokens and not tokens_per_parameter:
         raise InputError("a grid without budgets: give tokens=... or tokens_per_parameter=...")
     budgets = [{"tokens": n} for n in tokens] + [{"tokens_per_parameter": r} for r in tokens_per_parameter]
-    return tuple(Point(size=size, seed=seed, **budget) for size in sizes for budget in budgets for seed in seeds)  # type: ignore[arg-type]
+    return tuple(Point(size=size, seed=seed, **budget) for size in sizes for budget in budgets for seed in seeds)
 
 
 RecipeRule = Callable[[Size, int, int], Recipe]

@@ -34,9 +34,9 @@ class Chosen:
 
 def corpus_option(function: Function) -> Function:
     """`--corpus`, which makes another sweep of it: SWEEP-CORPUS."""
-    return click.option(
-        "--corpus", help="Another corpus than the sweep's own; the sweep is then called SWEEP-CORPUS."
-    )(function)
+    return click.option("--corpus", help="Another corpus than the sweep's own; the sweep is then called SWEEP-CORPUS.")(
+        function
+    )
 
 
 def choose(name_or_file: str, storage: UPath, corpus: str | None, *, dry: bool = False) -> Chosen:

@@ -97,13 +97,18 @@ def _table(measurements: "list[Measurement]", absent: dict[str, str], params_tot
     """One row a measurement, beside it the GPT-2 paper's score of the nearest size; absent benchmarks at the end."""
     from rich.table import Table
 
-    table = Table("benchmark", "metric", "value", "std. error", "items", "seconds", "GPT-2 paper")
+    from ladder.platform.evaluation.registry import BENCHMARKS
+
+    table = Table("benchmark", "metric", box=None)
+    for title in ("value", "std. error", "items", "seconds", "GPT-2 paper"):
+        table.add_column(title, justify="right")
     for m in measurements:
         error = "" if m.standard_error is None else f"{m.standard_error:.3g}"
         paper = _paper_score(m, params_total)
         table.add_row(m.benchmark, m.metric, f"{m.value:.5g}", error, f"{m.count:,}", f"{m.seconds:.1f}", paper)
-    for name, reason in absent.items():
-        table.add_row(name, reason, "", "", "", "", "")
+    for name in absent:
+        remedy = f"absent: ladder fetch {name} --from DIR" if BENCHMARKS[name].files else "absent: --corpus NAME"
+        table.add_row(name, remedy)
     return table
 
 

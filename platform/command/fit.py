@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 EXAMPLE = """
 \b
@@ -40,6 +39,7 @@ Example:
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds starts and resampling.")
 @click.option("--starts", type=click.IntRange(min=1), default=200, show_default=True, help="Starting points.")
 @click.option("--log-score", is_flag=True, help="For log-linear: the line is in ln score (perplexities).")
+@click.option("--raw-residual", is_flag=True, help="Residuals of the loss itself instead of its logarithm.")
 @click.option("--chance", type=float, default=0.0, show_default=True, help="For sigmoid: the score of guessing.")
 @click.option("--cluster", help="Column whose equal values are one run; the bootstrap draws whole runs.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to standard output.")

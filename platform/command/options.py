@@ -42,7 +42,9 @@ def tracking_option(function: Function) -> Function:
 
 def json_option(function: Function) -> Function:
     """`--json`, handed to the command as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to standard output.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to standard output.")(
+        function
+    )
 
 
 def console() -> Console:

@@ -20,7 +20,9 @@ from ladder.platform.launching.display import duration
 @click.argument("sweep")
 @corpus_option
 @storage_option
-@click.option("--device", type=click.Choice([*PEAK_BF16_FLOPS]), help="GPU to plan for.  [default: one core, measured now]")
+@click.option(
+    "--device", type=click.Choice([*PEAK_BF16_FLOPS]), help="GPU to plan for.  [default: one core, measured now]"
+)
 @click.option(
     "--utilisation",
     type=click.FloatRange(0, 1, min_open=True),
@@ -145,7 +147,9 @@ def _tell_design(screen: Console, chosen: Chosen, rate: Rate, resolution: Resolu
         f"{rate.flops_per_second * rate.utilisation / 1e12:.3g} TFLOP/s a worker ({rate.provenance})."
     )
     if chosen.corpus is None:
-        screen.print(f"The corpus {chosen.sweep.corpus} is not built yet: names and vocabulary assume the GPT-2 tokenizer.")
+        screen.print(
+            f"The corpus {chosen.sweep.corpus} is not built yet: names and vocabulary assume the GPT-2 tokenizer."
+        )
     else:
         _tell_epochs(screen, chosen)
     low, high = resolution.ratios
@@ -168,5 +172,3 @@ def _tell_epochs(screen: Console, chosen: Chosen) -> None:
             f"The corpus has {there:,} training tokens; the largest budget reads it {most / there:.1f} times, and repeated "
             "tokens are worth less than fresh ones (Muennighoff et al. 2023)."
         )
-
-

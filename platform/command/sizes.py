@@ -60,7 +60,16 @@ def _table(sizes: list[Size]) -> Table:
         padding=(0, 2, 0, 0),
     )
     table.add_column("size", no_wrap=True)
-    for name in ("layers", "width", "heads", "parameters", "without embeddings", "tokens emb.", "MFLOP/token", "memory"):
+    for name in (
+        "layers",
+        "width",
+        "heads",
+        "parameters",
+        "without embeddings",
+        "tokens emb.",
+        "MFLOP/token",
+        "memory",
+    ):
         table.add_column(name, justify="right")
     for size in sizes:
         table.add_row(

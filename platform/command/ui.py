@@ -30,5 +30,16 @@ def command(storage: UPath, tracking: str | None, port: int) -> None:
     # In this process's place, so that Ctrl-C and the exit code are MLflow's own.
     os.execv(
         sys.executable,
-        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)],
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            uri,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ],
     )

@@ -7,12 +7,12 @@ once. The permutation is a Feistel network, so a corpus of any length needs no m
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ladder.models.errors import InputError
-from ladder.platform.corpus.stream import TokenStream
 
 # Four rounds make a Feistel network pseudo-random (Luby and Rackoff 1988); the others cost microseconds and make up
 # for halves of few bits.
@@ -20,8 +20,17 @@ ROUNDS = 8
 Integers = npt.NDArray[np.uint64]
 
 
+class Tokens(Protocol):
+    """A stream of tokens: a split of a corpus, or anything that reads like one."""
+
+    n_tokens: int
+
+    def read(self, start: int, n: int) -> npt.NDArray[np.int64]:
+        """Tokens start to start + n, int64 [n]."""
+
+
 def batch_at(
-    stream: TokenStream, *, step: int, rows: Sequence[int], batch_sequences: int, context: int, seed: int
+    stream: Tokens, *, step: int, rows: Sequence[int], batch_sequences: int, context: int, seed: int
 ) -> npt.NDArray[np.int64]:
     """Rows of the batch at `step`, int64 [len(rows), context + 1]: inputs are [:, :-1], targets [:, 1:].
 
@@ -39,7 +48,7 @@ def batch_at(
     return batch
 
 
-def count_windows(stream: TokenStream, context: int) -> int:
+def count_windows(stream: Tokens, context: int) -> int:
     """Windows of `context` targets in the stream; InputError if there is not one."""
     n_windows = (stream.n_tokens - 1) // context
     if n_windows < 1:

@@ -18,7 +18,7 @@ from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.heldout_pages import Limits, Pages
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import find_benchmarks
-from ladder.platform.evaluation.scoring import BATCH_TOKENS, Scorer
+from ladder.platform.evaluation.scoring import Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def evaluate(
     precision: str = "fp32",
     heldout_tokens: int | None = HELDOUT_TOKENS,
     limits: Limits = DEFAULT_LIMITS,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Measurement]:
     """The measurements of the benchmarks named, in their order, of a model that is on `device` already.
 

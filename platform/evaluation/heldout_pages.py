@@ -28,7 +28,7 @@ class Limits:
     """Pages from the start of the held-out split."""
     page_characters: int = 1_024
     """Characters from the start of each page, cut at a word's end, for words and bytes."""
-    last_word_items: int = 200
+    last_word_items: int = 160
     """Passages for last-word prediction, taken from the pages in turn."""
     cloze_items: int = 100
     """Questions of ten candidates, taken from the pages in turn."""

@@ -8,6 +8,7 @@ read. Padding goes to the right, where a causal model cannot see it. Requests th
 Shapes: B rows of at most T tokens, M scored positions of a batch, D width, V classes.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from ladder.models.loss import token_nats
 from ladder.models.sizes import Size
 from ladder.platform.evaluation.branches import Tree, branch_hidden, pad_rows
 
-BATCH_TOKENS = 8192
-"""Tokens of a batch, padding included: on two cores more is no faster, and the activations of a batch stay small."""
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Tokens of a batch, padding included, by kind of device. On a CPU a batch's activations should stay in its cache: 8192
+measured 8 to 20 % slower (6 layers of 384, contexts of 90 and 1024)."""
 
 
 class LanguageModel(Protocol):
@@ -118,18 +120,23 @@ class Scorer:
         device: torch.device | str,
         precision: str,
         start_token: int,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
     ) -> None:
-        """`precision` is fp32 or bf16 (autocast); `start_token` stands before a document's first token."""
+        """`precision` is fp32 or bf16 (autocast); `start_token` stands before a document's first token.
+
+        `batch_tokens` bounds the tokens of a batch and with it the memory; None takes the device's BATCH_TOKENS.
+        The head is cast here, once, so the model's weights must stay as they are while it scores.
+        """
         if precision not in ("fp32", "bf16"):
             raise InputError(f"unknown precision {precision!r}: wanted fp32 or bf16")
         self.model = model
         self.device = torch.device(device)
         self.precision = precision
         self.start_token = start_token
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.context = model.size.context
-        self.head = model.wte.weight  # [V, D], tied
+        head = model.wte.weight.detach()  # [V, D], tied
+        self.head = head.to(torch.bfloat16) if precision == "bf16" else head
 
     def loglikelihood(self, requests: Sequence[Request], *, banned: frozenset[int] = frozenset()) -> list[Score]:
         """The score of each request, in order.
@@ -163,23 +170,21 @@ class Scorer:
 
         `window` defaults to the model's context and `stride` to the window: see `windows`.
         """
-        window = window or self.context
+        window = self.context if window is None else window
+        stride = window if stride is None else stride
         if not 1 <= window <= self.context:
-            raise InputError(f"window of {window} tokens: the model's context is {self.context}")
-        if not 1 <= (stride or window) <= window:
+            raise InputError(f"window of {window} tokens: wanted 1 to the model's context of {self.context}")
+        if not 1 <= stride <= window:
             raise InputError(f"stride of {stride} tokens: wanted 1 to the window's {window}")
-        rows = []
+        rows, n_rows = [], []
         for text in texts:
             tokens = np.concatenate([[self.start_token], np.asarray(text, dtype=np.int64)])
-            for start, scored_from, end in windows(len(text), window, stride or window):
-                rows.append(Row(tokens=tokens[start : end + 1], n_scored=end - scored_from))
-        scored = iter(self.score_rows(rows))
-        return [
-            np.concatenate([next(scored).nats for _ in windows(len(text), window, stride or window)])
-            if len(text)
-            else np.zeros(0, np.float32)
-            for text in texts
-        ]
+            spans = list(windows(len(text), window, stride))
+            rows += [Row(tokens=tokens[start : end + 1], n_scored=end - scored) for start, scored, end in spans]
+            n_rows.append(len(spans))
+        scores = iter(self.score_rows(rows))
+        empty = np.zeros(0, np.float32)
+        return [np.concatenate([empty, *(score.nats for score in itertools.islice(scores, n))]) for n in n_rows]
 
     def score_rows(self, rows: Sequence[Row], *, banned: frozenset[int] = frozenset()) -> list[RowScore]:
         """The score of each row, in order; rows are batched by length, the longest first."""
@@ -260,7 +265,7 @@ class Scorer:
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Inference mode and the precision asked for; one autocast for all batches, so that it casts weights once."""
+        """Inference mode, and autocast where bf16 was asked for."""
         bf16 = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             yield

@@ -61,8 +61,10 @@ def start_cluster(address: str | None) -> Cluster:
             runtime_env={"env_vars": {name: os.environ[name] for name in ENVIRONMENT}},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"no Ray cluster answers at {address}: {error}. Start one with `ray up cluster.yaml`.") from error
-    resources = ray.cluster_resources()
+        raise InputError(
+            f"no Ray cluster answers at {address}: {error}. Start one with `ray up cluster.yaml`."
+        ) from error
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     if not resources.get(DRIVER_RESOURCE):
         ray.shutdown()
         raise InputError(

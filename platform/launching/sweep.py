@@ -80,6 +80,8 @@ def run_sweep(
     client = open_tracking(tracking)
     records = open_records(client, sweep, runs, storage)
     pending = [run for run in runs if _wants_work(storage, sweep, run, retry_failed)]
+    for run in pending:  # what an earlier attempt said last, it no longer says
+        (run_folder(storage, sweep.name, run.key) / "progress.json").unlink(missing_ok=True)
     busy_before = _busy_seconds(storage, sweep, pending)
     slots = 0
     if pending:
@@ -148,15 +150,14 @@ def _tune(sweep: Sweep, jobs: dict[str, Job], cluster: Cluster) -> int:
             # Tune's own books are of no use to a second call: what is finished is what has a result.
             run_config=tune.RunConfig(name=sweep.name, storage_path=scratch, verbose=0),
         )
-        for result in tuner.fit():
-            if result.error is not None:
-                logger.error("the driver of a run died: %s", result.error)
+        for error in tuner.fit().errors:
+            logger.error("the driver of a run died: %s", error)
     return slots
 
 
 def _busy_seconds(storage: UPath, sweep: Sweep, runs: Sequence[Run]) -> float:
     results = [read_json(run_folder(storage, sweep.name, run.key) / "result.json") or {} for run in runs]
-    return sum(r.get("seconds_training", 0.0) + r.get("seconds_scoring", 0.0) for r in results)
+    return float(sum(r.get("seconds_training", 0.0) + r.get("seconds_scoring", 0.0) for r in results))
 
 
 class Watch(threading.Thread):

@@ -11,7 +11,8 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint
+from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from ladder.platform.storage import read_json, write_json
@@ -24,7 +25,7 @@ def run_trial(config: dict[str, Any], jobs: dict[str, Job], gpus: int) -> dict[s
     job = jobs[config["key"]]
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     trainer = TorchTrainer(
-        ray_worker,
+        ray_worker,  # type: ignore[arg-type]  # Ray's stub forgets that what it returns comes back
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(
@@ -33,7 +34,7 @@ def run_trial(config: dict[str, Any], jobs: dict[str, Job], gpus: int) -> dict[s
             resources_per_worker={"CPU": job.execution.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
         ),
         # The name carries the hash of the run's identity, since Train silently resumes a name that it knows.
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[arg-type]  # the stub means the class of before version 2
             name=job.run.key,
             storage_path=str(job.folder.parent),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
@@ -41,7 +42,7 @@ def run_trial(config: dict[str, Any], jobs: dict[str, Job], gpus: int) -> dict[s
         ),
     )
     try:
-        outcome: dict[str, Any] = trainer.fit().return_value
+        outcome: dict[str, Any] = trainer.fit().return_value  # type: ignore[attr-defined]
     except ray.train.TrainingFailedError as error:
         outcome = {"status": "failed", "reason": _root_cause(error)}
         progress = read_json(job.folder / "progress.json") or {}

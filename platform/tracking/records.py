@@ -95,7 +95,9 @@ def log_params(client: MlflowClient, run_id: str, params: Params) -> None:
 
 def log_measurements(client: MlflowClient, run_id: str, measurements: Sequence[dict[str, Any]], step: int) -> None:
     """Log final scores as metrics and, with unit, direction, count and standard error, as `measurements.json`."""
-    log_points(client, run_id, [{"step": step, **{f"{m['benchmark']}/{m['metric']}": m["value"] for m in measurements}}])
+    log_points(
+        client, run_id, [{"step": step, **{f"{m['benchmark']}/{m['metric']}": m["value"] for m in measurements}}]
+    )
     client.log_text(run_id, json.dumps(measurements, indent=1), "measurements.json")
 
 

@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
@@ -50,8 +52,9 @@ def save_checkpoint(
     """Write a checkpoint into a folder; `curve` is the JSON-lines file of the training curve."""
     save_weights(model, folder, tokenizer=tokenizer)
     with _alone():
-        dcp.save(
-            _tensors(model, optimizer), storage_writer=dcp.HuggingFaceStorageWriter(path=str(folder / "training")),
+        save(
+            _tensors(model, optimizer),
+            storage_writer=HuggingFaceStorageWriter(path=str(folder / "training")),
             no_dist=True,
         )
     (folder / "training.json").write_text(json.dumps(asdict(state)))
@@ -73,7 +76,7 @@ def load_checkpoint(folder: Path, model: GPT2, optimizer: torch.optim.Optimizer,
             optimizer.state.setdefault(parameter, _empty_state(parameter))
     tensors = _tensors(model, optimizer)
     with _alone():
-        dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(path=str(folder / "training")), no_dist=True)
+        load(tensors, storage_reader=HuggingFaceStorageReader(path=str(folder / "training")), no_dist=True)
     torch.set_rng_state(tensors["random_state"])
     return state
 
@@ -83,7 +86,9 @@ def read_state(folder: Path) -> TrainingState:
     try:
         return TrainingState(**json.loads((folder / "training.json").read_text()))
     except (OSError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(f"checkpoint {folder} cannot be resumed: training.json: {error}. Remove the folder.") from error
+        raise InputError(
+            f"checkpoint {folder} cannot be resumed: training.json: {error}. Remove the folder."
+        ) from error
 
 
 def _empty_state(parameter: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -18,8 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ladder.models.attention import choose_backend
 from ladder.models.gpt2 import GPT2
 from ladder.models.loss import next_token_nats
-from ladder.platform.corpus.batches import batch_at
-from ladder.platform.corpus.store import TokenStream
+from ladder.platform.corpus.batches import Tokens, batch_at
 from ladder.platform.hardware import peak_flops, resolve_precision
 from ladder.platform.training.checkpoint import TrainingState, load_checkpoint, read_state
 from ladder.platform.training.microbatch import micro_batch_sequences
@@ -54,7 +53,7 @@ class StepLoss(nn.Module):
 class Trainer:
     """A model on its way through a run: weights, optimizer and position."""
 
-    def __init__(self, run: Run, execution: Execution, *, stream: TokenStream, place: Place, resume: Path | None) -> None:
+    def __init__(self, run: Run, execution: Execution, *, stream: Tokens, place: Place, resume: Path | None) -> None:
         self.run, self.execution, self.stream, self.place = run, execution, stream, place
         wanted = read_state(resume).precision if resume else run.recipe.precision
         self.precision = resolve_precision(wanted, place.device)

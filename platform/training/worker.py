@@ -20,7 +20,6 @@ from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus, open_corpus
 from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
 from ladder.platform.evaluation.evaluate import evaluate
-from ladder.platform.evaluation.heldout_pages import Limits
 from ladder.platform.storage import open_storage, read_json, run_folder, write_json
 from ladder.platform.tracking.runlog import RunLog
 from ladder.platform.training.checkpoint import read_state, save_checkpoint
@@ -117,9 +116,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         trainer = self.trainer
         curve = self.scratch / "metrics.jsonl"
-        save_checkpoint(
-            folder, trainer.model, trainer.optimizer, trainer.state, tokenizer=self.tokenizer, curve=curve
-        )
+        save_checkpoint(folder, trainer.model, trainer.optimizer, trainer.state, tokenizer=self.tokenizer, curve=curve)
         self.keep(folder, name)
         shutil.rmtree(folder, ignore_errors=True)  # `keep` has copied or moved it
         self.last_name = name
@@ -161,8 +158,9 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
         corpus=corpus,
         device=place.device,
         precision=trainer.precision,
-        limits=Limits(heldout_tokens=job.heldout_tokens),
+        heldout_tokens=job.heldout_tokens,
     )
+    job.folder.mkdir(parents=True, exist_ok=True)
     if log.curve.exists():
         (job.folder / "metrics.jsonl").write_text(log.curve.read_text())
     write_json(

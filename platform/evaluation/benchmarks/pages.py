@@ -111,7 +111,8 @@ def _content_words(text: str) -> dict[str, str]:
 def _draw_candidates(answer: str, before: str, context: str) -> tuple[str, ...] | None:
     """The answer among words of the text before; None where it is not one of them or they are too few.
 
-    The draw's seed is the context itself, so it is the same everywhere and always.
+    Words nearest the answer in length are taken, since to a model that has learned nothing the shortest is likeliest.
+    The draw among equals has the context itself as its seed, so it is the same everywhere and always.
     """
     words = _content_words(before)
     if answer.lower() not in words:
@@ -119,7 +120,9 @@ def _draw_candidates(answer: str, before: str, context: str) -> tuple[str, ...] 
     others = [word for key, word in words.items() if key != answer.lower() and word[0].isupper() == answer[0].isupper()]
     if len(others) < CANDIDATES - 1:
         return None
-    return tuple(sorted([answer, *random.Random(context + answer).sample(others, CANDIDATES - 1)]))
+    random.Random(context + answer).shuffle(others)
+    others.sort(key=lambda word: abs(len(word) - len(answer)))
+    return tuple(sorted([answer, *others[: CANDIDATES - 1]]))
 
 
 def score_last_word(setting: Setting) -> list[Measurement]:

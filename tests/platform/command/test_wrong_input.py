@@ -83,7 +83,9 @@ def test_an_unknown_sweep_names_the_known_ones(ladder: Callable[..., Ended], sto
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "status"])
-def test_an_unknown_size_in_a_sweep_is_named(ladder: Callable[..., Ended], storage: Path, tmp_path: Path, command: str) -> None:
+def test_an_unknown_size_in_a_sweep_is_named(
+    ladder: Callable[..., Ended], storage: Path, tmp_path: Path, command: str
+) -> None:
     path = sweep_of(tmp_path, SWEEP.replace("2x32", "2y32"))
     assert_refused(ladder(command, path, "--storage", storage), "2y32")
 
@@ -93,12 +95,16 @@ def test_an_unknown_corpus_names_the_known_ones(ladder: Callable[..., Ended], st
     assert_refused(ladder("run", path, "--storage", storage), "tyni", "tiny")
 
 
-def test_an_unknown_benchmark_is_refused_before_training(ladder: Callable[..., Ended], storage: Path, tmp_path: Path) -> None:
+def test_an_unknown_benchmark_is_refused_before_training(
+    ladder: Callable[..., Ended], storage: Path, tmp_path: Path
+) -> None:
     path = sweep_of(tmp_path, SWEEP.replace("benchmarks=()", 'benchmarks=("lambda",)'))
     assert_refused(ladder("run", path, "--storage", storage), "lambda", "lambada")
 
 
-def test_an_absent_benchmark_is_refused_before_training(ladder: Callable[..., Ended], storage: Path, tmp_path: Path) -> None:
+def test_an_absent_benchmark_is_refused_before_training(
+    ladder: Callable[..., Ended], storage: Path, tmp_path: Path
+) -> None:
     path = sweep_of(tmp_path, SWEEP.replace("benchmarks=()", 'benchmarks=("lambada",)'))
     assert_refused(ladder("run", path, "--storage", storage), "ladder fetch lambada")
 

@@ -1,6 +1,7 @@
 """A model with known probabilities, a small random GPT-2, and a small corpus of bytes."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from upath import UPath
 
 from ladder.models.gpt2 import GPT2
-from ladder.models.sizes import Size
+from ladder.models.sizes import Size, parse_size
 from ladder.platform.corpus.build import build_corpus
 from ladder.platform.corpus.store import Corpus
 
@@ -52,7 +53,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def tiny_gpt2() -> GPT2:
     """A GPT-2 of 64 classes and context 16, with weights ten times larger than at the start, so that scores differ."""
-    model = GPT2(Size(name="2x32", n_layer=2, d_model=32, n_head=2, context=16, vocabulary=64), seed=3)
+    model = GPT2(parse_size("2x32h2", context=16, vocabulary=64), seed=3)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1 if parameter.ndim == 1 else 10)
@@ -62,21 +63,18 @@ def tiny_gpt2() -> GPT2:
 @pytest.fixture
 def byte_gpt2() -> GPT2:
     """A GPT-2 of bytes with context 64."""
-    return GPT2(Size(name="2x32", n_layer=2, d_model=32, n_head=2, context=64, vocabulary=257), seed=1)
+    return GPT2(parse_size("2x32h2", context=64, vocabulary=257), seed=1)
 
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """A corpus of bytes whose pages hold sentences that repeat their words."""
+    """A corpus of bytes whose pages repeat words of six letters, so that the length of a word tells nothing."""
     folder = tmp_path_factory.mktemp("corpus")
-    animals = "rabbit badger falcon weasel donkey turtle parrot spider monkey salmon beaver".split()
+    draw = random.Random(0)
     documents = []
-    for page in range(12):
-        sentences = [
-            f"On day {page} the {animals[(page + i) % 11]} met the {animals[(page + 2 * i + 1) % 11]} near a quiet river, "
-            f"and both of them said that the {animals[(page + 3 * i) % 11]} was watching the {animals[(page + i) % 11]}."
-            for i in range(12)
-        ]
+    for _ in range(30):
+        words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(30)]
+        sentences = [" ".join(draw.choices(words, k=10)) + "." for _ in range(30)]
         documents.append({"text": " ".join(sentences)})
     source = Path(folder / "pages.jsonl")
     source.write_text("".join(json.dumps(document) + "\n" for document in documents))

@@ -62,7 +62,9 @@ def test_banned_tokens_are_left_out_of_the_filtered_choice_alone(bigram: Callabl
     assert scorer(model).loglikelihood(asked)[0].allowed_greedy is None
 
 
-@pytest.mark.parametrize(("n", "window", "stride"), [(0, 4, 4), (3, 4, 4), (4, 4, 4), (10, 4, 4), (10, 4, 2), (11, 5, 1)])
+@pytest.mark.parametrize(
+    ("n", "window", "stride"), [(0, 4, 4), (3, 4, 4), (4, 4, 4), (10, 4, 4), (10, 4, 2), (11, 5, 1)]
+)
 def test_windows_score_every_token_once_and_never_see_more_than_the_window(n: int, window: int, stride: int) -> None:
     seen = list(windows(n, window, stride))
     scored = [token for _, scored_from, end in seen for token in range(scored_from, end)]
@@ -175,7 +177,7 @@ def test_saved_weights_score_as_the_model_in_memory(tiny_gpt2: GPT2, tmp_path: P
     assert np.array_equal(scorer(loaded).rolling([text])[0], scorer(tiny_gpt2).rolling([text])[0])
 
 
-@pytest.mark.parametrize(("window", "stride"), [(17, None), (8, 9)])
+@pytest.mark.parametrize(("window", "stride"), [(17, None), (0, None), (8, 9), (8, 0)])
 def test_windows_that_do_not_fit_are_refused(tiny_gpt2: GPT2, window: int, stride: int | None) -> None:
     with pytest.raises(InputError, match="window|stride"):
         scorer(tiny_gpt2).rolling([[1, 2]], window=window, stride=stride)

@@ -31,7 +31,9 @@ class Stream:
     """Repetitive text as a token stream in memory, so that the loss falls within a few steps."""
 
     def __init__(self) -> None:
-        self.tokens = np.frombuffer(b"the quick brown fox jumps over the lazy dog. " * 400, dtype=np.uint8).astype(np.int64)
+        self.tokens = np.frombuffer(b"the quick brown fox jumps over the lazy dog. " * 400, dtype=np.uint8).astype(
+            np.int64
+        )
         self.n_tokens = len(self.tokens)
 
     def read(self, start: int, n: int) -> np.ndarray:
@@ -50,7 +52,9 @@ def curve(a_trainer: Trainer, save_at: dict[int, Path] | None = None) -> list[Po
         points.append(point)
         folder = (save_at or {}).get(int(point["step"]))
         if folder is not None:
-            save_checkpoint(folder, a_trainer.model, a_trainer.optimizer, a_trainer.state, tokenizer="bytes", curve=None)
+            save_checkpoint(
+                folder, a_trainer.model, a_trainer.optimizer, a_trainer.state, tokenizer="bytes", curve=None
+            )
 
     a_trainer.train(log=log, save=lambda: None)
     return points

@@ -1,0 +1,118 @@
+"""LAMBADA: the real file's counts, the arithmetic of its metrics, and what is wrong in a file."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.models.gpt2 import GPT2
+from ladder.models.sizes import parse_size
+from ladder.models.tokenizer import load_tokenizer
+from ladder.models.weights import save_weights
+from ladder.platform.evaluation.benchmarks.lambada import LAMBADA, read_passages
+from ladder.platform.evaluation.evaluate import evaluate
+from ladder.platform.evaluation.last_word import make_requests, split_passage, stop_word_tokens
+
+
+def install(storage: UPath, lines: list[str]) -> UPath:
+    """A LAMBADA file of these lines in storage."""
+    path = storage / "benchmarks" / "lambada" / LAMBADA.files[0].name
+    path.parent.mkdir(parents=True)
+    path.write_bytes("".join(line + "\n" for line in lines).encode())
+    return path
+
+
+def test_the_real_file_holds_5153_passages_with_targets_as_counted(shared: Path, gpt2_vocabulary: None) -> None:
+    passages = read_passages(UPath(shared / "benchmarks" / "lambada" / LAMBADA.files[0].name))
+    assert len(passages) == 5153
+    requests = make_requests(load_tokenizer("gpt2"), [(p.context, p.word) for p in passages])
+    lengths = [len(request.continuation) for request in requests]
+    assert max(len(request.context) + len(request.continuation) for request in requests) == 224
+    assert 4000 <= lengths.count(1) <= 4010
+
+
+def test_metrics_are_those_of_a_table_of_probabilities(bigram: Callable[..., GPT2], tmp_path: Path) -> None:
+    texts = ["aa bb", "ab ba", "b abab", "b cab"]
+    install(UPath(tmp_path), [json.dumps({"text": text}) for text in texts])
+    model = bigram(classes=257, context=32)
+    table = model.log_probabilities
+    words = [b" bb", b" ba", b" abab", b" cab"]
+    before = [b"a bb", b"b ba", b"b abab", b"b cab"]
+    for first, then in ((32, 97), (97, 98)):  # so that " abab" is right to its last letter
+        table[first, then] = 1.0
+    table[98, 97] = table[98, 32] = 1.0
+    table.copy_(table.log_softmax(1))
+    nats = [-sum(table[a, b].item() for a, b in zip(text, text[1:], strict=False)) for text in before]
+    scores = {m.metric: m for m in evaluate(model, load_tokenizer("bytes"), ["lambada"], storage=UPath(tmp_path))}
+    assert scores["perplexity"].value == pytest.approx(math.exp(sum(nats) / 4), rel=1e-4)
+    assert scores["perplexity"].totals["nats"] == pytest.approx(sum(nats), rel=1e-5)
+    assert scores["perplexity"].totals["bytes"] == sum(map(len, words))
+    greedy = [[int(table[a].argmax()) == b for a, b in zip(text, text[1:], strict=False)] for text in before]
+    assert scores["accuracy"].value == sum(map(all, greedy)) / 4
+    assert scores["accuracy_last_token"].value == sum(flags[-1] for flags in greedy) / 4
+    assert scores["accuracy_last_token"].value > scores["accuracy"].value
+    assert "accuracy_stop_word_filter" not in scores  # bytes are no words
+    assert scores["accuracy"].count == 4
+
+
+def test_the_first_real_passages_score_as_in_transformers(shared: Path, gpt2_vocabulary: None, tmp_path: Path) -> None:
+    lines = (shared / "benchmarks" / "lambada" / LAMBADA.files[0].name).read_text(encoding="utf-8").split("\n")[:12]
+    install(UPath(tmp_path), lines)
+    model, tokenizer = GPT2(parse_size("2x64", context=256)), load_tokenizer("gpt2")
+    measured = {m.metric: m for m in evaluate(model, tokenizer, ["lambada"], storage=UPath(tmp_path))}
+    save_weights(model, tmp_path / "weights", tokenizer="gpt2")
+    reference = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "weights").eval()
+    nats = 0.0
+    for line in lines:
+        context, _, word = json.loads(line)["text"].rpartition(" ")
+        start, tokens = len(tokenizer.encode(context)), tokenizer.encode(context + " " + word)
+        with torch.no_grad():
+            loglikelihoods = reference(torch.tensor([tokens])).logits[0].log_softmax(-1)
+        nats -= sum(loglikelihoods[i - 1, tokens[i]].item() for i in range(start, len(tokens)))
+    assert measured["perplexity"].totals["nats"] == pytest.approx(nats, abs=1e-3)
+    assert "accuracy_stop_word_filter" in measured
+
+
+def test_stop_words_are_tokens_of_gpt2_and_none_of_bytes(gpt2_vocabulary: None) -> None:
+    gpt2 = load_tokenizer("gpt2")
+    assert gpt2.encode(" the")[0] in stop_word_tokens(gpt2)
+    assert gpt2.encode(" river")[0] not in stop_word_tokens(gpt2)
+    assert not stop_word_tokens(load_tokenizer("bytes"))
+
+
+def test_space_before_the_last_word_belongs_to_it() -> None:
+    passage = split_passage("she saw the \n\nrecorder")
+    assert (passage.context, passage.word) == ("she saw the", " \n\nrecorder")
+
+
+def test_a_passage_longer_than_the_context_is_cut_on_the_left_and_counted(byte_gpt2: GPT2, tmp_path: Path) -> None:
+    storage = UPath(tmp_path)
+    ending = "z" * 61 + " word"  # 66 bytes: 64 are read, and one more is predicted
+    install(storage, [json.dumps({"text": text}) for text in ("aa " + ending, "b c")])
+    long = evaluate(byte_gpt2, load_tokenizer("bytes"), ["lambada"], storage=storage)[0]
+    assert long.totals["items_cut"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty"),
+        (b'{"text": "a b"}\n{"text": \n', "line 2: JSONDecodeError"),
+        (b'{"words": "a b"}\n', "line 1: KeyError"),
+        (b'["a b"]\n', "line 1: TypeError"),
+        (b'{"text": "alone"}\n', "line 1: wanted a text of several words"),
+        (b'{"text": 3}\n', "line 1: wanted a text"),
+        (b'{"text": "a b"}\n{"text": "\xff b"}\n', "line 2: not UTF-8 at byte 11"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, complaint: str) -> None:
+    path = UPath(tmp_path) / "lambada_test.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=complaint):
+        read_passages(path)
