@@ -33,7 +33,8 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
 LABEL_GAP = 0.065
 """Least distance of direct labels, as a share of the axes' height."""
-MAX_SIZE_TICKS = 7
+TICK_GAP = 0.13
+"""Least distance of ticks at sizes, as a share of the axis."""
 STYLE: Any = {
     "font.size": 10,
     "axes.labelsize": 10,
@@ -78,7 +79,7 @@ def colours(count: int) -> list[str]:
     """One colour per category; beyond six a part of viridis that is visible on white and on black."""
     if count <= len(PALETTE):
         return list(PALETTE[:count])
-    return [to_hex(mpl.colormaps["viridis"](share)) for share in np.linspace(0.2, 0.85, count)]
+    return [to_hex(mpl.colormaps["viridis"](share)) for share in np.linspace(0.3, 0.9, count)]
 
 
 def to_svg(figure: Figure) -> str:
@@ -100,15 +101,26 @@ def log_axis_of_sizes(axes: Axes, sizes: Sequence[float], label: str) -> None:
     """A logarithmic x axis with ticks at the sizes themselves: sizes are few, and decades often fewer."""
     axes.set_xscale("log")
     distinct = np.unique(np.asarray(sizes, dtype=np.float64))
-    if len(distinct) > MAX_SIZE_TICKS:
-        distinct = distinct[np.linspace(0, len(distinct) - 1, MAX_SIZE_TICKS).round().astype(int)]
-    axes.xaxis.set_major_locator(FixedLocator(list(distinct)))
+    axes.xaxis.set_major_locator(FixedLocator([distinct[index] for index in apart(np.log(distinct), TICK_GAP)]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     low, high = float(distinct[0]), float(distinct[-1])
     pad = max((high / low) ** 0.06, 1.15)
     axes.set_xlim(low / pad, high * pad)
     axes.set_xlabel(label)
+
+
+def apart(places: Floats, gap: float) -> list[int]:
+    """Indices of ascending places that are at least `gap` of the whole range apart, first and last among them."""
+    least = gap * float(places[-1] - places[0])
+    kept = [0]
+    for index in range(1, len(places)):
+        if places[index] - places[kept[-1]] >= least:
+            kept.append(index)
+    if kept[-1] != len(places) - 1:
+        kept = [*(index for index in kept[1:] if places[-1] - places[index] >= least), len(places) - 1]
+        kept = [0, *kept]
+    return kept
 
 
 def log_axis(axes: Axes, which: str, label: str, words: Callable[[float], str]) -> None:
@@ -144,7 +156,9 @@ def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> No
         return
     to_axes = axes.transAxes.inverted()
     heights = [float(to_axes.transform(axes.transData.transform((x, y)))[1]) for x, y, _, _ in ends]
-    for (_, _, text, colour), height in zip(ends, spread(heights, LABEL_GAP), strict=True):
+    for (_, _, text, colour), height in zip(
+        ends, spread(heights, LABEL_GAP * HEIGHT / axes.figure.get_figheight()), strict=True
+    ):
         axes.text(1.015, height, text, color=colour, transform=axes.transAxes, va="center", ha="left", fontsize=9)
 
 

@@ -17,6 +17,7 @@ from ladder.analysis.canvas import (
     FAINT,
     INK,
     MARKERS,
+    apart,
     colours,
     draw_band,
     format_power,
@@ -39,6 +40,8 @@ N_LABEL = "N, parameters with embeddings"
 LOSS_LABEL = "held-out loss, nats per token"
 CURVE_POINTS = 160
 """Points per drawn training curve, spaced evenly in log tokens."""
+LABEL_SHARE = 0.18
+"""Least distance of the names of sizes over their first points, as a share of these points' range."""
 GRID = 80
 """Points per drawn law."""
 
@@ -105,7 +108,10 @@ def draw_training(curves: pl.DataFrame, table: pl.DataFrame) -> Figure | None:
 
 
 def draw_loss(table: pl.DataFrame, fit: Fit | None) -> Figure:
-    """Held-out loss against size, a colour per token budget, with a law in N and D and its band per budget."""
+    """Held-out loss against size, a colour per token budget.
+
+    A law in N and D is drawn with its band per budget; one in N alone once, dashed, through each size's largest budget.
+    """
     groups = group_budgets(table)
     grid = size_grid(table)
     ends = []
@@ -113,7 +119,9 @@ def draw_loss(table: pl.DataFrame, fit: Fit | None) -> Figure:
         figure, axes = new_figure()
         for (name, rows), colour, marker in zip(groups, colours(len(groups)), cycle_markers(len(groups)), strict=True):
             columns = as_columns(rows, (PARAMS, "score"))
-            sns.scatterplot(x=columns[PARAMS], y=columns["score"], ax=axes, color=colour, marker=marker, s=42, zorder=3)
+            sns.scatterplot(
+                x=columns[PARAMS], y=columns["score"], ax=axes, color=colour, marker=marker, s=42, linewidth=0, zorder=3
+            )
             last = (float(rows[PARAMS].max()), float(rows.sort(PARAMS)["score"][-1]))  # type: ignore[arg-type]
             if fit is not None and fit.law.inputs == ("N", "D"):
                 tokens = np.full(GRID, float(rows["tokens"].median()))  # type: ignore[arg-type]
@@ -123,10 +131,21 @@ def draw_loss(table: pl.DataFrame, fit: Fit | None) -> Figure:
                 draw_band(axes, grid, fit.band(inputs), colour)
                 last = (grid[-1], float(curve[-1]))
             ends.append((*last, name, colour))
+        if fit is not None and fit.law.inputs == ("x",):
+            axes.plot(grid, fit.predict({"x": grid}), color=INK, linewidth=1.2, linestyle=(0, (5, 3)), zorder=2)
+            draw_band(axes, grid, fit.band({"x": grid}), FAINT)
+            axes.set_ylim(*padded(table["score"].to_numpy()))
         log_axis_of_sizes(axes, table[PARAMS].to_list(), N_LABEL)
         axes.set_ylabel(LOSS_LABEL)
         label_lines(axes, ends)
     return figure
+
+
+def padded(values: Floats) -> tuple[float, float]:
+    """Limits a quarter beyond the values: a wide band is cut off, or it would press the runs into a line."""
+    low, high = float(values.min()), float(values.max())
+    pad = 0.25 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - pad, high + pad
 
 
 def cycle_markers(count: int) -> list[str]:
@@ -154,7 +173,7 @@ def draw_score(finding: ScoreFinding) -> Figure:
         x, y = fitted[PARAMS].to_numpy(), fitted["score"].to_numpy()
         error = fitted["standard_error"].fill_null(0.0).to_numpy() * 1.96
         axes.errorbar(x, y, yerr=error if error.any() else None, fmt="none", ecolor=main, elinewidth=1, zorder=3)
-        sns.scatterplot(x=x, y=y, ax=axes, color=main, s=46, zorder=4)
+        sns.scatterplot(x=x, y=y, ax=axes, color=main, s=46, linewidth=0, zorder=4)
         shown = np.concatenate([finding.rows["score"].to_numpy(), y - error, y + error])
         if finding.fit is not None:
             grid = size_grid(fitted)
@@ -179,14 +198,13 @@ def score_label(finding: ScoreFinding) -> str:
 
 
 def score_limits(shown: Floats, finding: ScoreFinding) -> tuple[float, float]:
-    """Limits that hold every run; a wide band is cut off, or it would press the runs into a line."""
+    """Limits that hold every run with its error bar."""
     values = shown[np.isfinite(shown) & ((shown > 0) | (not finding.log_score))]
-    low, high = float(values.min()), float(values.max())
     if finding.log_score:
+        low, high = float(values.min()), float(values.max())
         pad = max((high / low) ** 0.25, 1.05)
         return low / pad, high * pad
-    pad = 0.25 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - pad, high + pad
+    return padded(values)
 
 
 def draw_chance(axes: Axes, chance: float | None) -> None:
@@ -222,23 +240,25 @@ def draw_perplexity(table: pl.DataFrame) -> Figure | None:
 
 def draw_compute(table: pl.DataFrame, fit: Fit | None) -> Figure:
     """Held-out loss against training compute, a colour per size, with the law's curves and its frontier."""
-    sizes = table.select("size", PARAMS).unique().sort(PARAMS)
+    sizes = table.group_by("size", PARAMS).agg(pl.col("flops_6nd").min()).sort(PARAMS)
+    named = set(apart(np.log(sizes["flops_6nd"].to_numpy()), LABEL_SHARE)) if sizes.height > 1 else {0}
     flops = table["flops_6nd"].to_numpy()
     with styled():
         figure, axes = new_figure()
         axes.set_xlim(flops.min() / 1.6, flops.max() * 1.6)
         pairs = zip(sizes.iter_rows(), colours(sizes.height), cycle_markers(sizes.height), strict=True)
-        for (size, params), colour, marker in pairs:
+        for index, ((size, params, _), colour, marker) in enumerate(pairs):
             rows = table.filter(pl.col(PARAMS) == params).sort("tokens")
             x, y = rows["flops_6nd"].to_numpy(), rows["score"].to_numpy()
-            sns.scatterplot(x=x, y=y, ax=axes, color=colour, marker=marker, s=40, zorder=3)
+            sns.scatterplot(x=x, y=y, ax=axes, color=colour, marker=marker, s=40, linewidth=0, zorder=3)
             if fit is not None and fit.law.inputs == ("N", "D"):
                 tokens = np.geomspace(float(rows["tokens"].min()), float(rows["tokens"].max()), GRID)  # type: ignore[arg-type]
                 curve = fit.predict({"N": np.full(GRID, params), "D": tokens})
                 axes.plot(6 * params * tokens, curve, color=colour, linewidth=1.2)
             # Above its first point, where the sizes lie far apart; at their ends the curves meet.
+            words = size if index in named else ""
             axes.annotate(
-                size, (x[0], y[0]), xytext=(0, 7), textcoords="offset points", color=colour, ha="center", fontsize=9
+                words, (x[0], y[0]), xytext=(0, 7), textcoords="offset points", color=colour, ha="center", fontsize=9
             )
         if fit is not None and isinstance(fit.law, Hoffmann):
             budgets = np.geomspace(flops.min(), flops.max(), GRID)
@@ -265,7 +285,7 @@ def draw_residuals(table: pl.DataFrame, fit: Fit) -> Figure:
         for (name, rows), colour, marker in zip(groups, colours(len(groups)), cycle_markers(len(groups)), strict=True):
             ordered = rows.sort(PARAMS)
             x, y = ordered[PARAMS].to_numpy(), ordered["percent"].to_numpy()
-            sns.scatterplot(x=x, y=y, ax=axes, color=colour, marker=marker, s=40, zorder=3)
+            sns.scatterplot(x=x, y=y, ax=axes, color=colour, marker=marker, s=40, linewidth=0, zorder=3)
             axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.6)
             ends.append((float(x[-1]), float(y[-1]), name, colour))
         log_axis_of_sizes(axes, shown[PARAMS].to_list(), N_LABEL)

@@ -107,6 +107,12 @@ class Findings:
         usable = [f for f in self.fits if f.law.inputs == ("N", "D") and f.status is not Status.NOT_IDENTIFIABLE]
         return usable[0] if usable else None
 
+    @property
+    def drawn(self) -> Fit | None:
+        """The law in the figure of loss against size: the surface, or else the first identified law in N."""
+        others = [fit for fit in self.fits if fit.status is not Status.NOT_IDENTIFIABLE]
+        return self.surface or (others[0] if others else None)
+
 
 def find(data: SweepData, options: FitOptions | None = None) -> Findings:
     """Everything about a sweep's finished runs; InputError where there is none with a held-out loss."""

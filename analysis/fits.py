@@ -81,9 +81,9 @@ class Fit:
     """Why the status is not `converged`; empty where it is."""
     health: Health
     residuals: Floats
-    """[n] observed less fitted, in log score where `log_residual`."""
+    """[n] observed less fitted, in log score where `log_residual` or the law's `log_score` say so."""
     log_residual: bool
-    """True where residuals are of the logarithm."""
+    """True where residuals are of log loss; a line says by its own `log_score` whether they are of ln score."""
     draws: Draws | None
     """Bootstrap refits; None without them."""
     line: Line | None
@@ -219,7 +219,7 @@ def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit
         reason=reason,
         health=health,
         residuals=(form.target - form.evaluate(theta[None]).prediction)[0],
-        log_residual=not np.array_equal(form.target, points.score),
+        log_residual=law.log_residual and options.log_residual is not False,
         draws=draws,
         line=line,
     )

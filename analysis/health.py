@@ -124,7 +124,7 @@ def judge(health: Health, problem: str | None, rival: float | None, *, smooth: b
     if health.bounds_hit:
         return (
             Status.AT_BOUND,
-            f"{', '.join(health.bounds_hit)} pressed against a bound: the data does not want that term",
+            f"{', '.join(health.bounds_hit)} pressed against a bound: the data does not determine that term",
         )
     if health.condition_number > SINGULAR:
         return (

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ladder.analysis.laws import FLOPS_PER_PARAMETER_TOKEN, Law, Variable
+from ladder.analysis.units import format_count
 from ladder.models.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -170,7 +171,11 @@ def one_curve_reason(points: Points, exponent: float) -> str:
         else f"the tokens of every run follow its size as N^{exponent:.2f}"
     )
     small = np.sort(params)[: max(2, len(params) // 4)]
-    runs = ", ".join(f"N {n:.3g} with D {d:.3g}" for n in np.unique(small) for d in (n * ratio * 4, n * ratio * 16))
+    runs = ", ".join(
+        f"N {format_count(n)} with D {format_count(d)}"
+        for n in np.unique(small)
+        for d in (n * ratio * 4, n * ratio * 16)
+    )
     return (
         f"{what}, so that the terms in N and in D cannot be told apart (exchanging them fits as well); "
         f"add runs at other ratios, the cheapest being {runs}"

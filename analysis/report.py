@@ -96,7 +96,7 @@ def draw_losses(findings: Findings) -> list[Drawing]:
     """The figures of the loss."""
     loss, surface = findings.loss, findings.surface
     drawings = [
-        drawing("Held-out loss against size", figures.draw_loss(loss, surface), words.loss_caption(findings)),
+        drawing("Held-out loss against size", figures.draw_loss(loss, findings.drawn), words.loss_caption(findings)),
         drawing(
             "Training loss against tokens",
             figures.draw_training(findings.data.curves, findings.data.table.drop_nulls(["size", PARAMS])),

@@ -98,7 +98,8 @@ def law_answers(findings: Findings) -> list[str]:
     exponents = [name for name in ("alpha", "beta", "alpha_N", "alpha_D", "b") if name in fit.law.parameters]
     told = ", ".join(f"{name} {interval(fit.intervals[name])}" for name in exponents)
     caveat = "" if fit.status is Status.CONVERGED else f" Status {fit.status}: {fit.reason}."
-    return [*refused, f"Held-out loss follows {equation(fit)} ({fit.level:.0%} intervals: {told}).{caveat}"]
+    at = " at each size's largest token count" if fit.law.inputs == ("x",) else ""
+    return [*refused, f"Held-out loss{at} follows {equation(fit)} ({fit.level:.0%} intervals: {told}).{caveat}"]
 
 
 def held_out_answer(findings: Findings) -> list[str]:
@@ -159,9 +160,14 @@ def next_answers(findings: Findings) -> list[str]:
 
 def loss_caption(findings: Findings) -> str:
     """What the figure of loss against size shows."""
-    fit = findings.surface
+    fit = findings.drawn
     if fit is None:
-        return "One point per run, coloured by token budget. No law in both N and D could be fitted to these runs."
+        return "One point per run, coloured by token budget. No law is identified by these runs."
+    if fit.law.inputs == ("x",):
+        return (
+            "One point per run, coloured by token budget. No law in both N and D is identified by these runs; the "
+            f"dashed line with its {fit.level:.0%} band is {fit.law.name} in N alone."
+        )
     return f"One point per run, coloured by token budget; lines and {fit.level:.0%} bands are {fit.law.name}."
 
 

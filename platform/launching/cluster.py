@@ -22,6 +22,8 @@ ENVIRONMENT = {
     # Workers stay in their own folder; nothing of ours depends on it.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Tune would answer Ctrl-C by ending as if all were done; what we want is to stop now, at the last checkpoints.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # The display is ours; Tune's newer one prints even when told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",

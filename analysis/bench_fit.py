@@ -1,0 +1,96 @@
+"""How long fits take, beside a loop of scipy calls on the same points: `python -m ladder.analysis.bench_fit`.
+
+The points are 240 runs of a planted Hoffmann law with 0.5 % noise, as many as Besiroglu et al. 2024 fit. scipy gets the
+same objective with the same analytic gradient, one L-BFGS-B call per start and per resample; a part of them is run and
+the time per call multiplied, since all of them would take minutes.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ladder.analysis.bootstrap import draw_points
+from ladder.analysis.fits import FitOptions, make_form
+from ladder.analysis.forms import Form
+from ladder.analysis.laws import Floats, Hoffmann
+from ladder.analysis.objectives import Objective
+from ladder.analysis.points import Points, make_points
+from ladder.analysis.solver import Sample, refit, solve
+
+LAW = Hoffmann(E=1.82, A=480.0, B=2090.0, alpha=0.348, beta=0.366)
+STARTS, REFITS = 1000, 4000
+SCIPY_CALLS = 40
+"""Calls of the loop that are timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of one task, ours and the loop's, and how many of the loop's calls reached our objective."""
+
+    task: str
+    ours: float
+    loop: float
+    reached: float
+
+
+def planted_points(count: int = 240) -> Points:
+    """Runs over three decades of N and D."""
+    generator = np.random.default_rng(0)
+    N, D = 10 ** generator.uniform(7, 10, count), 10 ** generator.uniform(8.5, 11.5, count)
+    return make_points(LAW.score(N=N, D=D) * np.exp(0.005 * generator.standard_normal(count)), params=N, tokens=D)
+
+
+def loop_once(form: Form, objective: Objective, start: Floats, weights: Floats) -> float:
+    """The objective where scipy's L-BFGS-B ends."""
+    rho = objective.stages()[-1]
+
+    def value_and_gradient(theta: Floats) -> tuple[float, Floats]:
+        state = form.evaluate(theta[None])
+        residuals = form.target - state.prediction[0]
+        gradient = -form.jacobian(theta[None], state)[0] @ (weights * rho.slope(residuals))
+        return float((weights * rho.value(residuals)).sum()), gradient
+
+    bounds = list(zip(form.lower, form.upper, strict=True))
+    return float(minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds).fun)
+
+
+def measure(points: Points, objective: Objective) -> list[Timing]:
+    """Times of the fit from many starts and of the refits."""
+    form = make_form(Hoffmann, points, FitOptions())
+    starts = form.starts(np.random.default_rng(0), STARTS)
+    begun = time.perf_counter()
+    solutions = solve(form, objective, starts)
+    fitted = time.perf_counter() - begun
+    best = int(np.argmin(solutions.objective))
+    weights = draw_points(points, REFITS, np.random.default_rng(1), len(Hoffmann.fitted))
+    begun = time.perf_counter()
+    sample = Sample(weights=weights, targets=np.broadcast_to(form.target, weights.shape))
+    refits = refit(form, objective, solutions.theta[best], sample)
+    refitted = time.perf_counter() - begun
+    own = sample.objective(objective.stages()[-1], form.evaluate(refits))
+    begun = time.perf_counter()
+    ends = [loop_once(form, objective, start, np.ones(len(points))) for start in starts[:SCIPY_CALLS]]
+    from_starts = (time.perf_counter() - begun) / SCIPY_CALLS * STARTS
+    begun = time.perf_counter()
+    again = [loop_once(form, objective, solutions.theta[best], row) for row in weights[:SCIPY_CALLS]]
+    from_best = (time.perf_counter() - begun) / SCIPY_CALLS * REFITS
+    arrived = np.mean(np.array(ends) <= solutions.objective[best] * (1 + 1e-6))
+    rearrived = np.mean(np.array(again) <= own[:SCIPY_CALLS] * (1 + 1e-6))
+    return [
+        Timing(task=f"fit from {STARTS} starts", ours=fitted, loop=from_starts, reached=float(arrived)),
+        Timing(task=f"{REFITS} refits", ours=refitted, loop=from_best, reached=float(rearrived)),
+    ]
+
+
+def main() -> None:
+    """Prints the table."""
+    print(f"{'task':22} {'ours, s':>8} {'scipy loop, s':>14} {'ratio':>7}  loop at the optimum")
+    for timing in measure(planted_points(), Objective()):
+        ratio = timing.loop / timing.ours
+        print(f"{timing.task:22} {timing.ours:8.2f} {timing.loop:14.1f} {ratio:7.0f}  {timing.reached:.0%}")
+
+
+if __name__ == "__main__":
+    main()
