@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow lint format bench bench-gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/ladder run demo
@@ -27,6 +27,10 @@ lint: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# On a bare machine with torch, without the environment: nothing is installed and Ray is not needed.
+bench-gpu:
+	$(PYTHON) bench/gpu.py
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python bench/training.py

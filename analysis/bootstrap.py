@@ -51,6 +51,11 @@ POINTS_PER_PARAMETER = 20
 """From this many points per parameter on, points are drawn again; below, noise."""
 
 
+def known(end: float) -> float | None:
+    """The end of an interval as a float; None for one that is not finite."""
+    return float(end) if np.isfinite(end) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Draws:
     """Bootstrap draws with what is needed to read intervals from them."""
@@ -63,10 +68,10 @@ class Draws:
     """points or noise."""
 
     def interval(self, name: str) -> Interval:
-        """The percentile interval of one parameter."""
-        draws = self.values[name]
-        low, high = np.quantile(draws[np.isfinite(draws)], [self.tail, 1 - self.tail])
-        return Interval(low=float(low), high=float(high))
+        """The percentile interval of one parameter; an end among draws that overflowed is unknown."""
+        with np.errstate(invalid="ignore"):
+            low, high = np.quantile(self.values[name], [self.tail, 1 - self.tail])
+        return Interval(low=known(low), high=known(high))
 
 
 def draw(

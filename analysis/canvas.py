@@ -31,8 +31,8 @@ WIDTH, HEIGHT = 5.2, 3.5
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 """Okabe and Ito 2008 without black and yellow: told apart by the colour-blind, visible on white and on black."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
-LABEL_GAP = 0.065
-"""Least distance of direct labels, as a share of the axes' height."""
+LABEL_GAP = 12.0
+"""Least distance of direct labels, points: a line of their text."""
 TICK_GAP = 0.13
 """Least distance of ticks at sizes, as a share of the axis."""
 STYLE: Any = {
@@ -156,9 +156,8 @@ def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> No
         return
     to_axes = axes.transAxes.inverted()
     heights = [float(to_axes.transform(axes.transData.transform((x, y)))[1]) for x, y, _, _ in ends]
-    for (_, _, text, colour), height in zip(
-        ends, spread(heights, LABEL_GAP * HEIGHT / axes.figure.get_figheight()), strict=True
-    ):
+    gap = LABEL_GAP * mpl.rcParams["figure.dpi"] / 72 / axes.bbox.height
+    for (_, _, text, colour), height in zip(ends, spread(heights, gap), strict=True):
         axes.text(1.015, height, text, color=colour, transform=axes.transAxes, va="center", ha="left", fontsize=9)
 
 

@@ -110,7 +110,7 @@ class Fit:
                 spread = self.residuals * np.sqrt(len(self.points) / freedom)
                 noise = np.random.default_rng(0).choice(spread, size=curves.shape)
                 curves = curves * np.exp(noise) if self.log_residual else curves + noise
-        low, high = np.nanquantile(curves, [self.draws.tail, 1 - self.draws.tail], axis=0)
+            low, high = np.quantile(curves, [self.draws.tail, 1 - self.draws.tail], axis=0)
         return low, high
 
     def line_band(self, line: Line, x: Floats, new_run: bool) -> tuple[Floats, Floats] | None:

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+LOG_REACH = 2.0
+"""Most a logarithm or an exponent may move in one step."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """A form evaluated at S parameter vectors."""
@@ -43,6 +47,8 @@ class Form:
     """[P], greatest allowed coordinates."""
     target: Floats
     """[n], the observed values in the residual's scale."""
+    reach: Floats
+    """[P], most that a coordinate may move in one step: 2 for logarithms and exponents, in its own unit for a score."""
 
     def evaluate(self, theta: Floats) -> State:
         """Predictions at theta [S, P]."""
@@ -96,6 +102,7 @@ class SumOfPowers(Form):
         self.x = [logs[t.variable] - self.centres[t.variable] if t.exponent is not None else None for t in terms]
         low, high = float(self.target.min()), float(self.target.max())
         self.lower, self.upper = np.empty(len(names)), np.empty(len(names))
+        self.reach = np.full(len(names), LOG_REACH)
         for term in terms:
             # A term of less than e^-12 of the loss is absent to the sixth digit: at this bound the fit says so.
             self.lower[term.amplitude], self.upper[term.amplitude] = low - 12.0, high + 3.0
@@ -179,6 +186,7 @@ class KaplanForm(Form):
         low, high = float(self.target.min()), float(self.target.max())
         self.lower = np.array([low - 12.0, low - 12.0, 0.0, 1e-3])
         self.upper = np.array([high + 3.0, high + 3.0, 4.0, 4.0])
+        self.reach = np.full(4, LOG_REACH)
 
     def evaluate(self, theta: Floats) -> State:
         c, d, exponent, s = (theta[:, i, None] for i in range(4))  # each [S, 1]
@@ -212,6 +220,7 @@ class LineForm(Form):
         self.centre = float(np.mean(log_x))
         self.x = log_x - self.centre
         self.lower, self.upper = np.full(2, -np.inf), np.full(2, np.inf)
+        self.reach = np.full(2, np.inf)
 
     def evaluate(self, theta: Floats) -> State:
         prediction = theta[:, 0, None] + theta[:, 1, None] * self.x
@@ -219,6 +228,9 @@ class LineForm(Form):
 
     def jacobian(self, theta: Floats, state: State) -> Floats:
         return np.broadcast_to(np.stack([np.ones_like(self.x), self.x]), (len(theta), 2, len(self.x)))
+
+    def curvature(self, theta: Floats, state: State, jacobian: Floats, slope: Floats) -> Floats:
+        return np.zeros((len(theta), 2, 2))
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
         spread = float(np.ptp(self.target)) or 1.0
@@ -241,6 +253,7 @@ class SaturatingForm(Form):
         self.spread = float(np.ptp(score)) or 1.0
         self.lower = np.array([float(score.min()), np.log(self.spread) - 12.0, 0.0])
         self.upper = np.array([ceiling, np.log(self.spread) + 6.0, 4.0])
+        self.reach = np.array([LOG_REACH * self.spread, LOG_REACH, LOG_REACH])
 
     def evaluate(self, theta: Floats) -> State:
         gap = np.exp(theta[:, 1, None] - theta[:, 2, None] * self.x)
@@ -272,6 +285,7 @@ class SigmoidForm(Form):
         self.x = log_x - self.centre
         self.lower = np.array([chance, -20.0, -10.0])
         self.upper = np.array([ceiling, 20.0, 10.0])
+        self.reach = np.array([LOG_REACH * (float(np.ptp(score)) or 1.0), LOG_REACH, LOG_REACH])
 
     def evaluate(self, theta: Floats) -> State:
         way = 0.5 * (1 + np.tanh(0.5 * (theta[:, 1, None] + theta[:, 2, None] * self.x)))

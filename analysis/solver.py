@@ -32,10 +32,8 @@ FINAL_STEPS = 100
 """Most steps on the wanted objective; 8 are typical."""
 DECREASE_TOLERANCE = 1e-13
 """A vector has converged when a Newton step would lower the objective by less than this share of it."""
-MAX_STEP = 2.0
-"""Most change of one coordinate (a logarithm or an exponent) per step."""
-SNAP_REACH = 0.01
-"""Most a coordinate may move per step while landing on a corner of least absolute deviation."""
+SNAP_REACH = 0.005
+"""Share of a coordinate's reach that it may move per step while landing on a corner of least absolute deviation."""
 EXACT = 1e-28
 """Objective per point below which the residuals are rounding errors and the fit is exact."""
 
@@ -109,7 +107,7 @@ class Walk:
         gradient, hessian, scale = derivatives(self.form, self.rho, sample, theta, state)
         frozen = ((theta <= self.form.lower) & (gradient > 0)) | ((theta >= self.form.upper) & (gradient < 0))
         step = damped_step(gradient, hessian, scale * self.damping[rows, None], frozen)
-        target = np.clip(theta + np.clip(step, -MAX_STEP, MAX_STEP), self.form.lower, self.form.upper)
+        target = np.clip(theta + np.clip(step, -self.form.reach, self.form.reach), self.form.lower, self.form.upper)
         promised = -(gradient * (target - theta)).sum(axis=1)
         new_state = self.form.evaluate(target)
         new_value = sample.objective(self.rho, new_state)
@@ -236,7 +234,9 @@ def snap_to_points(form: Form, theta: Floats, sample: Sample) -> Floats:
             step = np.linalg.solve(jacobian.transpose(0, 2, 1), gap[:, :, None])[:, :, 0]
         except np.linalg.LinAlgError:
             return theta
-        trial = np.clip(trial + np.clip(step, -SNAP_REACH, SNAP_REACH), form.lower, form.upper)
+        trial = np.clip(
+            trial + np.clip(step, -SNAP_REACH * form.reach, SNAP_REACH * form.reach), form.lower, form.upper
+        )
     before = (sample.weights * gaps).sum(axis=1)
     after = (sample.weights * np.abs(sample.targets - form.evaluate(trial).prediction)).sum(axis=1)
     return np.where((after < before)[:, None], trial, theta)

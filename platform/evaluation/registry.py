@@ -19,9 +19,7 @@ HELDOUT = heldout.HELDOUT.name
 
 
 def find_benchmarks(names: Sequence[str]) -> list[Benchmark]:
-    """The benchmarks of these names, in order, each once; InputError for an unknown name or none at all."""
-    if not names:
-        raise InputError(f"no benchmark named: known are {', '.join(BENCHMARKS)}")
+    """The benchmarks of these names, in order, each once; InputError for an unknown name."""
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise InputError(f"unknown benchmark {', '.join(unknown)}: known are {', '.join(BENCHMARKS)}")
