@@ -30,7 +30,7 @@ class Limits:
     """Characters from the start of each page, cut at a word's end, for words and bytes."""
     last_word_items: int = 160
     """Passages for last-word prediction, taken from the pages in turn."""
-    cloze_items: int = 100
+    cloze_items: int = 80
     """Questions of ten candidates, taken from the pages in turn."""
 
     def __post_init__(self) -> None:

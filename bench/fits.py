@@ -1,4 +1,4 @@
-"""How long fits take, beside a loop of scipy calls on the same points: `python -m ladder.analysis.bench_fit`.
+"""How long fits take, beside a loop of scipy calls on the same points: `make bench-fit`.
 
 The points are 240 runs of a planted Hoffmann law with 0.5 % noise, as many as Besiroglu et al. 2024 fit. scipy gets the
 same objective with the same analytic gradient, one L-BFGS-B call per start and per resample; a part of them is run and
