@@ -43,7 +43,7 @@ class Resolution:
     status: str
     """identifiable, or not identifiable."""
     half_widths: dict[str, float]
-    """Half of the 95 % t interval of each parameter; empty where the law is not identifiable, or no run is left over."""
+    """Half of the 95 % t interval of each parameter; empty where the law is not identifiable or no run is spare."""
     problem: str | None
     """Why the law cannot be told from these runs, and what to add; None where it can."""
 

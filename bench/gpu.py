@@ -2,7 +2,7 @@
 
     make bench-gpu
 
-It needs a Python with torch, and of ladder the folders `models`, `sweeps` and `platform/training`; neither Ray nor MLflow.
+It needs a Python with torch and this checkout, and neither Ray nor MLflow.
 """
 
 import argparse

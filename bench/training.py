@@ -1,5 +1,5 @@
-"""Training speed, side by side: tokens a second inside a Ray run with tracking on, and of `transformers`' GPT-2 in a bare
-loop of the same shape, batch, precision and threads.
+"""Training speed, side by side: tokens a second inside a Ray run with tracking on, and of `transformers`' GPT-2 in a
+bare loop of the same shape, batch, precision and threads.
 
     make bench
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-CHUNK = 1 << 17
-"""Numbers worked on at a time, so that the float32 intermediates stay in a core's cache."""
+CHUNK = 1 << 18
+"""Numbers worked on at a time, so that the float32 intermediates stay in the cache; fewer pay more to start."""
 
 _LINEAR = 2 * math.sqrt(2 / math.pi)
 _CUBIC = _LINEAR * 0.044715  # Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2

@@ -32,7 +32,7 @@ def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
 
 def gpt2_recipe(size: Size, tokens: int, seed: int) -> Recipe:
     """For the paper's sizes: 512 sequences a step, as the paper's batch (Radford et al. 2019, section 2.3), with the
-    learning rates of GPT-3's table 2.1 for the paper's widths, which the GPT-2 paper tuned by hand and did not print."""
+    learning rates of GPT-3's table 2.1 for its widths; the GPT-2 paper tuned them by hand and did not print them."""
     batch_tokens = 512 * size.context
     lr_peak = {768: 6e-4, 1024: 3e-4, 1280: 2.5e-4, 1600: 2e-4}.get(size.d_model, lr_by_width(size))
     return Recipe(

@@ -1,4 +1,4 @@
-"""The command `ladder`: commands are loaded when called, and what a user got wrong ends in exit code 2 and a message."""
+"""The command `ladder`: its commands are loaded when called; what a user got wrong ends in exit code 2 and a message."""
 
 import importlib
 import logging
@@ -23,8 +23,8 @@ COMMANDS = {
     "bench": "Measure training speed on this hardware.",
     "ui": "Open MLflow's UI on the runs.",
 }
-"""In the order of use; each is a module of this folder whose `command` is the click command. The summaries stand here so
-that `ladder --help` imports none of them."""
+"""In the order of use; each is a module of this folder whose `command` is the click command. The summaries stand here,
+so that `ladder --help` imports none of them."""
 
 
 class LazyGroup(click.Group):

@@ -169,6 +169,6 @@ def _tell_epochs(screen: Console, chosen: Chosen) -> None:
     most = max(run.recipe.tokens for run in chosen.runs)
     if most > there:
         screen.print(
-            f"The corpus has {there:,} training tokens; the largest budget reads it {most / there:.1f} times, and repeated "
-            "tokens are worth less than fresh ones (Muennighoff et al. 2023)."
+            f"The corpus has {there:,} training tokens; the largest budget reads it {most / there:.1f} times, and "
+            "repeated tokens are worth less than fresh ones (Muennighoff et al. 2023)."
         )

@@ -77,8 +77,8 @@ def _tell(chosen: Chosen, outcome: SweepOutcome) -> None:
     else:
         assert outcome.overhead_seconds is not None
         echo(
-            f"sweep {chosen.sweep.name}: {finished} of {len(outcome.statuses)} runs finished; {outcome.carried_out} were "
-            f"carried out in {duration(outcome.wall_seconds)}, {outcome.slots} at a time, "
+            f"sweep {chosen.sweep.name}: {finished} of {len(outcome.statuses)} runs finished; {outcome.carried_out} "
+            f"were carried out in {duration(outcome.wall_seconds)}, {outcome.slots} at a time, "
             f"{outcome.overhead_seconds:.1f} s a run and slot of it neither training nor scoring."
         )
     for status in outcome.statuses:

@@ -110,8 +110,8 @@ def gpus_per_worker(execution: Execution, cluster: Cluster) -> int:
 def concurrent_runs(execution: Execution, cluster: Cluster) -> int:
     """Runs at one time.
 
-    On the machine at hand as many as its cores or GPUs hold, and InputError where not even one fits; on a cluster, which
-    may grow, as many as the head can drive.
+    On the machine at hand as many as its cores or GPUs hold, and InputError where not even one fits; on a cluster,
+    which may grow, as many as the head can drive.
     """
     gpus = gpus_per_worker(execution, cluster)
     wanted = {"cores": execution.workers * execution.cpus_per_worker, "GPUs": execution.workers * gpus}

@@ -12,8 +12,8 @@ from typing import Any
 import ray.train
 import ray.train.torch
 from ray.train import Checkpoint
-from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
 from ladder.platform.storage import read_json, write_json
 from ladder.platform.training.place import Place

@@ -87,7 +87,7 @@ class RunLog:
                 self._params = params | self._params
 
     def _send(self, points: list[Point], params: dict[str, str]) -> None:
-        # Imported here, in the thread: MLflow takes a second to import, which the first training steps need not wait for.
+        # Imported here, in the thread: MLflow takes a second to import, which the first steps need not wait for.
         from mlflow.exceptions import MlflowException
 
         from ladder.platform.tracking.database import open_tracking

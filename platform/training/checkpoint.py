@@ -1,11 +1,12 @@
 """A checkpoint: the weights as Hugging Face reads them, and beside them all that training needs to go on exactly.
 
     model.safetensors  config.json      what `ladder evaluate` and `transformers` read
-    training/                           AdamW's moments and the random state, PyTorch's distributed format in safetensors
+    training/                           AdamW's moments, the random state: PyTorch's distributed format in safetensors
     training.json                       step, seconds trained, precision
     metrics.jsonl                       the curve up to this step, so that a resumed run repeats no point
 
-Nothing in it is pickled: PyTorch's own distributed format keeps its index as a pickle, its safetensors variant does not.
+Nothing in it is pickled: PyTorch's distributed format keeps its index as a pickle, but its safetensors variant does
+not.
 """
 
 import json

@@ -58,7 +58,8 @@ def test_status_of_a_sweep_that_never_ran_is_waiting(output: Callable[..., str],
     sweep = tmp_path / "one.py"
     sweep.write_text(
         "from ladder.sweeps.rules import small_recipe\nfrom ladder.sweeps.words import Sweep, grid\n"
-        "SWEEP = Sweep(name='one', corpus='c', context=32, points=grid(sizes=('2x32',), tokens=(1024,)), recipe=small_recipe)\n"
+        "SWEEP = Sweep(name='one', corpus='c', context=32, recipe=small_recipe,\n"
+        "    points=grid(sizes=('2x32',), tokens=(1024,)))\n"
     )
     (tmp_path / "t.txt").write_text("a b c " * 400)
     (tmp_path / "u.txt").write_text("d e f " * 400)

@@ -21,7 +21,8 @@ from ladder.sweeps.rules import small_recipe
 from ladder.sweeps.words import Sweep, grid
 
 SWEEP = Sweep(
-    name="mine", corpus="tiny", context=32, points=grid(sizes=("2x32",), tokens=(1024,)), recipe=small_recipe, benchmarks=()
+    name="mine", corpus="tiny", context=32, points=grid(sizes=("2x32",), tokens=(1024,)),
+    recipe=small_recipe, benchmarks=()
 )
 '''
 

@@ -9,7 +9,6 @@ from mlflow.tracking import MlflowClient
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.models.sizes import parse_size
 from ladder.platform.storage import run_folder, write_json
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import find_parent, find_records, open_records, settle
@@ -91,7 +90,9 @@ def test_a_failed_run_keeps_its_reason(client: MlflowClient, storage: UPath) -> 
     sweep = replace(SWEEP, name="failed")
     records = open_records(client, sweep, RUNS, storage)
     folder = run_folder(storage, sweep.name, RUNS[0].key)
-    write_json(folder / "progress.json", {"status": "failed", "reason": "the loss is not finite at step 7", "updated": 0})
+    write_json(
+        folder / "progress.json", {"status": "failed", "reason": "the loss is not finite at step 7", "updated": 0}
+    )
     assert settle(client, records[RUNS[0].key], folder)
     run = client.get_run(records[RUNS[0].key])
     assert run.info.status == "FAILED" and run.data.tags["ladder.reason"] == "the loss is not finite at step 7"
