@@ -121,7 +121,7 @@ class Execution:
     """Tokens that one worker puts through the network at once, the rest of its share being accumulated; None: as many
     as fit a stated memory."""
     attention: str = "auto"
-    """Attention back end: auto, xformers, sdpa or reference."""
+    """Attention back end: auto, xformers (CUDA), blocked (CPU), sdpa or reference."""
     compile: bool = False
     """Whether the network goes through torch.compile (a minute or more at the start; for GPUs)."""
     checkpoint_seconds: float = 600.0
@@ -137,7 +137,7 @@ class Execution:
         for name in ("concurrent_runs", "micro_batch_tokens"):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
-        _one_of("attention", self.attention, ("auto", "xformers", "sdpa", "reference"))
+        _one_of("attention", self.attention, ("auto", "xformers", "sdpa", "blocked", "reference"))
         if self.gpus_per_worker not in (None, 0, 1):
             raise InputError(f"gpus_per_worker: got {self.gpus_per_worker}, wanted 0 or 1 (a worker drives one GPU).")
 

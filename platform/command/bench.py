@@ -20,7 +20,7 @@ from ladder.sweeps.words import Execution
 @click.option("--batch", "batch_sequences", default=16, show_default=True, help="Sequences of a step.")
 @click.option("--steps", default=10, show_default=True, help="Steps measured, after three that warm up.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
-@click.option("--attention", default="auto", show_default=True, help="auto, xformers, sdpa or reference.")
+@click.option("--attention", default="auto", show_default=True, help="auto, xformers, blocked, sdpa or reference.")
 @click.option("--compile/--no-compile", default=False, show_default=True, help="Whether to use torch.compile.")
 @click.option("--threads", default=os.cpu_count() or 1, show_default="all cores", help="Threads on a CPU.")
 @json_option

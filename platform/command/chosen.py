@@ -71,7 +71,7 @@ def execution_options(function: Function) -> Function:
         click.option("--gpus-per-worker", type=int, help="0 or 1.  [default: 1 where there are GPUs]"),
         click.option("--concurrent-runs", type=int, help="Runs at one time.  [default: as many as there is room for]"),
         click.option("--micro-batch-tokens", type=int, help="Tokens through the network at once."),
-        click.option("--attention", help="auto, xformers, sdpa or reference."),
+        click.option("--attention", help="auto, xformers, blocked, sdpa or reference."),
         click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile."),
         click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints."),
     ]

@@ -1,4 +1,4 @@
-"""The command `ladder`: its commands are loaded when called; what a user got wrong ends in exit code 2 and a message."""
+"""The command `ladder`: commands are loaded when called; what a user got wrong ends in exit code 2 and a message."""
 
 import importlib
 import logging

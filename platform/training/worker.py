@@ -22,6 +22,7 @@ from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
 from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.storage import open_storage, read_json, run_folder, write_json
 from ladder.platform.tracking.runlog import RunLog
+from ladder.platform.training.allocator import keep_large_buffers
 from ladder.platform.training.checkpoint import read_state, save_checkpoint
 from ladder.platform.training.place import Place
 from ladder.platform.training.train import Diverged, Point, Trainer
@@ -66,6 +67,7 @@ def carry_out(job: Job, place: Place, *, resume: Path | None, scratch: Path, kee
     A run that diverges is failed, not raised: to try it again from its checkpoint would end the same way.
     """
     torch.set_num_threads(job.execution.cpus_per_worker)
+    keep_large_buffers()
     curve = scratch / "metrics.jsonl"
     if resume is not None and (resume / "metrics.jsonl").exists():
         shutil.copyfile(resume / "metrics.jsonl", curve)
