@@ -20,6 +20,7 @@ from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.launching.cluster import (
     DRIVER_RESOURCE,
+    STANDING_READY,
     Cluster,
     concurrent_runs,
     gpus_per_worker,
@@ -141,12 +142,14 @@ def _on_ray(sweep: Sweep, jobs: dict[str, Job], address: str | None) -> int:
 
 def _tune(sweep: Sweep, jobs: dict[str, Job], cluster: Cluster) -> int:
     slots = min(len(jobs), concurrent_runs(sweep.execution, cluster))
+    limited = sweep.execution.concurrent_runs is not None  # by the user, and not by what there is room for
+    standing_ready = STANDING_READY if cluster.local and not limited else 0
     trial = tune.with_parameters(run_trial, jobs=jobs, gpus=gpus_per_worker(sweep.execution, cluster))
     with tempfile.TemporaryDirectory(prefix="ladder-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trial, {DRIVER_RESOURCE: 1}),
             param_space={"key": tune.grid_search(list(jobs))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=True),
+            tune_config=tune.TuneConfig(max_concurrent_trials=slots + standing_ready, reuse_actors=True),
             # Tune's own books are of no use to a second call: what is finished is what has a result.
             run_config=tune.RunConfig(name=sweep.name, storage_path=scratch, verbose=0),
         )
