@@ -19,9 +19,9 @@ def lr_by_width(size: Size) -> float:
 
 
 def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
-    """For runs of minutes on processor cores: 16 sequences a step whatever the budget, so that a longer run has more
-    steps and not larger ones, which is what tokens are worth most in at hundreds of steps."""
-    batch_tokens = 16 * size.context
+    """For runs of minutes on processor cores: about 2,048 tokens a step whatever the budget, so that a longer run has
+    more steps and not larger ones, which is what tokens are worth most in at hundreds of steps."""
+    batch_tokens = max(1, 2048 // size.context) * size.context
     return Recipe(
         tokens=ceil_to_multiple(tokens, batch_tokens),
         batch_tokens=batch_tokens,
