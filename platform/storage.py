@@ -4,6 +4,7 @@ corpora/<name>/  benchmarks/<name>/  sweeps/<sweep>/<run>/  reports/<sweep>/inde
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,11 @@ def read_json(path: UPath) -> Any | None:
         return None
     except json.JSONDecodeError as error:
         raise InputError(f"{path} is not JSON: {error}. Remove it, and the run is taken up again.") from error
+
+
+def remove_folder(path: UPath) -> None:
+    """Remove a folder and all in it; nothing where there is none."""
+    if is_local(path):
+        shutil.rmtree(str(path), ignore_errors=True)
+    elif path.exists():
+        path.fs.rm(path.path, recursive=True)

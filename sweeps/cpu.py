@@ -15,7 +15,7 @@ SWEEP = Sweep(
     context=256,
     points=grid(
         sizes=("2x64h2", "4x128h4", "6x192h6", "6x384"),
-        tokens=(250_000, 500_000, 1_000_000),
+        tokens=(125_000, 250_000, 500_000),
     ),
     recipe=small_recipe,
     benchmarks=("lambada", "wikitext2", "pages-last-word", "pages-cloze"),

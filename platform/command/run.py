@@ -1,6 +1,5 @@
 """`ladder run`: train and score a sweep."""
 
-import signal
 from typing import Any
 
 import click
@@ -45,7 +44,6 @@ def command(
     chosen = choose(sweep, storage, corpus)
     chosen = Chosen(sweep=with_execution(chosen.sweep, execution), runs=chosen.runs, corpus=chosen.corpus)
     assert chosen.corpus is not None, "only a dry run goes without a corpus"
-    signal.signal(signal.SIGTERM, _interrupt)  # a stop by a scheduler is a Ctrl-C
     outcome = run_sweep(
         chosen.sweep,
         chosen.runs,
@@ -61,10 +59,6 @@ def command(
         echo_json(_summary(chosen, outcome))
     if any(status.status != "finished" for status in outcome.statuses):
         raise SystemExit(1)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _tell(chosen: Chosen, outcome: SweepOutcome) -> None:

@@ -14,10 +14,6 @@ DRIVER_RESOURCE = "trial_driver"
 """A resource that only the head node has; the driver of each run holds one and no processor, so that drivers can never
 take the processors that their own workers wait for (which deadlocks a small machine without a word)."""
 
-STANDING_READY = 1
-"""Runs on this machine whose driver and controller are up while they wait for a processor: to start those takes as long
-as a small run, and is hidden behind the runs that train."""
-
 ENVIRONMENT = {
     # Ray Train's controller looks at its workers this often; a report or the end of a run waits for the next look.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -90,20 +86,18 @@ def _start_local() -> Cluster:
     gpus = torch.cuda.device_count()
     # Nothing on one machine is preempted: the watcher would be one more process for each run.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    # The run that stands ready waits for its processor as long as the runs before it take.
-    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(365 * 86400)
     ray.init(
         address="local",
         num_cpus=cpus,
         num_gpus=gpus,
-        resources={DRIVER_RESOURCE: cpus + STANDING_READY},
+        resources={DRIVER_RESOURCE: cpus},
         object_store_memory=200 * 1024**2,
         include_dashboard=True,  # without it Ray never frees the places of stopped runs
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    return Cluster(local=True, cpus=cpus, gpus=gpus, drivers=cpus + STANDING_READY)
+    return Cluster(local=True, cpus=cpus, gpus=gpus, drivers=cpus)
 
 
 def gpus_per_worker(execution: Execution, cluster: Cluster) -> int:

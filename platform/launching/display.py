@@ -42,7 +42,9 @@ class Display:
         for status in statuses:
             word = status.status
             if word != "waiting" and self.shown.get(status.run.key, "waiting") != word:
-                self.console.print(f"[{time.perf_counter() - self.started:5.0f} s] {_line(status)}", highlight=False)
+                self.console.print(
+                    f"[{time.perf_counter() - self.started:5.0f} s] {_line(status)}", highlight=False, soft_wrap=True
+                )
             self.shown[status.run.key] = word
 
 

@@ -1,9 +1,13 @@
 """A sweep from its words to its results: what is finished is skipped, the rest goes to Ray."""
 
+import contextlib
+import io
 import logging
+import signal
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +16,7 @@ import ray
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
 from ladder.models.tokenizer import load_tokenizer
@@ -20,16 +25,15 @@ from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.launching.cluster import (
     DRIVER_RESOURCE,
-    STANDING_READY,
     Cluster,
     concurrent_runs,
     gpus_per_worker,
     start_cluster,
 )
 from ladder.platform.launching.display import Display
+from ladder.platform.launching.lanes import Queue, run_lane
 from ladder.platform.launching.status import RunStatus, read_status, read_statuses, unscored
-from ladder.platform.launching.trial import run_trial
-from ladder.platform.storage import read_json, run_folder
+from ladder.platform.storage import read_json, remove_folder, run_folder
 from ladder.platform.tracking.database import open_tracking
 from ladder.platform.tracking.records import open_records, settle
 from ladder.platform.training.worker import Job
@@ -134,28 +138,48 @@ def _job(sweep: Sweep, run: Run, storage: UPath, tracking: str, run_id: str) -> 
 def _on_ray(sweep: Sweep, jobs: dict[str, Job], address: str | None) -> int:
     """Run all jobs; returns how many went on at one time."""
     cluster = start_cluster(address)
+    signal.signal(signal.SIGTERM, _interrupt)  # a stop by a scheduler is a Ctrl-C; Ray has just put its own word here
     try:
         return _tune(sweep, jobs, cluster)
     finally:
         ray.shutdown()
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _tune(sweep: Sweep, jobs: dict[str, Job], cluster: Cluster) -> int:
-    slots = min(len(jobs), concurrent_runs(sweep.execution, cluster))
-    limited = sweep.execution.concurrent_runs is not None  # by the user, and not by what there is room for
-    standing_ready = STANDING_READY if cluster.local and not limited else 0
-    trial = tune.with_parameters(run_trial, jobs=jobs, gpus=gpus_per_worker(sweep.execution, cluster))
+    lanes = min(len(jobs), concurrent_runs(sweep.execution, cluster))
+    first = next(iter(jobs.values()))
+    books = first.folder.parent / f".ray-{uuid.uuid4().hex[:8]}"  # Train's own; all nodes must see it
+    # On the node of this process, which drives the sweep, and of no processor.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = ray.remote(Queue).options(num_cpus=0, scheduling_strategy=here).remote(jobs)
+    lane = tune.with_parameters(
+        run_lane,
+        queue=queue,
+        job=first,
+        gpus=gpus_per_worker(sweep.execution, cluster),
+        folder=str(books),
+        failures=len(jobs) * (1 + sweep.execution.max_failures),
+    )
     with tempfile.TemporaryDirectory(prefix="ladder-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trial, {DRIVER_RESOURCE: 1}),
-            param_space={"key": tune.grid_search(list(jobs))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=slots + standing_ready, reuse_actors=True),
+            tune.with_resources(lane, {DRIVER_RESOURCE: 1}),
+            param_space={"lane": tune.grid_search(list(range(lanes)))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=lanes),
             # Tune's own books are of no use to a second call: what is finished is what has a result.
             run_config=tune.RunConfig(name=sweep.name, storage_path=scratch, verbose=0),
         )
-        for error in tuner.fit().errors:
-            logger.error("the driver of a run died: %s", error)
-    return slots
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # Tune prints there whatever its verbosity
+                results = tuner.fit()
+        finally:
+            remove_folder(books)
+        for error in results.errors:
+            logger.error("a lane of the sweep ended: %s", error)
+    return lanes
 
 
 def _busy_seconds(storage: UPath, sweep: Sweep, runs: Sequence[Run]) -> float:

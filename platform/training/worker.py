@@ -1,16 +1,15 @@
 """What a worker does with one run: train it from where it stands, score it, and leave a result.
 
-Plain PyTorch and files; Ray comes in through one argument, `keep`, which takes a finished checkpoint folder. Starting
-it at the end of a run is harmless: it trains nothing and scores only what is not scored yet.
+Plain PyTorch and files, started by Ray or by a test. Starting it at the end of a run is harmless: it trains nothing and
+scores only what is not scored yet.
 """
 
 import logging
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from upath import UPath
@@ -23,15 +22,16 @@ from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.storage import open_storage, read_json, run_folder, write_json
 from ladder.platform.tracking.runlog import RunLog
 from ladder.platform.training.allocator import keep_large_buffers
-from ladder.platform.training.checkpoint import read_state, save_checkpoint
+from ladder.platform.training.checkpoint import save_checkpoint
+from ladder.platform.training.kept import fetch, find_latest, keep, step_name
 from ladder.platform.training.place import Place
 from ladder.platform.training.train import Diverged, Point, Trainer
 from ladder.sweeps.words import Execution, Run
 
 logger = logging.getLogger(__name__)
 
-Keep = Callable[[Path | None, str], None]
-"""Takes the folder of a checkpoint (None on every worker but the first) and the name to keep it under."""
+CURVE = "metrics.jsonl"
+"""The points of the training curve, in a checkpoint and in the run's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +61,26 @@ class Job:
         return run_folder(open_storage(self.storage), self.sweep, self.run.key)
 
 
-def carry_out(job: Job, place: Place, *, resume: Path | None, scratch: Path, keep: Keep) -> dict[str, Any]:
-    """Train and score a run; returns {"status": "finished" or "failed", "reason": text or None}.
+def carry_out(job: Job, place: Place) -> str | None:
+    """Train and score a run from its newest checkpoint; returns why it failed, or None where it finished.
 
     A run that diverges is failed, not raised: to try it again from its checkpoint would end the same way.
     """
     torch.set_num_threads(job.execution.cpus_per_worker)
     keep_large_buffers()
-    curve = scratch / "metrics.jsonl"
-    if resume is not None and (resume / "metrics.jsonl").exists():
-        shutil.copyfile(resume / "metrics.jsonl", curve)
-    log = _open_log(job, curve, place)
+    with tempfile.TemporaryDirectory(prefix="ladder-") as folder:
+        scratch = Path(folder)
+        kept = find_latest(job.folder)
+        resume = fetch(kept, scratch / "resumed") if kept is not None else None
+        if resume is not None and (resume / CURVE).exists():
+            shutil.copyfile(resume / CURVE, scratch / CURVE)
+        return _logged(job, place, resume, scratch)
+
+
+def _logged(job: Job, place: Place, resume: Path | None, scratch: Path) -> str | None:
+    log = _open_log(job, scratch / CURVE, place)
     try:
-        return _train_and_score(job, place, resume, scratch, keep, log)
+        return _train_and_score(job, place, resume, scratch, log)
     except InputError as error:  # what the user has to mend fails again at every restart
         return _fail(job, log, str(error))
     finally:
@@ -81,14 +88,12 @@ def carry_out(job: Job, place: Place, *, resume: Path | None, scratch: Path, kee
             log.close()
 
 
-def _train_and_score(
-    job: Job, place: Place, resume: Path | None, scratch: Path, keep: Keep, log: RunLog | None
-) -> dict[str, Any]:
+def _train_and_score(job: Job, place: Place, resume: Path | None, scratch: Path, log: RunLog | None) -> str | None:
     corpus = open_corpus(open_storage(job.storage), job.run.corpus)
     if corpus.fingerprint != job.run.corpus_fingerprint:
         return _fail(job, log, f"corpus {corpus.name} is no longer the one that the sweep was started on")
     trainer = Trainer(job.run, job.execution, stream=corpus.train, place=place, resume=resume)
-    checkpoints = Checkpoints(trainer, scratch, keep, corpus.tokenizer, last=resume)
+    checkpoints = Checkpoints(trainer, scratch, job.folder, corpus.tokenizer)
     if log is not None:
         log.params(_execution_params(job, trainer, corpus.tokenizer))
         log.progress(status="running", phase="training", step=trainer.step, steps=job.run.recipe.steps)
@@ -98,29 +103,32 @@ def _train_and_score(
         return _fail(job, log, f"{error} of {job.run.recipe.steps}; last good checkpoint: {checkpoints.last_name}")
     if log is not None:
         _score(job, place, trainer, corpus, log)
-    return {"status": "finished", "reason": None}
+    return None
 
 
 class Checkpoints:
-    """Saves checkpoints into a scratch folder and hands them on."""
+    """Saves checkpoints into a scratch folder and has them kept with the run."""
 
-    def __init__(self, trainer: Trainer, scratch: Path, keep: Keep, tokenizer: str, *, last: Path | None) -> None:
-        self.trainer, self.scratch, self.keep, self.tokenizer = trainer, scratch, keep, tokenizer
-        self.last_name = f"step-{read_state(last).step:08d}" if last is not None else "none"
+    def __init__(self, trainer: Trainer, scratch: Path, folder: UPath, tokenizer: str) -> None:
+        self.trainer, self.scratch, self.folder, self.tokenizer = trainer, scratch, folder, tokenizer
+        self.last_name = step_name(trainer.step) if trainer.step else "none"
 
     def save(self) -> None:
-        """Save the state as it is now; every worker calls this at the same step."""
-        name = f"step-{self.trainer.step:08d}"
-        folder = self.scratch / name
+        """Save the state as it is now; every worker calls this at the same step, and the first one saves."""
         if self.trainer.place.rank > 0:
-            self.keep(None, name)
             return
+        name = step_name(self.trainer.step)
+        folder = self.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = self.trainer
-        curve = self.scratch / "metrics.jsonl"
-        save_checkpoint(folder, trainer.model, trainer.optimizer, trainer.state, tokenizer=self.tokenizer, curve=curve)
-        self.keep(folder, name)
-        shutil.rmtree(folder, ignore_errors=True)  # `keep` has copied or moved it
+        save_checkpoint(
+            folder,
+            self.trainer.model,
+            self.trainer.optimizer,
+            self.trainer.state,
+            tokenizer=self.tokenizer,
+            curve=self.scratch / CURVE,
+        )
+        keep(folder, self.folder, name)
         self.last_name = name
 
 
@@ -164,7 +172,7 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     if log.curve.exists():
-        (job.folder / "metrics.jsonl").write_text(log.curve.read_text())
+        (job.folder / CURVE).write_text(log.curve.read_text())
     write_json(
         job.folder / "result.json",
         {
@@ -179,11 +187,11 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
     log.progress(status="finished", phase="done", seconds_left=0.0)
 
 
-def _fail(job: Job, log: RunLog | None, reason: str) -> dict[str, Any]:
+def _fail(job: Job, log: RunLog | None, reason: str) -> str:
     logger.error("run %s failed: %s", job.run.key, reason)
     if log is not None:
         log.progress(status="failed", reason=reason)
-    return {"status": "failed", "reason": reason}
+    return reason
 
 
 def _execution_params(job: Job, trainer: Trainer, tokenizer: str) -> dict[str, str]:
