@@ -56,6 +56,8 @@ def predict_next(law: str, points: Points, size: float, options: FitOptions) -> 
         return None
     if fit.status is Status.NOT_IDENTIFIABLE:
         return None
+    if not np.all(wanted.score):
+        return None  # an accuracy of 0 has no relative error
     predicted = fit.predict(wanted.inputs(type(fit.law)))
     return HoldOut(
         law=law,
