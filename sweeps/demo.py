@@ -1,6 +1,6 @@
 """Does held-out loss fall as a power law of size and of data, even for models of minutes on two processor cores?
 
-Five sizes by three budgets of the embedded corpus, byte by byte, so that size and data are both varied. Prediction:
+Four sizes by three budgets of the embedded corpus, byte by byte, so that size and data are both varied. Prediction:
 held-out loss falls with size at the largest budget and with tokens at every size; at the smallest budget the largest
 size gains little, since it sees too few tokens for its parameters; the exponents' intervals are wide, as the range is
 short.
