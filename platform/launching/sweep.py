@@ -19,6 +19,7 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
+from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
@@ -123,6 +124,11 @@ def _longest_first(runs: Sequence[Run]) -> list[Run]:
 
 
 def _job(sweep: Sweep, run: Run, storage: UPath, tracking: str, run_id: str) -> Job:
+    if run.batch_sequences < sweep.execution.workers:
+        raise InputError(
+            f"run {run.key} has {run.batch_sequences} sequences in a step, fewer than its {sweep.execution.workers} "
+            "workers: ask for fewer with --workers."
+        )
     return Job(
         run=run,
         execution=sweep.execution,

@@ -159,6 +159,7 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
     done = result.get("measurements", [])
     missing = [name for name in (HELDOUT.name, *job.benchmarks) if name not in {m["benchmark"] for m in done}]
     log.progress(phase="scoring")
+    seconds_training = trainer.state.seconds_training
     started = time.perf_counter()
     scores = evaluate(
         trainer.model,
@@ -180,7 +181,7 @@ def _score(job: Job, place: Place, trainer: Trainer, corpus: Corpus, log: RunLog
             "step": trainer.step,
             "execution": result.get("execution", _execution_params(job, trainer, corpus.tokenizer)),
             "measurements": done + [score.to_json() for score in scores],
-            "seconds_training": result.get("seconds_training", trainer.state.seconds_training),
+            "seconds_training": result.get("seconds_training", seconds_training),
             "seconds_scoring": result.get("seconds_scoring", 0.0) + time.perf_counter() - started,
         },
     )

@@ -75,6 +75,8 @@ def test_a_run_is_trained_scored_and_leaves_a_result(job: Job) -> None:
     result = json.loads((job.folder / "result.json").read_text())
     scores = {m["metric"]: m["value"] for m in result["measurements"] if m["benchmark"] == "heldout"}
     assert 0 < scores["loss"] < 5.6 and result["seconds_training"] > 0
+    trained = json.loads((job.folder / "step-00000012" / "training.json").read_text())["seconds_training"]
+    assert result["seconds_training"] < trained + 0.5 * result["seconds_scoring"], "scoring is not counted twice"
     assert steps_of(job) == [2, 4, 6, 8, 10, 12]
 
 
