@@ -12,6 +12,9 @@ from ray.job_submission import JobSubmissionClient
 import ladder
 from ladder.models.errors import InputError
 
+AGENT_SECONDS = 90.0
+"""How long a job agent may take to come up."""
+
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -23,11 +26,19 @@ def submit(sweep_file: Path, options: Sequence[str], *, address: str) -> str:
     with tempfile.TemporaryDirectory(prefix="ladder-submit-") as folder:
         stage(sweep_file, Path(folder))
         entrypoint = ["python", "-m", "ladder", "run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        return _submit(_client(address), shlex.join(entrypoint), folder, address)
+
+
+def _submit(client: JobSubmissionClient, entrypoint: str, folder: str, address: str) -> str:
+    """Submit, waiting for a cluster whose head has just come up and whose job agent has not."""
+    deadline = time.monotonic() + AGENT_SECONDS
+    while True:
         try:
-            job_id = _client(address).submit_job(entrypoint=shlex.join(entrypoint), runtime_env={"working_dir": folder})
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": folder}))
         except RuntimeError as error:
-            raise InputError(f"the job server at {address} did not take the job: {error}") from error
-    return str(job_id)
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise InputError(f"the job server at {address} did not take the job: {error}") from error
+            time.sleep(2)
 
 
 def stage(sweep_file: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """A sweep on a real local Ray: interrupted, taken up again, finished, reported, and on a cluster as a job."""
 
+import contextlib
 import json
 import os
 import signal
@@ -122,18 +123,20 @@ def cluster(tmp_path: Path) -> Iterator[str]:
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"),
             *(f"--dashboard-port={dashboard}", "--num-cpus=2", '--resources={"trial_driver": 2}'),
             *("--temp-dir", f"/tmp/ladder-ray-{os.getpid()}", "--ray-client-server-port=20001"),
+            "--dashboard-agent-listen-port=52466",  # the default is taken where another Ray runs on this machine
         ],
-        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        # As on the nodes of cluster.yaml, ladder's environment comes first on the path: a job's `python` is its own.
+        env={**os.environ, "RAY_AUTH_MODE": "disabled", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     time.sleep(15)
     yield f"http://127.0.0.1:{dashboard}"
     family = psutil.Process(head.pid).children(recursive=True)
-    head.send_signal(signal.SIGTERM)
-    head.wait(30)
-    for process in psutil.wait_procs(family, timeout=10)[1]:
-        process.kill()
+    for process in [psutil.Process(head.pid), *family]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    head.wait(10)
 
 
 @pytest.mark.slow
