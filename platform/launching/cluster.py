@@ -15,8 +15,9 @@ DRIVER_RESOURCE = "trial_driver"
 take the processors that their own workers wait for (which deadlocks a small machine without a word)."""
 
 ENVIRONMENT = {
-    # Ray Train's controller looks at its workers this often; a report or the end of a run waits for the next look.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Ray Train's controller looks at its workers this often. Nothing but the end of a lane waits for it, and looking
+    # often takes processor time from the training beside it.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     # A GPU node of a cloud takes minutes to come up; the default gives up after one and asks again.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     # Workers stay in their own folder; nothing of ours depends on it.
