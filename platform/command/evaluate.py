@@ -45,7 +45,7 @@ def command(
 
     \b
     Examples:
-      ladder evaluate storage/sweeps/demo/RUN/checkpoint --corpus pydocs
+      ladder evaluate storage/sweeps/demo/RUN/STEP --corpus pydocs
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
     """
     from ladder.models.errors import InputError

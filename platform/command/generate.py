@@ -28,7 +28,7 @@ def command(
 
     \b
     Example:
-      ladder generate storage/sweeps/demo/RUN/checkpoint --prompt "Return the name of" --tokens 60
+      ladder generate storage/sweeps/demo/RUN/STEP --prompt "Return the name of" --tokens 60
     """
     from ladder.models.generation import generate
     from ladder.platform.evaluation.checkpoint import choose_device, open_checkpoint

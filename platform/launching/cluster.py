@@ -29,6 +29,7 @@ ENVIRONMENT = {
     # The display is ours; Tune's newer one prints even when told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # An actor without GPUs keeps CUDA_VISIBLE_DEVICES as it is, which Ray will make its default and warns about.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
