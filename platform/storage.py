@@ -1,25 +1,41 @@
 """Where things are kept: one root, a local folder or an fsspec URI, and the folders under it.
 
-corpora/<name>/  benchmarks/<name>/  sweeps/<sweep>/<run>/  reports/<sweep>/index.html
+corpora/<name>/  benchmarks/<name>/  sweeps/<sweep>/<run>/  scores/<checkpoint>/  reports/<sweep>/index.html
+
+Every write is whole or absent, and two writers of one name never see half of each other's.
 """
 
 import json
+import os
 import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from upath import UPath
 
 from ladder.models.errors import InputError
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 600.0
+"""How long a write that must not be lost is tried again while an object store refuses it."""
 
 
 def open_storage(root: str) -> UPath:
     """The storage root; a local path is made absolute, since Ray's workers have another working folder."""
     try:
         path = UPath(root)
+        if not is_local(path):
+            # Others write there too: a listing kept in memory would hide their leases and results.
+            return UPath(root, use_listings_cache=False)
     except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
         raise InputError(f"storage {root!r}: {error}. Wanted a folder or a URI such as s3://bucket/ladder.") from error
-    return UPath(Path(path.path).expanduser().resolve()) if is_local(path) else path
+    return UPath(Path(path.path).expanduser().resolve())
 
 
 def is_local(path: UPath) -> bool:
@@ -37,16 +53,61 @@ def report_path(storage: UPath, sweep: str) -> UPath:
     return storage / "reports" / sweep / "index.html"
 
 
+def write_bytes(path: UPath, data: bytes) -> None:
+    """Replace a file at once: a reader sees the old one or the new one."""
+    if not is_local(path):
+        path.fs.pipe_file(path.path, data)  # object stores replace whole objects
+        return
+    temporary = _write_aside(path, data)
+    temporary.replace(str(path))
+
+
+def create_exclusively(path: UPath, data: bytes) -> bool:
+    """Create a file that must not exist yet; False, and nothing changed, where it does.
+
+    Of any number of processes and machines that try at once, one gets True: a hard link on a file system, a
+    conditional put (If-None-Match, generation match) on an object store. A put whose answer was lost is recognised by
+    its content, so the data should name its writer.
+    """
+    if is_local(path):
+        temporary = _write_aside(path, data)
+        try:
+            os.link(temporary, str(path))
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+    try:
+        path.fs.pipe_file(path.path, data, mode="create")
+    except FileExistsError:
+        return bool(path.fs.cat_file(path.path) == data)
+    return True
+
+
+def check_exclusive_create(storage: UPath) -> None:
+    """Raises InputError where the storage cannot create a file exclusively, so that it cannot be shared safely."""
+    probe = storage / f".probe-{uuid.uuid4().hex}"
+    try:
+        # The second creation has other content, since equal content is taken for one's own put.
+        shared = create_exclusively(probe, b"1") and not create_exclusively(probe, b"2")
+    except (NotImplementedError, TypeError, ValueError):  # fsspec's ways of saying that it knows no mode="create"
+        shared = False
+    except OSError as error:
+        raise InputError(f"storage {storage} cannot be written: {error}. Name another with --storage.") from error
+    finally:
+        if probe.exists():
+            probe.unlink()
+    if not shared:
+        raise InputError(
+            f"storage {storage} overwrites a file that was to be created only once, so leases cannot hold there. "
+            "Wanted a folder, s3:// or gs://, whose conditional writes work."
+        )
+
+
 def write_json(path: UPath, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=1)
-    if not is_local(path):
-        path.write_text(text)  # object stores replace whole objects
-        return
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text)
-    temporary.rename(path)
+    write_bytes(path, json.dumps(value, indent=1).encode())
 
 
 def read_json(path: UPath) -> Any | None:
@@ -62,9 +123,95 @@ def read_json(path: UPath) -> Any | None:
         raise InputError(f"{path} is not JSON: {error}. Remove it, and the run is taken up again.") from error
 
 
+def persistently(operation: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
+    """What an operation returns, tried again with growing pauses while the storage refuses it; its last error after
+    `seconds`. FileNotFoundError is an answer and not a refusal."""
+    end, pause = time.monotonic() + seconds, 0.5
+    while True:
+        try:
+            return operation()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            if time.monotonic() + pause > end:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A file in a listing."""
+
+    size: int
+    """Bytes."""
+    modified: Any
+    """When it was last written, or its ETag: comparable with itself only."""
+
+
+def list_names(folder: UPath) -> list[str]:
+    """Names of what is directly in a folder; empty where there is no such folder."""
+    try:
+        if is_local(folder):
+            return os.listdir(folder.path)
+        return [str(name).rstrip("/").rsplit("/", 1)[-1] for name in folder.fs.ls(folder.path, detail=False)]
+    except FileNotFoundError:
+        return []
+
+
+def list_files(folder: UPath) -> dict[str, Listed]:
+    """Every file below a folder by its path relative to it; empty where there is no such folder.
+
+    One walk on a file system, one listing (of pages of 1,000) on an object store.
+    """
+    if is_local(folder):
+        found: dict[str, Listed] = {}
+        _walk(str(folder), "", found)
+        return found
+    root = folder.path.rstrip("/") + "/"
+    entries = folder.fs.find(folder.path, detail=True)
+    return {
+        name.removeprefix(root).removeprefix("/"): Listed(
+            size=entry["size"], modified=entry.get("ETag") or entry.get("mtime") or entry.get("created")
+        )
+        for name, entry in entries.items()
+    }
+
+
 def remove_folder(path: UPath) -> None:
     """Remove a folder and all in it; nothing where there is none."""
     if is_local(path):
         shutil.rmtree(str(path), ignore_errors=True)
     elif path.exists():
         path.fs.rm(path.path, recursive=True)
+
+
+def _walk(root: str, below: str, found: dict[str, Listed]) -> None:
+    try:
+        entries = list(os.scandir(os.path.join(root, below)))
+    except (FileNotFoundError, NotADirectoryError):  # removed while we looked
+        return
+    for entry in entries:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir():
+            _walk(root, name, found)
+            continue
+        try:
+            stat = entry.stat()
+        except FileNotFoundError:
+            continue
+        found[name] = Listed(size=stat.st_size, modified=stat.st_mtime_ns)
+
+
+def _write_aside(path: UPath, data: bytes) -> Path:
+    """A flushed file beside `path` with the data, of a name that no other thread or process uses."""
+    local = Path(path.path)
+    temporary = local.with_name(f".{local.name}.{os.getpid()}-{threading.get_ident()}-{uuid.uuid4().hex[:8]}")
+    try:
+        file = temporary.open("wb")
+    except FileNotFoundError:
+        local.parent.mkdir(parents=True, exist_ok=True)
+        file = temporary.open("wb")
+    with file:
+        file.write(data)
+    return temporary
