@@ -117,8 +117,7 @@ def conventions(findings: Findings) -> list[str]:
         lines.append(f"Objective of {first.law.name}: {objective(first)}; its intervals: {interval_source(first)}.")
     lines.append(
         "Laws in one variable and lines of measurements use each size at its largest token count. Perplexities are "
-        "fitted in their logarithm, other measurements as they are. Bars are 1.96 standard errors of the measurement, "
-        "which the scatter about a line is taken as no less than; "
+        "fitted in their logarithm, other measurements as they are. Bars are 1.96 standard errors of the measurement; "
         "bands are of the law: shaded where its curve lies, dotted where a new run would."
     )
     other = findings.other_convention

@@ -88,10 +88,6 @@ class Outcome:
 def main() -> None:
     """Runs the contests and prints the table."""
     arguments = parse_arguments()
-    for benchmark in (lambada.LAMBADA, wikitext2.WIKITEXT2):
-        missing = benchmark.missing(storage=UPath(arguments.storage), corpus=None)
-        if missing is not None:
-            sys.exit(missing)
     logging.disable(logging.WARNING)
     torch.set_num_threads(arguments.threads)
     keep_large_buffers()  # as `ladder evaluate` does
@@ -131,10 +127,10 @@ def parse_arguments() -> argparse.Namespace:
         "--storage", default=os.environ.get("LADDER_STORAGE", "storage"), help="where lambada and wikitext2 are fetched"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=4)
-    parser.add_argument("--passages", type=int, default=128, help="of LAMBADA")
-    parser.add_argument("--windows", type=int, default=8, help="of 1,024 tokens of WikiText-2")
-    parser.add_argument("--questions", type=int, default=2, help="of ten candidates")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--passages", type=int, default=256, help="of LAMBADA")
+    parser.add_argument("--windows", type=int, default=16, help="of 1,024 tokens of WikiText-2")
+    parser.add_argument("--questions", type=int, default=16, help="of ten candidates")
     parser.add_argument("--precision", default="fp32,bf16")
     return parser.parse_args()
 

@@ -207,7 +207,7 @@ class Scorer:
     def _score_shared(
         self, model: GPT2, groups: Sequence[Sequence[tuple[int, Row]]], banned: frozenset[int]
     ) -> dict[int, RowScore]:
-        """Scores by index of the (index, row) in `groups`, each one context with its continuations.
+        """Scores by index of the (index, row) in `groups`, each one context with several continuations.
 
         A group longer than a batch is left out: alone, its rows need less memory.
         """
@@ -276,7 +276,7 @@ class Scorer:
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """No gradients, and autocast where bf16 was asked for; in inference mode it would cast the weights at each use."""
+        """Inference mode, and autocast where bf16 was asked for."""
         bf16 = self.precision == "bf16"
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             yield

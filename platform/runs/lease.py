@@ -74,7 +74,7 @@ class Claim:
         if self.host != this_host():
             return False
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started) > 1.0
+            return bool(abs(psutil.Process(self.pid).create_time() - self.process_started) > 1.0)
         except psutil.NoSuchProcess:
             return True
 
