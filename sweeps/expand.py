@@ -40,6 +40,6 @@ def _run(sweep: Sweep, point: Point, corpus: CorpusFacts) -> Run:
 
 def _tokens(point: Point, size: Size) -> int:
     if point.tokens is not None:
-        return point.tokens
+        return round(point.tokens)  # a budget may be written as 1e9
     assert point.tokens_per_parameter is not None, "a point has one of the two"
     return round(point.tokens_per_parameter * size.params_total)

@@ -28,13 +28,13 @@ class Recipe:
     """Tokens in one optimizer step, over all workers and micro-batches."""
     lr_peak: float
     """Learning rate after warm-up, for all parameters."""
-    warmup_fraction: float = 0.05
-    """Share of the steps over which the learning rate rises linearly from 0."""
+    warmup_tokens: int = 0
+    """Tokens over which the learning rate rises linearly from 0, whole batches; 0: training starts at the peak."""
     schedule: Schedule = "cosine"
     """`cosine` decays over all the steps after warm-up; `wsd` stays at the peak, then falls linearly (warm-up, stable,
     decay; Hu et al. 2024)."""
-    decay_fraction: float = 0.2
-    """Share of the steps, at the end, over which `wsd` decays; `cosine` ignores it."""
+    decay_tokens: int = 0
+    """Tokens at the end over which `wsd` decays, whole batches; 0 for `cosine`, which decays over all after warm-up."""
     lr_final_fraction: float = 0.1
     """Learning rate of the last step as a share of the peak (Hoffmann et al. 2022 decay to a tenth)."""
     weight_decay: float = 0.1
@@ -54,16 +54,34 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "lr_peak", "clip_norm"):
             _positive(name, getattr(self, name))
-        for name in ("warmup_fraction", "decay_fraction", "lr_final_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} is a share of the whole: got {value}, wanted a number from 0 to 1.")
+        if not 0 <= self.lr_final_fraction <= 1:
+            raise InputError(f"lr_final_fraction: got {self.lr_final_fraction}, wanted a number from 0 to 1.")
         _one_of("schedule", self.schedule, ("cosine", "wsd"))
         _one_of("precision", self.precision, ("auto", "bf16", "fp32"))
-        if self.tokens % self.batch_tokens:
+        for name in ("tokens", "warmup_tokens", "decay_tokens"):
+            self._whole_batches(name)
+        self._check_schedule()
+
+    def _whole_batches(self, name: str) -> None:
+        """Whole batches only, not rounded here: two recipes that train alike must be equal."""
+        value = getattr(self, name)
+        if not isinstance(value, int) or value < 0 or value % self.batch_tokens:
             raise InputError(
-                f"tokens must be a whole number of batches: got {self.tokens:,} tokens in batches of "
+                f"{name} must be a whole number of batches: got {value} tokens in batches of "
                 f"{self.batch_tokens:,}. Round with ladder.sweeps.rules.ceil_to_multiple."
+            )
+
+    def _check_schedule(self) -> None:
+        if self.warmup_tokens + self.decay_tokens > self.tokens:
+            raise InputError(
+                f"warmup_tokens and decay_tokens: got {self.warmup_tokens:,} and {self.decay_tokens:,}, wanted at most "
+                f"the {self.tokens:,} tokens of the run together. Shorten one of them."
+            )
+        if (self.schedule == "wsd") != (self.decay_tokens > 0):
+            wanted = "more than 0 for the schedule wsd" if self.schedule == "wsd" else "0 for the schedule cosine"
+            raise InputError(
+                f"decay_tokens: got {self.decay_tokens:,}, wanted {wanted}. ladder.sweeps.rules.share_of_tokens gives "
+                "a share of the run in whole batches; only wsd has a decay of its own."
             )
 
     @property

@@ -70,6 +70,12 @@ def test_an_unknown_size_is_refused_when_the_sweep_is_expanded(tmp_path: Path) -
         expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None))
 
 
+def test_a_budget_may_be_written_as_a_float(tmp_path: Path) -> None:
+    sweep = load_sweep(write(tmp_path, GOOD.replace("9000", "9e3")))
+    (run,) = expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None))
+    assert isinstance(run.recipe.tokens, int) and run.recipe.tokens >= 9000
+
+
 def test_two_points_that_are_the_same_run_are_refused(tmp_path: Path) -> None:
     sweep = load_sweep(write(tmp_path, GOOD.replace("(9000,)", "(9000, 9001)")))
     with pytest.raises(InputError, match="there twice"):

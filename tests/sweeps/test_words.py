@@ -6,7 +6,7 @@ import pytest
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
-from ladder.sweeps.rules import ceil_to_multiple, gpt2_recipe, small_recipe
+from ladder.sweeps.rules import ceil_to_multiple, gpt2_recipe, share_of_tokens, small_recipe
 from ladder.sweeps.words import Execution, Point, Recipe, Run, Sweep, grid
 
 
@@ -27,7 +27,13 @@ def run(**changes: object) -> Run:
         {"tokens": 4097},
         {"batch_tokens": 0},
         {"lr_peak": 0.0},
-        {"warmup_fraction": 1.5},
+        {"warmup_tokens": -1024},
+        {"warmup_tokens": 1000},
+        {"warmup_tokens": 5120},
+        {"decay_tokens": 1024},
+        {"decay_tokens": 1025, "schedule": "wsd"},
+        {"decay_tokens": 0, "schedule": "wsd"},
+        {"decay_tokens": 4096, "warmup_tokens": 1024, "schedule": "wsd"},
         {"schedule": "linear"},
         {"precision": "fp8"},
     ],
@@ -98,6 +104,11 @@ def test_rules_round_up_to_whole_batches() -> None:
     size = parse_size("4x128", context=128, vocabulary=257)
     small = small_recipe(size, 1_000_000, seed=3)
     assert 1_000_000 <= small.tokens < 1_000_000 + small.batch_tokens and small.seed == 3
+
+
+def test_a_share_of_the_tokens_is_whole_batches_and_never_less() -> None:
+    assert share_of_tokens(0.05, 100 * 1024, 1024) == 5 * 1024
+    assert share_of_tokens(0.05, 101 * 1024, 1024) == 6 * 1024
 
 
 def test_the_paper_sizes_get_the_batch_of_the_paper_and_the_rates_of_gpt3() -> None:
