@@ -17,6 +17,14 @@ from ladder.models.sizes import Size
 Schedule = Literal["cosine", "wsd"]
 Precision = Literal["auto", "bf16", "fp32"]
 
+BF16_GPUS = (
+    *("L4", "L40S", "A10G", "A100", "A100-40G", "A100-80G", "H20", "H100", "H200"),
+    *("B200", "B300", "GB200", "GB300", "RTX-PRO-6000"),
+)
+"""Accelerators with bf16 instructions, by Ray's names."""
+OLDER_GPUS = ("T4", "V100")
+"""Accelerators without."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -131,8 +139,11 @@ class Execution:
     """Training processes of one run; the batch is split over them."""
     cpus_per_worker: int = 1
     """Processor cores, and threads, of one worker."""
-    gpus_per_worker: int | None = None
-    """GPUs of one worker, 0 or 1; None: 1 where the cluster has GPUs, otherwise 0."""
+    gpus_per_worker: float | None = None
+    """GPUs of one worker: 0, 1, or with one worker a fraction of a GPU that several runs share; None: 1 where the
+    cluster has GPUs, otherwise 0."""
+    accelerator_type: str | None = None
+    """The GPU to run on, by Ray's name for it, such as H100; None: any."""
     concurrent_runs: int | None = None
     """Runs at one time; None: as many as the cluster has room for."""
     micro_batch_tokens: int | None = None
@@ -148,16 +159,39 @@ class Execution:
     """Optimizer steps between two points of the training curve."""
     max_failures: int = 3
     """Restarts from the last checkpoint after a worker died, before the run counts as failed."""
+    keep_checkpoints: int = 2
+    """Checkpoints kept, the newest ones; a damaged one is passed over for the one before."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "cpus_per_worker", "checkpoint_seconds", "log_every_steps"):
+        for name in ("workers", "cpus_per_worker", "checkpoint_seconds", "log_every_steps", "keep_checkpoints"):
             _positive(name, getattr(self, name))
         for name in ("concurrent_runs", "micro_batch_tokens"):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
         _one_of("attention", self.attention, ("auto", "xformers", "sdpa", "blocked", "reference"))
-        if self.gpus_per_worker not in (None, 0, 1):
-            raise InputError(f"gpus_per_worker: got {self.gpus_per_worker}, wanted 0 or 1 (a worker drives one GPU).")
+        self._check_gpus()
+
+    def _check_gpus(self) -> None:
+        gpus = self.gpus_per_worker
+        if gpus is not None and (isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0 <= gpus <= 1):
+            raise InputError(f"gpus_per_worker: got {gpus}, wanted 0, 1 or a fraction (a worker drives one GPU).")
+        if gpus not in (None, 0, 1) and self.workers > 1:
+            raise InputError(
+                f"gpus_per_worker: got {gpus} for each of {self.workers} workers, wanted 1, since workers that share a "
+                "GPU only wait for each other. Ask for 1, or for one worker."
+            )
+        if self.accelerator_type is None:
+            return
+        _one_of("accelerator_type", self.accelerator_type, (*BF16_GPUS, *OLDER_GPUS))
+        if gpus == 0:
+            raise InputError(
+                f"accelerator_type: got {self.accelerator_type} with gpus_per_worker 0, wanted GPUs. Leave one out."
+            )
+
+    @property
+    def asks_for_gpus(self) -> bool:
+        """Whether the run has to have GPUs, however many the cluster has at the moment."""
+        return bool(self.gpus_per_worker) or self.accelerator_type is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +231,8 @@ def grid(
 
 RecipeRule = Callable[[Size, int, int], Recipe]
 """A rule (size, tokens, seed) -> Recipe; it rounds the tokens up to whole batches."""
+ExecutionRule = Callable[[Size], Execution]
+"""A rule size -> Execution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +255,8 @@ class Sweep:
     """Laws that the report fits."""
     heldout_tokens: int = 1_000_000
     """Held-out tokens that the held-out loss is measured on, at most."""
-    execution: Execution = field(default_factory=Execution)
-    """How the runs are carried out unless the command line says otherwise."""
+    execution: Execution | ExecutionRule = field(default_factory=Execution)
+    """How runs are carried out: the same way for all, or a rule of the size; read it through `execution_for`."""
     question: str = ""
     """What the sweep asks and predicts: the docstring of its file, filled in when it is loaded."""
 
@@ -233,6 +269,16 @@ class Sweep:
             raise InputError(f"sweep {self.name} has no points: give points=grid(sizes=..., tokens=...).")
         _positive("context", self.context)
         _positive("heldout_tokens", self.heldout_tokens)
+
+    def execution_for(self, size: Size) -> Execution:
+        """How runs of a size are carried out."""
+        execution = self.execution if isinstance(self.execution, Execution) else self.execution(size)
+        if not isinstance(execution, Execution):
+            raise InputError(
+                f"sweep {self.name}: the execution of size {size.name} is a {type(execution).__name__}, wanted an "
+                "Execution or a function of the size that returns one."
+            )
+        return execution
 
 
 def _positive(name: str, value: Any) -> None:

@@ -68,12 +68,14 @@ def execution_options(function: Function) -> Function:
     options = [
         click.option("--workers", type=int, help="Training processes of one run."),
         click.option("--cpus-per-worker", type=int, help="Cores and threads of a worker."),
-        click.option("--gpus-per-worker", type=int, help="0 or 1.  [default: 1 where there are GPUs]"),
+        click.option("--gpus-per-worker", type=float, help="0, 1 or a fraction.  [default: 1 where there are GPUs]"),
+        click.option("--accelerator-type", help="GPU to run on, by Ray's name, such as H100.  [default: any]"),
         click.option("--concurrent-runs", type=int, help="Runs at one time.  [default: as many as there is room for]"),
         click.option("--micro-batch-tokens", type=int, help="Tokens through the network at once."),
         click.option("--attention", help="auto, xformers, blocked, sdpa or reference."),
         click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile."),
         click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints."),
+        click.option("--keep-checkpoints", type=int, help="Checkpoints kept of a run, the newest."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -81,9 +83,11 @@ def execution_options(function: Function) -> Function:
 
 
 def with_execution(sweep: Sweep, given: dict[str, Any]) -> Sweep:
-    """The sweep with the execution options that were given."""
+    """The sweep with the execution options that were given in place of what its rule says of them."""
     changes = {name: value for name, value in given.items() if value is not None}
     unknown = changes.keys() - Execution.__dataclass_fields__.keys()
     if unknown:
         raise InputError(f"unknown execution options: {', '.join(sorted(unknown))}.")
-    return replace(sweep, execution=replace(sweep.execution, **changes))
+    if not changes:
+        return sweep
+    return replace(sweep, execution=lambda size: replace(sweep.execution_for(size), **changes))

@@ -202,7 +202,7 @@ def find_rate(gpu: str | None, utilisation: float) -> Rate:
 
 def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[str, Any]:
     """One run of the plan, for programs."""
-    execution = chosen.sweep.execution
+    execution = chosen.sweep.execution_for(run.size)
     hours = worker_hours(run, execution, rate)
     return {
         "run": run.key,
@@ -260,7 +260,7 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
 
 def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
     """What the sweep takes in all, and how often it reads its corpus."""
-    hours = sum(worker_hours(run, chosen.sweep.execution, rate) for run in chosen.runs)
+    hours = sum(worker_hours(run, chosen.sweep.execution_for(run.size), rate) for run in chosen.runs)
     flops = sum(run.size.flops_exact(run.recipe.tokens) for run in chosen.runs)
     screen.print(
         f"In all {flops:.3g} FLOPs ({flops / 8.64e19:.3g} PF-days), {hours:,.3g} worker-hours at "
@@ -332,7 +332,7 @@ def tell_proposal(
     if not added:
         screen.print("\nNo run within these limits would narrow the extrapolation by as much as half a percent.")
         return
-    hours = sum(worker_hours(run, chosen.sweep.execution, rate) for run in added)
+    hours = sum(worker_hours(run, chosen.sweep.execution_for(run.size), rate) for run in added)
     cost = "" if price is None else f", cost {hours * price:,.2f}"
     effect = "" if prospect.narrowing is None else f"; it narrows the loss's interval to {prospect.narrowing:.0%}"
     screen.print(
@@ -351,4 +351,4 @@ def tell_proposal(
 
 def training_text(run: Run, chosen: Chosen, rate: Rate) -> str:
     """How long a run takes."""
-    return duration(training_seconds(run, chosen.sweep.execution, rate))
+    return duration(training_seconds(run, chosen.sweep.execution_for(run.size), rate))

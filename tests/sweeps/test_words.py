@@ -6,8 +6,9 @@ import pytest
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
+from ladder.sweeps.load import load_sweep
 from ladder.sweeps.rules import ceil_to_multiple, gpt2_recipe, share_of_tokens, small_recipe
-from ladder.sweeps.words import Execution, Point, Recipe, Run, Sweep, grid
+from ladder.sweeps.words import BF16_GPUS, OLDER_GPUS, Execution, Point, Recipe, Run, Sweep, grid
 
 
 def recipe(**changes: object) -> Recipe:
@@ -92,11 +93,60 @@ def test_a_sweep_name_must_be_a_folder_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"workers": 0}, {"attention": "flash"}, {"gpus_per_worker": 2}, {"checkpoint_seconds": -1.0}]
+    "wrong",
+    [
+        {"workers": 0},
+        {"attention": "flash"},
+        {"gpus_per_worker": 2},
+        {"gpus_per_worker": 1.5},
+        {"gpus_per_worker": -1},
+        {"gpus_per_worker": 0.25, "workers": 2},
+        {"accelerator_type": "H1000"},
+        {"accelerator_type": "H100", "gpus_per_worker": 0},
+        {"checkpoint_seconds": -1.0},
+        {"keep_checkpoints": 0},
+    ],
 )
 def test_an_execution_refuses_what_cannot_be_carried_out(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         replace(Execution(), **wrong)  # type: ignore[arg-type]
+
+
+def test_the_accelerators_are_rays() -> None:
+    from ray.util.accelerators import accelerators
+
+    known = {value for name, value in vars(accelerators).items() if name.isupper()}
+    assert {*BF16_GPUS, *OLDER_GPUS} <= known
+
+
+def test_an_execution_asks_for_gpus_by_their_number_or_their_type() -> None:
+    assert Execution(gpus_per_worker=0.25).asks_for_gpus and Execution(accelerator_type="A100").asks_for_gpus
+    assert not Execution().asks_for_gpus and not Execution(gpus_per_worker=0).asks_for_gpus
+
+
+def sweep(**changes: object) -> Sweep:
+    made = Sweep(name="s", corpus="c", points=grid(sizes=("2x64",), tokens=(1,)), recipe=small_recipe)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_an_execution_is_the_same_for_all_sizes_or_a_rule_of_the_size() -> None:
+    small, large = parse_size("2x64"), parse_size("117M")
+    same = sweep(execution=Execution(workers=2))
+    assert same.execution_for(small) == same.execution_for(large) == Execution(workers=2)
+    ruled = sweep(execution=lambda size: Execution(workers=size.n_layer))
+    assert (ruled.execution_for(small).workers, ruled.execution_for(large).workers) == (2, 12)
+
+
+def test_a_rule_that_returns_no_execution_is_refused() -> None:
+    with pytest.raises(InputError, match="sweep s: the execution of size 2x64 is a int, wanted an Execution"):
+        sweep(execution=lambda size: 3).execution_for(parse_size("2x64"))
+
+
+def test_gpt2_asks_for_as_many_gpus_as_its_sizes_are_worth() -> None:
+    asked = {size: load_sweep("gpt2").execution_for(parse_size(size)) for size in ("6x384", "117M", "345M", "1542M")}
+    gpus = {size: execution.workers * (execution.gpus_per_worker or 0) for size, execution in asked.items()}
+    assert gpus == {"6x384": 0.25, "117M": 1, "345M": 2, "1542M": 8}
+    assert asked["6x384"].micro_batch_tokens, "runs that share a GPU must not each take the memory that is free"
 
 
 def test_rules_round_up_to_whole_batches() -> None:
