@@ -4,7 +4,9 @@ corpora/<name>/  benchmarks/<name>/  sweeps/<sweep>/<run>/  reports/<sweep>/inde
 """
 
 import json
+import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,26 @@ def write_json(path: UPath, value: Any) -> None:
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(text)
     temporary.rename(path)
+
+
+def create_exclusively(path: UPath, data: bytes) -> bool:
+    """Create a file that must not exist yet; False, and nothing changed, where it does."""
+    if not is_local(path):
+        try:
+            path.fs.pipe_file(path.path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_bytes(data)
+    try:
+        os.link(str(temporary), str(path))
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
 
 
 def read_json(path: UPath) -> Any | None:

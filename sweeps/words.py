@@ -3,16 +3,26 @@
 
 What defines a result and how it was computed are kept apart: only `Run` is hashed into the key under which a result is
 stored, so the same run is never trained twice, wherever and however it is carried out.
+
+The hash has a version, `SCHEMA`. It covers what differs from the defaults, so a new field whose default is what was
+done before changes no key. Anything else that would change keys, a changed default first of all, raises `SCHEMA`.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import Size
+
+SCHEMA = 1
+"""Version of a run's identity; a storage holds runs of one version."""
+KEY_DIGITS = 12
+"""Hex digits of the hash in a run's key. With 8, two of 10,000 runs of one size, budget and seed (a search over
+learning rates, say) would meet in 1 sweep of 86; with 12, in 1 of 5.6 million (n^2 / 2 / 16^digits)."""
 
 Schedule = Literal["cosine", "wsd"]
 Precision = Literal["auto", "bf16", "fp32"]
@@ -56,8 +66,8 @@ class Recipe:
     seed: int = 0
     """Seed of the initial weights and of the order of the data."""
     precision: Precision = "auto"
-    """Precision of matrix products; `auto` is bf16 where the device has bf16 instructions and fp32 elsewhere, and what
-    it came to is recorded with the run."""
+    """Precision of matrix products; `auto` is settled once for a sweep and storage, when the sweep is expanded: bf16
+    where its devices have bf16 instructions, otherwise fp32."""
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "lr_peak", "clip_norm"):
@@ -107,7 +117,7 @@ class Run:
     recipe: Recipe
     """How it is trained."""
     corpus: str
-    """Name of the corpus."""
+    """Name of the corpus, under which the storage has it; no part of the identity."""
     corpus_fingerprint: str | None
     """Hash of the corpus's tokens and tokenizer; None while the corpus is not built, as in a dry run."""
 
@@ -124,11 +134,31 @@ class Run:
         return self.recipe.batch_tokens // self.size.context
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What defines the result, as the key hashes it: shape, recipe and corpus, each without its name.
+
+        Raises InputError where the precision is still `auto`, since bf16 and fp32 are two results.
+        """
+        if self.recipe.precision == "auto":
+            raise InputError(
+                f"a run of {self.size.name} has the precision auto, wanted bf16 or fp32, since the run's key follows "
+                "it. Expand the sweep with the precision that auto is to mean, or name it in the recipe."
+            )
+        shape = _differing(self.size)
+        del shape["name"]
+        return {
+            "schema": SCHEMA,
+            "size": shape,
+            "recipe": _differing(self.recipe),
+            "corpus_fingerprint": self.corpus_fingerprint,
+        }
+
+    @cached_property
     def key(self) -> str:
-        """Readable name ending in 8 hex digits of the identity's hash; nothing ever parses it."""
-        identity = json.dumps(asdict(self), sort_keys=True)
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        return f"{self.size.name}-{_short(self.recipe.tokens)}-s{self.recipe.seed}-{digest}"
+        """Readable name ending in the first digits of the identity's hash; nothing ever parses it."""
+        identity = json.dumps(self.identity, sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:KEY_DIGITS]
+        return f"{self.size.shape_name}-{_short(self.recipe.tokens)}-s{self.recipe.seed}-{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +309,12 @@ class Sweep:
                 "Execution or a function of the size that returns one."
             )
         return execution
+
+
+def _differing(words: Any) -> dict[str, Any]:
+    """The fields that differ from their defaults; 1.0 is written as 1, as the two train alike."""
+    differing = {f.name: getattr(words, f.name) for f in fields(words) if getattr(words, f.name) != f.default}
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in differing.items()}
 
 
 def _positive(name: str, value: Any) -> None:

@@ -26,6 +26,7 @@ from ladder.platform.command.options import console, echo_json
 from ladder.platform.costs import Rate, gpu_rate, training_seconds, worker_hours
 from ladder.platform.hardware import matrix_rate, resolve_precision
 from ladder.platform.launching.display import duration
+from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.words import Run
 
 SLOW_LOSSES = 500_000
@@ -168,7 +169,8 @@ def candidate_runs(chosen: Chosen, reference: Reference, most_flops: float | Non
 
 def make_run(chosen: Chosen, size: Size, tokens: int, seed: int) -> Run:
     """A run of the sweep's recipe."""
-    return replace(chosen.runs[0], size=size, recipe=chosen.sweep.recipe(size, tokens, seed))
+    recipe = resolved_recipe(chosen.sweep, size, tokens, seed, chosen.precision)
+    return replace(chosen.runs[0], size=size, recipe=recipe)
 
 
 def name_added(chosen: Chosen, prospect: Prospect, candidates: tuple[Run, ...]) -> tuple[Run, ...]:

@@ -1,18 +1,18 @@
 """The words check what they are given, and a run's key follows its identity and nothing else."""
 
-from dataclasses import replace
+from dataclasses import MISSING, dataclass, fields, replace
 
 import pytest
 
 from ladder.models.errors import InputError
-from ladder.models.sizes import parse_size
+from ladder.models.sizes import Size, parse_size
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.rules import ceil_to_multiple, gpt2_recipe, share_of_tokens, small_recipe
-from ladder.sweeps.words import BF16_GPUS, OLDER_GPUS, Execution, Point, Recipe, Run, Sweep, grid
+from ladder.sweeps.words import BF16_GPUS, KEY_DIGITS, OLDER_GPUS, SCHEMA, Execution, Point, Recipe, Run, Sweep, grid
 
 
 def recipe(**changes: object) -> Recipe:
-    return replace(Recipe(tokens=4096, batch_tokens=1024, lr_peak=1e-3), **changes)  # type: ignore[arg-type]
+    return replace(Recipe(tokens=4096, batch_tokens=1024, lr_peak=1e-3, precision="fp32"), **changes)  # type: ignore[arg-type]
 
 
 def run(**changes: object) -> Run:
@@ -44,6 +44,80 @@ def test_a_recipe_refuses_what_cannot_be_trained(wrong: dict[str, object]) -> No
         recipe(**wrong)
 
 
+PINNED = {
+    1: {
+        "size": {"context": 1024, "vocabulary": 50257},
+        "recipe": {
+            "warmup_tokens": 0,
+            "schedule": "cosine",
+            "decay_tokens": 0,
+            "lr_final_fraction": 0.1,
+            "weight_decay": 0.1,
+            "beta1": 0.9,
+            "beta2": 0.95,
+            "clip_norm": 1.0,
+            "seed": 0,
+            "precision": "auto",
+        },
+        "key": "2x64-4.1K-s0-f36df6979220",
+        "identity": {
+            "schema": 1,
+            "size": {"n_layer": 2, "d_model": 64, "n_head": 1, "context": 128, "vocabulary": 257},
+            "recipe": {"tokens": 4096, "batch_tokens": 1024, "lr_peak": 0.001, "precision": "fp32"},
+            "corpus_fingerprint": "f",
+        },
+    }
+}
+"""Of each schema version the defaults, and the identity and key of `run()`. To change a default or what is hashed,
+raise SCHEMA and add a version; to add a field whose default is what was done before, add the field to the newest."""
+
+
+def defaults(words: type) -> dict[str, object]:
+    return {f.name: f.default for f in fields(words) if f.default is not MISSING}
+
+
+def test_the_defaults_of_a_schema_version_never_change() -> None:
+    pinned = PINNED[SCHEMA]
+    assert defaults(Size) == pinned["size"], "raise SCHEMA: every key without this field would mean another run"
+    assert defaults(Recipe) == pinned["recipe"], "raise SCHEMA: every key without this field would mean another run"
+
+
+def test_what_the_key_of_a_schema_version_hashes_never_changes() -> None:
+    assert run().identity == PINNED[SCHEMA]["identity"]
+    assert run().key == PINNED[SCHEMA]["key"], "raise SCHEMA: every finished run would be trained again"
+
+
+def test_a_new_field_with_a_default_changes_no_key() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class WiderRecipe(Recipe):
+        dropout: float = 0.0
+
+    made = {f.name: getattr(recipe(), f.name) for f in fields(Recipe)}
+    assert run(recipe=WiderRecipe(**made)).key == run().key
+    assert run(recipe=WiderRecipe(**made, dropout=0.1)).key != run().key
+
+
+def test_the_key_follows_the_shape_and_the_fingerprint_and_no_name() -> None:
+    paper = run(size=parse_size("117M"), corpus="c")
+    shape = replace(paper.size, name="mine")
+    assert run(size=parse_size("12x768")).key == paper.key == run(size=shape, corpus="renamed").key
+    assert paper.key.startswith("117M-")
+
+
+def test_a_whole_number_is_the_same_however_it_is_written() -> None:
+    assert run(recipe=recipe(lr_peak=1.0)).key == run(recipe=recipe(lr_peak=1)).key
+
+
+def test_bf16_and_fp32_are_two_runs_and_auto_is_none() -> None:
+    assert run(recipe=recipe(precision="bf16")).key != run(recipe=recipe(precision="fp32")).key
+    with pytest.raises(InputError, match="has the precision auto, wanted bf16 or fp32"):
+        _ = run(recipe=recipe(precision="auto")).key
+
+
+def test_two_of_many_runs_of_a_sweep_meet_in_less_than_one_sweep_of_a_thousand() -> None:
+    assert 50_000**2 / 2 / 16**KEY_DIGITS < 1e-3
+
+
 def test_the_key_changes_with_everything_that_defines_the_result() -> None:
     keys = {
         run().key,
@@ -56,7 +130,7 @@ def test_the_key_changes_with_everything_that_defines_the_result() -> None:
 
 
 def test_the_key_is_readable_and_the_same_in_every_process() -> None:
-    assert run().key == "2x64-4.1K-s0-" + run().key[-8:]
+    assert run().key == "2x64-4.1K-s0-" + run().key[-KEY_DIGITS:]
     assert run().key == run().key
 
 
