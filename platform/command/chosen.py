@@ -139,6 +139,18 @@ def execution_options(function: Function) -> Function:
     return function
 
 
+def execution_arguments(given: Mapping[str, Any]) -> list[str]:
+    """The execution options that were given, as a command line has them."""
+    arguments = []
+    for name, value in given.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            arguments += [f"--{option}", str(value)]
+    return arguments
+
+
 def with_execution(sweep: Sweep, given: Mapping[str, Any]) -> Sweep:
     """The sweep with the execution options that were given in place of what its rule says of them."""
     changes = {name: value for name, value in given.items() if value is not None}

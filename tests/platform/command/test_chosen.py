@@ -1,12 +1,15 @@
 """What the command line changes of a sweep."""
 
 from dataclasses import replace
+from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
-from ladder.platform.command.chosen import with_execution
+from ladder.platform.command.chosen import execution_arguments, execution_options, with_execution
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.rules import small_recipe
 from ladder.sweeps.words import Execution, Sweep, grid
@@ -32,3 +35,20 @@ def test_no_option_leaves_the_sweep_as_it_is() -> None:
 def test_an_option_that_does_not_fit_a_size_is_refused_with_the_remedy() -> None:
     with pytest.raises(InputError, match="got 0.25 for each of 4 workers.* Ask for 1, or for one worker"):
         with_execution(load_sweep("gpt2"), {"workers": 4}).execution_for(parse_size("6x384"))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_options_that_are_handed_on_mean_the_same_there(compiled: bool) -> None:
+    @click.command()
+    @execution_options
+    def command(**given: Any) -> None:
+        received.append(given)
+
+    received: list[dict[str, Any]] = []
+    given = {"workers": 2, "gpus_per_worker": 1.0, "accelerator_type": "H100", "compile": compiled}
+    given |= {"checkpoint_seconds": 60.0, "keep_checkpoints": 3, "concurrent_runs": None}
+    result = CliRunner().invoke(command, execution_arguments(given), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert {name: value for name, value in received[0].items() if value is not None} == {
+        name: value for name, value in given.items() if value is not None
+    }
