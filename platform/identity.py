@@ -37,7 +37,7 @@ def mark_schema(storage: UPath) -> None:
     """Write our schema version into a storage that has none yet; InputError as `check_schema`."""
     check_schema(storage)
     if _read_object(storage / "ladder.json") is None:
-        create_exclusively(storage / "ladder.json", json.dumps({"schema": SCHEMA}).encode())
+        _create(storage / "ladder.json", {"schema": SCHEMA})
         check_schema(storage)  # another ladder may have been first
 
 
@@ -58,7 +58,7 @@ def read_precision(storage: UPath, sweep: str) -> ResolvedPrecision | None:
 
 def record_precision(storage: UPath, sweep: str, precision: ResolvedPrecision) -> ResolvedPrecision:
     """Record what `auto` means in a sweep, and return it: where another was first, that one's word."""
-    create_exclusively(sweep_file(storage, sweep), json.dumps({"precision": precision}).encode())
+    _create(sweep_file(storage, sweep), {"precision": precision})
     recorded = read_precision(storage, sweep)
     assert recorded is not None, "it was just written"
     return recorded
@@ -96,6 +96,14 @@ def local_precision(executions: Iterable[Execution]) -> tuple[ResolvedPrecision,
 def sweep_file(storage: UPath, sweep: str) -> UPath:
     """Where a sweep's precision is recorded."""
     return storage / "sweeps" / sweep / "sweep.json"
+
+
+def _create(path: UPath, value: dict[str, Any]) -> None:
+    """Write a file that is written once, unless it is there already."""
+    try:
+        create_exclusively(path, json.dumps(value).encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}. Name another storage with --storage.") from error
 
 
 def _read_object(path: UPath) -> dict[str, Any] | None:

@@ -99,7 +99,7 @@ def begin(name_or_file: str, storage: UPath, corpus: str | None, execution: Mapp
         return choose(name_or_file, storage, corpus, execution=execution)
     click.echo(
         f"sweep {name}: the precision `auto` is {precision} from now on, since {chosen.precision_reason}; it is on "
-        f"record in {sweep_file(storage, name)}.",
+        f"record in {sweep_file(storage, name)}. To have another, remove that file before anything is trained.",
         err=True,
     )
     return chosen

@@ -193,6 +193,12 @@ def test_a_storage_without_sweeps_is_marked_once_and_then_accepted(storage: UPat
     check_schema(storage)
 
 
+def test_a_storage_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(InputError, match="sweep.json cannot be written: .*--storage"):
+        record_precision(UPath(tmp_path / "file"), "s", "fp32")
+
+
 def test_a_precision_on_record_that_is_none_is_refused(storage: UPath) -> None:
     (storage / "sweeps" / "s").mkdir(parents=True)
     (storage / "sweeps" / "s" / "sweep.json").write_text('{"precision": "fp8"}')
