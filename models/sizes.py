@@ -6,7 +6,7 @@ needs torch: plans and tables count with these numbers, and a test asserts that 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ladder.models.errors import InputError
@@ -28,7 +28,7 @@ def default_heads(d_model: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A GPT-2 shape; equal shapes with equal names are the same rung."""
+    """A GPT-2 shape."""
 
     name: str
     """What people call it: a name of the paper ("117M") or the shape itself ("4x128")."""
@@ -52,6 +52,15 @@ class Size:
                 f"size {self.name}: {self.n_head} heads do not divide the width {self.d_model}; "
                 f"name a number of heads that does, such as {self.n_layer}x{self.d_model}h{default_heads(self.d_model)}"
             )
+
+    @property
+    def shape_name(self) -> str:
+        """The one name of the shape: the paper's where it has one, whatever `name` says."""
+        for paper in PAPER_SIZES.values():
+            if (self.n_layer, self.d_model, self.n_head) == (paper.n_layer, paper.d_model, paper.n_head):
+                return paper.name
+        heads = "" if self.n_head == default_heads(self.d_model) else f"h{self.n_head}"
+        return f"{self.n_layer}x{self.d_model}{heads}"
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters by group; the head is tied to the token embedding and counted there, once.
@@ -117,15 +126,17 @@ PAPER_SIZES: Mapping[str, Size] = MappingProxyType(
 
 
 def parse_size(name: str, *, context: int = 1024, vocabulary: int = 50257) -> Size:
-    """The size called `name`: one of the paper's, or a shape such as "4x128" or, with heads given, "4x128h4"."""
+    """The size called `name`: one of the paper's, or a shape such as "4x128" or, with heads given, "4x128h4".
+
+    A shape of the paper gets the paper's name: "12x768" is 117M.
+    """
     if name in PAPER_SIZES:
         paper = PAPER_SIZES[name]
-        n_layer, d_model, n_head, canonical = paper.n_layer, paper.d_model, paper.n_head, name
+        n_layer, d_model, n_head = paper.n_layer, paper.d_model, paper.n_head
     else:
         n_layer, d_model, n_head = _parse_shape(name)
-        heads = "" if n_head == default_heads(d_model) else f"h{n_head}"
-        canonical = f"{n_layer}x{d_model}{heads}"
-    return Size(name=canonical, n_layer=n_layer, d_model=d_model, n_head=n_head, context=context, vocabulary=vocabulary)
+    size = Size(name=name, n_layer=n_layer, d_model=d_model, n_head=n_head, context=context, vocabulary=vocabulary)
+    return replace(size, name=size.shape_name)
 
 
 def _parse_shape(name: str) -> tuple[int, int, int]:

@@ -13,34 +13,43 @@ ASSUMED_GPU = "H100"
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """How fast one worker trains."""
+    """How fast a whole GPU trains, or a processor core."""
+
+    gpu: str | None
+    """The GPU, of PEAK_BF16_FLOPS; None: a core."""
 
     flops_per_second: float
-    """Peak rate of matrix products of one worker, FLOP/s."""
+    """Peak rate of its matrix products, FLOP/s."""
     utilisation: float
     """Share of it that training reaches."""
     provenance: str
     """Where the two numbers are from."""
 
     def hours(self, flops: float) -> float:
-        """Hours of one worker for some training FLOPs: GPU-hours where a worker has a GPU."""
+        """Its hours for some training FLOPs."""
         return flops / (self.flops_per_second * self.utilisation) / 3600
 
 
 def gpu_rate(gpu: str, utilisation: float) -> Rate:
     """The rate of a GPU of PEAK_BF16_FLOPS."""
     return Rate(
+        gpu=gpu,
         flops_per_second=PEAK_BF16_FLOPS[gpu],
         utilisation=utilisation,
         provenance=f"{gpu}'s data sheet, dense bf16; the utilisation is assumed",
     )
 
 
+def planned_gpus(execution: Execution, rate: Rate) -> float:
+    """GPUs of one worker at a rate: none at a core's; at a GPU's as asked for, or one where none was asked for."""
+    return 0.0 if rate.gpu is None else execution.gpus_per_worker or 1.0
+
+
 def training_seconds(run: Run, execution: Execution, rate: Rate) -> float:
-    """Seconds to train a run, without starting, scoring and waiting."""
-    return rate.hours(run.size.flops_exact(run.recipe.tokens)) * 3600 / execution.workers
+    """Seconds to train a run, without starting, scoring and waiting; a share of a GPU has that share of its rate."""
+    return worker_hours(run, rate) * 3600 / (execution.workers * (planned_gpus(execution, rate) or 1.0))
 
 
-def worker_hours(run: Run, execution: Execution, rate: Rate) -> float:
-    """Hours of one worker, summed over the workers: GPU-hours where a worker has a GPU."""
-    return training_seconds(run, execution, rate) * execution.workers / 3600
+def worker_hours(run: Run, rate: Rate) -> float:
+    """Hours of whole GPUs, or of cores, to train a run, summed over its workers."""
+    return rate.hours(run.size.flops_exact(run.recipe.tokens))

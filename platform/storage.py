@@ -6,13 +6,13 @@ Every write is whole or absent, and two writers of one name never see half of ea
 """
 
 import json
+import logging
 import os
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,12 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+NETWORK_CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "urllib3"})
+"""Packages under fsspec whose errors are not OSErrors when a server cannot be reached."""
 
 PATIENCE_SECONDS = 600.0
 """How long a write that must not be lost is tried again while an object store refuses it."""
@@ -96,7 +101,7 @@ def check_exclusive_create(storage: UPath) -> None:
     except OSError as error:
         raise InputError(f"storage {storage} cannot be written: {error}. Name another with --storage.") from error
     finally:
-        if probe.exists():
+        if exists(probe):
             probe.unlink()
     if not shared:
         raise InputError(
@@ -123,30 +128,39 @@ def read_json(path: UPath) -> Any | None:
         raise InputError(f"{path} is not JSON: {error}. Remove it, and the run is taken up again.") from error
 
 
-def persistently(operation: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """What an operation returns, tried again with growing pauses while the storage refuses it; its last error after
-    `seconds`. FileNotFoundError is an answer and not a refusal."""
-    end, pause = time.monotonic() + seconds, 0.5
+def exists(path: UPath) -> bool:
+    """Whether there is such a file; raises where the storage does not answer (fsspec's own `exists` says no then)."""
+    try:
+        if is_local(path):
+            os.stat(path.path)
+        else:
+            path.fs.info(path.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def persistently(operation: Callable[[], T], *, seconds: float | None = None) -> T:
+    """What an operation returns, tried again with growing pauses while the storage refuses it (`is_refusal`); its last
+    error after `seconds`, None for `PATIENCE_SECONDS`."""
+    end, pause = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds), 0.5
     while True:
         try:
             return operation()
-        except FileNotFoundError:
-            raise
-        except OSError:
-            if time.monotonic() + pause > end:
+        except Exception as error:
+            if not is_refusal(error) or time.monotonic() + pause > end:
                 raise
+            logger.info("the storage refuses, trying again: %s", error)
         time.sleep(pause)
         pause = min(2 * pause, 10.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """A file in a listing."""
-
-    size: int
-    """Bytes."""
-    modified: Any
-    """When it was last written, or its ETag: comparable with itself only."""
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error is of a storage that may answer later: one of the system or of a network client, and not that a
+    file is absent or there."""
+    if isinstance(error, FileNotFoundError | FileExistsError | NotADirectoryError | IsADirectoryError):
+        return False
+    return isinstance(error, OSError | TimeoutError) or type(error).__module__.split(".")[0] in NETWORK_CLIENTS
 
 
 def list_names(folder: UPath) -> list[str]:
@@ -159,23 +173,15 @@ def list_names(folder: UPath) -> list[str]:
         return []
 
 
-def list_files(folder: UPath) -> dict[str, Listed]:
-    """Every file below a folder by its path relative to it; empty where there is no such folder.
+def list_files(folder: UPath) -> set[str]:
+    """The path of every file below a folder, relative to it; empty where there is no such folder.
 
     One walk on a file system, one listing (of pages of 1,000) on an object store.
     """
     if is_local(folder):
-        found: dict[str, Listed] = {}
-        _walk(str(folder), "", found)
-        return found
-    root = folder.path.rstrip("/") + "/"
-    entries = folder.fs.find(folder.path, detail=True)
-    return {
-        name.removeprefix(root).removeprefix("/"): Listed(
-            size=entry["size"], modified=entry.get("ETag") or entry.get("mtime") or entry.get("created")
-        )
-        for name, entry in entries.items()
-    }
+        return set(_walk(folder.path, ""))
+    root = folder.path.strip("/") + "/"
+    return {str(name).strip("/").removeprefix(root) for name in folder.fs.find(folder.path)}
 
 
 def remove_folder(path: UPath) -> None:
@@ -186,7 +192,7 @@ def remove_folder(path: UPath) -> None:
         path.fs.rm(path.path, recursive=True)
 
 
-def _walk(root: str, below: str, found: dict[str, Listed]) -> None:
+def _walk(root: str, below: str) -> Iterator[str]:
     try:
         entries = list(os.scandir(os.path.join(root, below)))
     except (FileNotFoundError, NotADirectoryError):  # removed while we looked
@@ -194,13 +200,9 @@ def _walk(root: str, below: str, found: dict[str, Listed]) -> None:
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
         if entry.is_dir():
-            _walk(root, name, found)
-            continue
-        try:
-            stat = entry.stat()
-        except FileNotFoundError:
-            continue
-        found[name] = Listed(size=stat.st_size, modified=stat.st_mtime_ns)
+            yield from _walk(root, name)
+        else:
+            yield name
 
 
 def _write_aside(path: UPath, data: bytes) -> Path:

@@ -1,11 +1,12 @@
 """A sweep and a corpus make runs."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import Size, parse_size
-from ladder.sweeps.words import Point, Run, Sweep
+from ladder.sweeps.words import Point, Recipe, Run, Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,26 +21,35 @@ class CorpusFacts:
     """Hash of tokens and tokenizer; None while the corpus is not built."""
 
 
-def expand(sweep: Sweep, corpus: CorpusFacts) -> tuple[Run, ...]:
-    """The runs of a sweep, in the order of its points.
+ResolvedPrecision = Literal["bf16", "fp32"]
+
+
+def expand(sweep: Sweep, corpus: CorpusFacts, *, precision: ResolvedPrecision) -> tuple[Run, ...]:
+    """The runs of a sweep, in the order of its points; `precision` is what `auto` means in it.
 
     Raises InputError for an unknown size and for two points that come to the same run.
     """
-    runs = tuple(_run(sweep, point, corpus) for point in sweep.points)
+    runs = tuple(_run(sweep, point, corpus, precision) for point in sweep.points)
     twice = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
     if twice:
         raise InputError(f"sweep {sweep.name}: {len(twice)} runs are there twice, such as {twice[0]}. Remove the copy.")
     return runs
 
 
-def _run(sweep: Sweep, point: Point, corpus: CorpusFacts) -> Run:
+def resolved_recipe(sweep: Sweep, size: Size, tokens: int, seed: int, precision: ResolvedPrecision) -> Recipe:
+    """The sweep's recipe for a size, with `precision` for `auto`."""
+    recipe = sweep.recipe(size, tokens, seed)
+    return replace(recipe, precision=precision) if recipe.precision == "auto" else recipe
+
+
+def _run(sweep: Sweep, point: Point, corpus: CorpusFacts, precision: ResolvedPrecision) -> Run:
     size = parse_size(point.size, context=sweep.context, vocabulary=corpus.vocabulary)
-    recipe = sweep.recipe(size, _tokens(point, size), point.seed)
+    recipe = resolved_recipe(sweep, size, _tokens(point, size), point.seed, precision)
     return Run(size=size, recipe=recipe, corpus=corpus.name, corpus_fingerprint=corpus.fingerprint)
 
 
 def _tokens(point: Point, size: Size) -> int:
     if point.tokens is not None:
-        return point.tokens
+        return round(point.tokens)  # a budget may be written as 1e9
     assert point.tokens_per_parameter is not None, "a point has one of the two"
     return round(point.tokens_per_parameter * size.params_total)

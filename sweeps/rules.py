@@ -3,6 +3,8 @@
 A sweep names one of them (or its own) as `recipe=`; each takes (size, tokens, seed) and returns a `Recipe`.
 """
 
+import math
+
 from ladder.models.sizes import Size
 from ladder.sweeps.words import Recipe
 
@@ -10,6 +12,11 @@ from ladder.sweeps.words import Recipe
 def ceil_to_multiple(value: int, multiple: int) -> int:
     """The smallest multiple of `multiple` that is at least `value`."""
     return -(-value // multiple) * multiple
+
+
+def share_of_tokens(share: float, tokens: int, batch_tokens: int) -> int:
+    """A share of a run's tokens, rounded up to whole batches: for warm-up and decay."""
+    return math.ceil(share * (tokens // batch_tokens)) * batch_tokens
 
 
 def lr_by_width(size: Size) -> float:
@@ -22,10 +29,12 @@ def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
     """For runs of minutes on processor cores: about 2,048 tokens a step whatever the budget, so that a longer run has
     more steps and not larger ones, which is what tokens are worth most in at hundreds of steps."""
     batch_tokens = max(1, 2048 // size.context) * size.context
+    tokens = ceil_to_multiple(tokens, batch_tokens)
     return Recipe(
-        tokens=ceil_to_multiple(tokens, batch_tokens),
+        tokens=tokens,
         batch_tokens=batch_tokens,
         lr_peak=lr_by_width(size),
+        warmup_tokens=share_of_tokens(0.05, tokens, batch_tokens),
         seed=seed,
     )
 
@@ -35,10 +44,11 @@ def gpt2_recipe(size: Size, tokens: int, seed: int) -> Recipe:
     learning rates of GPT-3's table 2.1 for its widths; the GPT-2 paper tuned them by hand and did not print them."""
     batch_tokens = 512 * size.context
     lr_peak = {768: 6e-4, 1024: 3e-4, 1280: 2.5e-4, 1600: 2e-4}.get(size.d_model, lr_by_width(size))
+    tokens = ceil_to_multiple(tokens, batch_tokens)
     return Recipe(
-        tokens=ceil_to_multiple(tokens, batch_tokens),
+        tokens=tokens,
         batch_tokens=batch_tokens,
         lr_peak=lr_peak,
-        warmup_fraction=0.02,
+        warmup_tokens=share_of_tokens(0.02, tokens, batch_tokens),
         seed=seed,
     )

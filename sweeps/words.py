@@ -3,19 +3,37 @@
 
 What defines a result and how it was computed are kept apart: only `Run` is hashed into the key under which a result is
 stored, so the same run is never trained twice, wherever and however it is carried out.
+
+The hash has a version, `SCHEMA`. It covers what differs from the defaults, so a new field whose default is what was
+done before changes no key. Anything else that would change keys, a changed default first of all, raises `SCHEMA`.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import Size
 
+SCHEMA = 1
+"""Version of a run's identity; a storage holds runs of one version."""
+KEY_DIGITS = 12
+"""Hex digits of the hash in a run's key. With 8, two of 10,000 runs of one size, budget and seed (a search over
+learning rates, say) would meet in 1 sweep of 86; with 12, in 1 of 5.6 million (n^2 / 2 / 16^digits)."""
+
 Schedule = Literal["cosine", "wsd"]
 Precision = Literal["auto", "bf16", "fp32"]
+
+BF16_GPUS = (
+    *("L4", "L40S", "A10G", "A100", "A100-40G", "A100-80G", "H20", "H100", "H200"),
+    *("B200", "B300", "GB200", "GB300", "RTX-PRO-6000"),
+)
+"""Accelerators with bf16 instructions, by Ray's names."""
+OLDER_GPUS = ("T4", "V100")
+"""Accelerators without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +46,13 @@ class Recipe:
     """Tokens in one optimizer step, over all workers and micro-batches."""
     lr_peak: float
     """Learning rate after warm-up, for all parameters."""
-    warmup_fraction: float = 0.05
-    """Share of the steps over which the learning rate rises linearly from 0."""
+    warmup_tokens: int = 0
+    """Tokens over which the learning rate rises linearly from 0, whole batches; 0: training starts at the peak."""
     schedule: Schedule = "cosine"
     """`cosine` decays over all the steps after warm-up; `wsd` stays at the peak, then falls linearly (warm-up, stable,
     decay; Hu et al. 2024)."""
-    decay_fraction: float = 0.2
-    """Share of the steps, at the end, over which `wsd` decays; `cosine` ignores it."""
+    decay_tokens: int = 0
+    """Tokens at the end over which `wsd` decays, whole batches; 0 for `cosine`, which decays over all after warm-up."""
     lr_final_fraction: float = 0.1
     """Learning rate of the last step as a share of the peak (Hoffmann et al. 2022 decay to a tenth)."""
     weight_decay: float = 0.1
@@ -48,22 +66,40 @@ class Recipe:
     seed: int = 0
     """Seed of the initial weights and of the order of the data."""
     precision: Precision = "auto"
-    """Precision of matrix products; `auto` is bf16 where the device has bf16 instructions and fp32 elsewhere, and what
-    it came to is recorded with the run."""
+    """Precision of matrix products; `auto` is settled once for a sweep and storage, when the sweep is expanded: bf16
+    where its devices have bf16 instructions, otherwise fp32."""
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "lr_peak", "clip_norm"):
             _positive(name, getattr(self, name))
-        for name in ("warmup_fraction", "decay_fraction", "lr_final_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} is a share of the whole: got {value}, wanted a number from 0 to 1.")
+        if not 0 <= self.lr_final_fraction <= 1:
+            raise InputError(f"lr_final_fraction: got {self.lr_final_fraction}, wanted a number from 0 to 1.")
         _one_of("schedule", self.schedule, ("cosine", "wsd"))
         _one_of("precision", self.precision, ("auto", "bf16", "fp32"))
-        if self.tokens % self.batch_tokens:
+        for name in ("tokens", "warmup_tokens", "decay_tokens"):
+            self._whole_batches(name)
+        self._check_schedule()
+
+    def _whole_batches(self, name: str) -> None:
+        """Whole batches only, not rounded here: two recipes that train alike must be equal."""
+        value = getattr(self, name)
+        if not isinstance(value, int) or value < 0 or value % self.batch_tokens:
             raise InputError(
-                f"tokens must be a whole number of batches: got {self.tokens:,} tokens in batches of "
+                f"{name} must be a whole number of batches: got {value} tokens in batches of "
                 f"{self.batch_tokens:,}. Round with ladder.sweeps.rules.ceil_to_multiple."
+            )
+
+    def _check_schedule(self) -> None:
+        if self.warmup_tokens + self.decay_tokens > self.tokens:
+            raise InputError(
+                f"warmup_tokens and decay_tokens: got {self.warmup_tokens:,} and {self.decay_tokens:,}, wanted at most "
+                f"the {self.tokens:,} tokens of the run together. Shorten one of them."
+            )
+        if (self.schedule == "wsd") != (self.decay_tokens > 0):
+            wanted = "more than 0 for the schedule wsd" if self.schedule == "wsd" else "0 for the schedule cosine"
+            raise InputError(
+                f"decay_tokens: got {self.decay_tokens:,}, wanted {wanted}. ladder.sweeps.rules.share_of_tokens gives "
+                "a share of the run in whole batches; only wsd has a decay of its own."
             )
 
     @property
@@ -81,7 +117,7 @@ class Run:
     recipe: Recipe
     """How it is trained."""
     corpus: str
-    """Name of the corpus."""
+    """Name of the corpus, under which the storage has it; no part of the identity."""
     corpus_fingerprint: str | None
     """Hash of the corpus's tokens and tokenizer; None while the corpus is not built, as in a dry run."""
 
@@ -98,11 +134,31 @@ class Run:
         return self.recipe.batch_tokens // self.size.context
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What defines the result, as the key hashes it: shape, recipe and corpus, each without its name.
+
+        Raises InputError where the precision is still `auto`, since bf16 and fp32 are two results.
+        """
+        if self.recipe.precision == "auto":
+            raise InputError(
+                f"a run of {self.size.name} has the precision auto, wanted bf16 or fp32, since the run's key follows "
+                "it. Expand the sweep with the precision that auto is to mean, or name it in the recipe."
+            )
+        shape = _differing(self.size)
+        del shape["name"]
+        return {
+            "schema": SCHEMA,
+            "size": shape,
+            "recipe": _differing(self.recipe),
+            "corpus_fingerprint": self.corpus_fingerprint,
+        }
+
+    @cached_property
     def key(self) -> str:
-        """Readable name ending in 8 hex digits of the identity's hash; nothing ever parses it."""
-        identity = json.dumps(asdict(self), sort_keys=True)
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        return f"{self.size.name}-{_short(self.recipe.tokens)}-s{self.recipe.seed}-{digest}"
+        """Readable name ending in the first digits of the identity's hash; nothing ever parses it."""
+        identity = json.dumps(self.identity, sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:KEY_DIGITS]
+        return f"{self.size.shape_name}-{_short(self.recipe.tokens)}-s{self.recipe.seed}-{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +169,11 @@ class Execution:
     """Training processes of one run; the batch is split over them."""
     cpus_per_worker: int = 1
     """Processor cores, and threads, of one worker."""
-    gpus_per_worker: int | None = None
-    """GPUs of one worker, 0 or 1; None: 1 where the cluster has GPUs, otherwise 0."""
+    gpus_per_worker: float | None = None
+    """GPUs of one worker: 0, 1, or with one worker a fraction of a GPU that several runs share; None: 1 where the
+    cluster has GPUs, otherwise 0."""
+    accelerator_type: str | None = None
+    """The GPU to run on, by Ray's name for it, such as H100; None: any."""
     concurrent_runs: int | None = None
     """Runs at one time; None: as many as the cluster has room for."""
     micro_batch_tokens: int | None = None
@@ -130,16 +189,39 @@ class Execution:
     """Optimizer steps between two points of the training curve."""
     max_failures: int = 3
     """Restarts from the last checkpoint after a worker died, before the run counts as failed."""
+    keep_checkpoints: int = 2
+    """Checkpoints kept, the newest ones; a damaged one is passed over for the one before."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "cpus_per_worker", "checkpoint_seconds", "log_every_steps"):
+        for name in ("workers", "cpus_per_worker", "checkpoint_seconds", "log_every_steps", "keep_checkpoints"):
             _positive(name, getattr(self, name))
         for name in ("concurrent_runs", "micro_batch_tokens"):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
         _one_of("attention", self.attention, ("auto", "xformers", "sdpa", "blocked", "reference"))
-        if self.gpus_per_worker not in (None, 0, 1):
-            raise InputError(f"gpus_per_worker: got {self.gpus_per_worker}, wanted 0 or 1 (a worker drives one GPU).")
+        self._check_gpus()
+
+    def _check_gpus(self) -> None:
+        gpus = self.gpus_per_worker
+        if gpus is not None and (isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0 <= gpus <= 1):
+            raise InputError(f"gpus_per_worker: got {gpus}, wanted 0, 1 or a fraction (a worker drives one GPU).")
+        if gpus not in (None, 0, 1) and self.workers > 1:
+            raise InputError(
+                f"gpus_per_worker: got {gpus} for each of {self.workers} workers, wanted 1, since workers that share a "
+                "GPU only wait for each other. Ask for 1, or for one worker."
+            )
+        if self.accelerator_type is None:
+            return
+        _one_of("accelerator_type", self.accelerator_type, (*BF16_GPUS, *OLDER_GPUS))
+        if gpus == 0:
+            raise InputError(
+                f"accelerator_type: got {self.accelerator_type} with gpus_per_worker 0, wanted GPUs. Leave one out."
+            )
+
+    @property
+    def asks_for_gpus(self) -> bool:
+        """Whether the run has to have GPUs, however many the cluster has at the moment."""
+        return bool(self.gpus_per_worker) or self.accelerator_type is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +261,8 @@ def grid(
 
 RecipeRule = Callable[[Size, int, int], Recipe]
 """A rule (size, tokens, seed) -> Recipe; it rounds the tokens up to whole batches."""
+ExecutionRule = Callable[[Size], Execution]
+"""A rule size -> Execution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +285,8 @@ class Sweep:
     """Laws that the report fits."""
     heldout_tokens: int = 1_000_000
     """Held-out tokens that the held-out loss is measured on, at most."""
-    execution: Execution = field(default_factory=Execution)
-    """How the runs are carried out unless the command line says otherwise."""
+    execution: Execution | ExecutionRule = field(default_factory=Execution)
+    """How runs are carried out: the same way for all, or a rule of the size; read it through `execution_for`."""
     question: str = ""
     """What the sweep asks and predicts: the docstring of its file, filled in when it is loaded."""
 
@@ -215,6 +299,22 @@ class Sweep:
             raise InputError(f"sweep {self.name} has no points: give points=grid(sizes=..., tokens=...).")
         _positive("context", self.context)
         _positive("heldout_tokens", self.heldout_tokens)
+
+    def execution_for(self, size: Size) -> Execution:
+        """How runs of a size are carried out."""
+        execution = self.execution if isinstance(self.execution, Execution) else self.execution(size)
+        if not isinstance(execution, Execution):
+            raise InputError(
+                f"sweep {self.name}: the execution of size {size.name} is a {type(execution).__name__}, wanted an "
+                "Execution or a function of the size that returns one."
+            )
+        return execution
+
+
+def _differing(words: Any) -> dict[str, Any]:
+    """The fields that differ from their defaults; 1.0 is written as 1, as the two train alike."""
+    differing = {f.name: getattr(words, f.name) for f in fields(words) if getattr(words, f.name) != f.default}
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in differing.items()}
 
 
 def _positive(name: str, value: Any) -> None:

@@ -1,6 +1,6 @@
 """The sweep that a command is about: the file, the corpus it runs on, and what the command line changes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -8,9 +8,18 @@ import click
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.models.sizes import parse_size
 from ladder.platform.corpus import pydocs
 from ladder.platform.corpus.store import Corpus, has_corpus, open_corpus
-from ladder.sweeps.expand import CorpusFacts, expand
+from ladder.platform.identity import (
+    check_schema,
+    choose_precision,
+    mark_schema,
+    read_precision,
+    record_precision,
+    sweep_file,
+)
+from ladder.sweeps.expand import CorpusFacts, ResolvedPrecision, expand
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.words import Execution, Run, Sweep
 
@@ -22,7 +31,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A sweep and the runs that it comes to."""
+    """A sweep and the runs that it comes to in a storage."""
 
     sweep: Sweep
     """The sweep, with the command line's changes."""
@@ -30,6 +39,15 @@ class Chosen:
     """Its runs."""
     corpus: Corpus | None
     """Its corpus; None in a dry run before the corpus is built."""
+    precision: ResolvedPrecision
+    """What the precision `auto` means in it."""
+    precision_reason: str | None
+    """Why it means that; None where the storage has it on record."""
+
+    @property
+    def executions(self) -> set[Execution]:
+        """The ways in which its runs are carried out."""
+        return {self.sweep.execution_for(run.size) for run in self.runs}
 
 
 def corpus_option(function: Function) -> Function:
@@ -39,12 +57,20 @@ def corpus_option(function: Function) -> Function:
     )
 
 
-def choose(name_or_file: str, storage: UPath, corpus: str | None, *, dry: bool = False) -> Chosen:
-    """The sweep asked for; the embedded corpus is built at its first use.
+def choose(
+    name_or_file: str,
+    storage: UPath,
+    corpus: str | None,
+    *,
+    execution: Mapping[str, Any] | None = None,
+    dry: bool = False,
+) -> Chosen:
+    """The sweep asked for, with the execution options that were given; the embedded corpus is built at its first use.
 
-    A dry run goes on without a corpus, assuming the GPT-2 tokenizer.
+    A dry run goes on without a corpus, assuming the GPT-2 tokenizer. Nothing is written into the sweep's folder.
     """
-    sweep = load_sweep(name_or_file)
+    check_schema(storage)
+    sweep = with_execution(load_sweep(name_or_file), execution or {})
     if corpus is not None and corpus != sweep.corpus:
         sweep = replace(sweep, corpus=corpus, name=f"{sweep.name}-{corpus}")
     opened = _open(sweep, storage, dry)
@@ -52,7 +78,38 @@ def choose(name_or_file: str, storage: UPath, corpus: str | None, *, dry: bool =
         facts = CorpusFacts(name=sweep.corpus, vocabulary=GPT2_VOCABULARY, fingerprint=None)
     else:
         facts = CorpusFacts(name=opened.name, vocabulary=opened.vocabulary, fingerprint=opened.fingerprint)
-    return Chosen(sweep=sweep, runs=expand(sweep, facts), corpus=opened)
+    precision, reason = read_precision(storage, sweep.name), None
+    if precision is None:
+        precision, reason = choose_precision(executions(sweep, facts.vocabulary))
+    runs = expand(sweep, facts, precision=precision)
+    return Chosen(sweep=sweep, runs=runs, corpus=opened, precision=precision, precision_reason=reason)
+
+
+def begin(name_or_file: str, storage: UPath, corpus: str | None, execution: Mapping[str, Any]) -> Chosen:
+    """The sweep asked for, about to be run: the storage now has the schema version and the sweep's precision on record.
+
+    Whoever records the precision says so, once.
+    """
+    chosen = choose(name_or_file, storage, corpus, execution=execution)
+    mark_schema(storage)
+    if chosen.precision_reason is None:
+        return chosen
+    name, precision = chosen.sweep.name, chosen.precision
+    if record_precision(storage, name, precision) != precision:  # another machine was first
+        return choose(name_or_file, storage, corpus, execution=execution)
+    click.echo(
+        f"sweep {name}: the precision `auto` is {precision} from now on, since {chosen.precision_reason}; it is on "
+        f"record in {sweep_file(storage, name)}. To have another, remove that file before anything is trained.",
+        err=True,
+    )
+    return chosen
+
+
+def executions(sweep: Sweep, vocabulary: int) -> set[Execution]:
+    """The ways in which the runs of a sweep are carried out; InputError where one is wrong or a size is unknown."""
+    names = dict.fromkeys(point.size for point in sweep.points)
+    sizes = [parse_size(name, context=sweep.context, vocabulary=vocabulary) for name in names]
+    return {sweep.execution_for(size) for size in sizes}
 
 
 def _open(sweep: Sweep, storage: UPath, dry: bool) -> Corpus | None:
@@ -68,22 +125,38 @@ def execution_options(function: Function) -> Function:
     options = [
         click.option("--workers", type=int, help="Training processes of one run."),
         click.option("--cpus-per-worker", type=int, help="Cores and threads of a worker."),
-        click.option("--gpus-per-worker", type=int, help="0 or 1.  [default: 1 where there are GPUs]"),
+        click.option("--gpus-per-worker", type=float, help="0, 1 or a fraction.  [default: 1 where there are GPUs]"),
+        click.option("--accelerator-type", help="GPU to run on, by Ray's name, such as H100.  [default: any]"),
         click.option("--concurrent-runs", type=int, help="Runs at one time.  [default: as many as there is room for]"),
         click.option("--micro-batch-tokens", type=int, help="Tokens through the network at once."),
         click.option("--attention", help="auto, xformers, blocked, sdpa or reference."),
         click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile."),
         click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints."),
+        click.option("--keep-checkpoints", type=int, help="Checkpoints kept of a run, the newest."),
     ]
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def with_execution(sweep: Sweep, given: dict[str, Any]) -> Sweep:
-    """The sweep with the execution options that were given."""
+def execution_arguments(given: Mapping[str, Any]) -> list[str]:
+    """The execution options that were given, as a command line has them."""
+    arguments = []
+    for name, value in given.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            arguments += [f"--{option}", str(value)]
+    return arguments
+
+
+def with_execution(sweep: Sweep, given: Mapping[str, Any]) -> Sweep:
+    """The sweep with the execution options that were given in place of what its rule says of them."""
     changes = {name: value for name, value in given.items() if value is not None}
     unknown = changes.keys() - Execution.__dataclass_fields__.keys()
     if unknown:
         raise InputError(f"unknown execution options: {', '.join(sorted(unknown))}.")
-    return replace(sweep, execution=replace(sweep.execution, **changes))
+    if not changes:
+        return sweep
+    return replace(sweep, execution=lambda size: replace(sweep.execution_for(size), **changes))

@@ -133,6 +133,7 @@ def _split(
     """The checkpoints and the names of benchmarks; the words after --benchmarks come as if they were checkpoints."""
     from ladder.models.errors import InputError
     from ladder.platform.evaluation.registry import BENCHMARKS
+    from ladder.platform.identity import check_schema
     from ladder.platform.launching.scoring import finished_checkpoints
 
     known = {*BENCHMARKS, "all"}
@@ -141,6 +142,7 @@ def _split(
         raise InputError(f"unexpected {' '.join(more)}: benchmarks are named after --benchmarks")
     sources = list(dict.fromkeys(word for word in words if word not in more))
     if sweep is not None:
+        check_schema(storage)
         sources += finished_checkpoints(storage, sweep)
     if not sources:
         raise InputError("name a checkpoint: its folder or its Hugging Face name, or a sweep with --sweep")

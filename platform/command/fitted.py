@@ -8,6 +8,7 @@ from ladder.analysis.fits import Fit, FitOptions, fit_law
 from ladder.analysis.points import Points, make_points
 from ladder.analysis.runs import HELDOUT_LOSS, SweepData, read_sweep
 from ladder.models.errors import InputError
+from ladder.platform.identity import check_schema
 from ladder.platform.storage import is_local
 from ladder.platform.tracking.database import tracking_uri
 from ladder.sweeps.load import known_sweeps, load_sweep
@@ -15,6 +16,7 @@ from ladder.sweeps.load import known_sweeps, load_sweep
 
 def read_finished(name_or_file: str, corpus: str | None, storage: UPath, tracking: str | None) -> SweepData:
     """The runs of a sweep given by its file, its name, or the name under which the tracking store has it."""
+    check_schema(storage)
     given = name_or_file in known_sweeps() or name_or_file.endswith(".py")
     name = (load_sweep(name_or_file).name if given else name_or_file) + (f"-{corpus}" if corpus else "")
     where = "" if is_local(storage) and tracking is None else f" from {tracking or storage}"

@@ -50,7 +50,7 @@ def json_option(function: Function) -> Function:
 def console() -> Console:
     """Standard output for tables; wide where it is no terminal, so that a file or a pipe gets whole columns."""
     screen = Console()
-    return screen if screen.is_terminal else Console(width=160)
+    return screen if screen.is_terminal else Console(width=200)
 
 
 def echo_json(value: Any) -> None:

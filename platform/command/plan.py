@@ -74,7 +74,8 @@ SIMULATED = ("reference", "noise", "noise_from", "target_flops", "added_runs", "
     "--device",
     "gpu",
     type=click.Choice([*PEAK_BF16_FLOPS], case_sensitive=False),
-    help=f"GPU to plan for.  [default: one core, measured now; with --flops {ASSUMED_GPU}]",
+    help="GPU to plan for.  [default: the one that the sweep's runs ask for, one core, measured now, where they ask "
+    f"for none, and {ASSUMED_GPU} where they name none or with --flops]",
 )
 @click.option(
     "--mfu",

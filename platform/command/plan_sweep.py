@@ -23,9 +23,10 @@ from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
-from ladder.platform.costs import Rate, gpu_rate, training_seconds, worker_hours
-from ladder.platform.hardware import matrix_rate, resolve_precision
+from ladder.platform.costs import ASSUMED_GPU, Rate, gpu_rate, planned_gpus, training_seconds, worker_hours
+from ladder.platform.hardware import PEAK_BF16_FLOPS, matrix_rate, resolve_precision
 from ladder.platform.launching.display import duration
+from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.words import Run
 
 SLOW_LOSSES = 500_000
@@ -78,11 +79,13 @@ def show_sweep(request: SweepRequest) -> None:
         click.echo(f"simulating {request.simulations:,} sweeps of {len(chosen.runs):,} runs ...", err=True)
     prospect = foresee(reference, noise, places(chosen.runs, reference), places(runs, reference), question)
     added = name_added(chosen, prospect, runs)
-    rate = find_rate(request.gpu, request.utilisation)
+    rate = find_rate(request.gpu or asked_gpu(chosen), request.utilisation)
     if request.as_json:
         resolution = prospect.to_json() | {"proposal": proposal_to_json(prospect, chosen, added, rate, request.price)}
         rows = [run_row(chosen, run, rate, request.price) for run in chosen.runs]
-        echo_json({"sweep": chosen.sweep.name, "runs": rows, "rate": vars(rate), "resolution": resolution})
+        gpu_hours = sum(row["gpu_hours"] for row in rows)
+        shown = {"sweep": chosen.sweep.name, "runs": rows, "gpu_hours": gpu_hours, "rate": vars(rate)}
+        echo_json(shown | {"resolution": resolution})
         return
     screen = console()
     screen.print(runs_table(chosen, rate, request.price))
@@ -168,7 +171,8 @@ def candidate_runs(chosen: Chosen, reference: Reference, most_flops: float | Non
 
 def make_run(chosen: Chosen, size: Size, tokens: int, seed: int) -> Run:
     """A run of the sweep's recipe."""
-    return replace(chosen.runs[0], size=size, recipe=chosen.sweep.recipe(size, tokens, seed))
+    recipe = resolved_recipe(chosen.sweep, size, tokens, seed, chosen.precision)
+    return replace(chosen.runs[0], size=size, recipe=recipe)
 
 
 def name_added(chosen: Chosen, prospect: Prospect, candidates: tuple[Run, ...]) -> tuple[Run, ...]:
@@ -186,6 +190,23 @@ def name_added(chosen: Chosen, prospect: Prospect, candidates: tuple[Run, ...]) 
     return tuple(there[len(chosen.runs) :])
 
 
+def asked_gpu(chosen: Chosen) -> str | None:
+    """The GPU that the sweep's runs ask for, None where they ask for none; InputError where it has no known rate."""
+    asking = [execution for execution in chosen.executions if execution.asks_for_gpus]
+    if not asking:
+        return None
+    named = sorted({execution.accelerator_type for execution in asking if execution.accelerator_type is not None})
+    if not named:
+        return ASSUMED_GPU
+    gpu = named[0].removesuffix("-40G").removesuffix("-80G")
+    if len(named) > 1 or gpu not in PEAK_BF16_FLOPS:
+        raise InputError(
+            f"the runs of {chosen.sweep.name} ask for {' and '.join(named)}, and a plan counts with one GPU of a known "
+            f"rate: name {', '.join(PEAK_BF16_FLOPS)} with --gpu."
+        )
+    return gpu
+
+
 def find_rate(gpu: str | None, utilisation: float) -> Rate:
     """The rate of a GPU by its data sheet, or of one core of this machine, measured now."""
     if gpu is not None:
@@ -194,6 +215,7 @@ def find_rate(gpu: str | None, utilisation: float) -> Rate:
     torch.set_num_threads(1)
     precision = resolve_precision("auto", cpu)
     return Rate(
+        gpu=None,
         flops_per_second=matrix_rate(cpu, precision),
         utilisation=utilisation,
         provenance=f"one core of this machine, {precision} matrix products measured now; the utilisation is assumed",
@@ -202,8 +224,8 @@ def find_rate(gpu: str | None, utilisation: float) -> Rate:
 
 def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[str, Any]:
     """One run of the plan, for programs."""
-    execution = chosen.sweep.execution
-    hours = worker_hours(run, execution, rate)
+    execution = chosen.sweep.execution_for(run.size)
+    gpus, hours = planned_gpus(execution, rate), worker_hours(run, rate)
     return {
         "run": run.key,
         "size": run.size.name,
@@ -216,9 +238,15 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[s
         "lr_peak": run.recipe.lr_peak,
         "flops_6nd": run.size.flops_6nd(run.recipe.tokens),
         "flops_exact": run.size.flops_exact(run.recipe.tokens),
+        "precision": run.recipe.precision,
         "training_bytes": run.size.training_bytes,
+        "workers": execution.workers,
+        "cpus_per_worker": execution.cpus_per_worker,
+        "gpus_per_worker": gpus,
+        "accelerator_type": execution.accelerator_type,
         "seconds": training_seconds(run, execution, rate),
         "worker_hours": hours,
+        "gpu_hours": hours if gpus else 0.0,
         "cost": None if price is None else hours * price,
     }
 
@@ -237,7 +265,8 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
     """The runs with their costs."""
     table = Table(title=f"sweep {chosen.sweep.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("run", no_wrap=True)
-    names = ["N", "D tokens", "D/N", "steps", "batch", "FLOPs (6ND)", "FLOPs (exact)", "memory", "time"]
+    names = ["N", "D tokens", "D/N", "steps", "batch", "FLOPs (6ND)", "FLOPs (exact)", "memory"]
+    names += ["workers x cores", "time"] if rate.gpu is None else ["workers x GPUs", "time", "GPU-hours"]
     for name in [*names, *([] if price is None else ["cost"])]:
         table.add_column(name, justify="right", no_wrap=True)
     for run in chosen.runs:
@@ -252,19 +281,28 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
             f"{row['flops_6nd']:.3g}",
             f"{row['flops_exact']:.3g}",
             f"{row['training_bytes'] / 2**30:.2f} GiB",
+            workers_text(row),
             duration(row["seconds"]),
+            *([] if rate.gpu is None else [f"{row['gpu_hours']:,.3g}"]),
         ]
         table.add_row(*cells, *([] if price is None else [f"{row['cost']:,.2f}"]))
     return table
 
 
+def workers_text(row: dict[str, Any]) -> str:
+    """What a run is carried out on: 8 x 1 H100, 1 x 0.25, or 2 x 1 where it has cores only."""
+    each = row["gpus_per_worker"] or row["cpus_per_worker"]
+    return " ".join([f"{row['workers']} x {each:g}", *([row["accelerator_type"]] if row["accelerator_type"] else [])])
+
+
 def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
     """What the sweep takes in all, and how often it reads its corpus."""
-    hours = sum(worker_hours(run, chosen.sweep.execution, rate) for run in chosen.runs)
+    hours = sum(worker_hours(run, rate) for run in chosen.runs)
+    unit = "worker" if rate.gpu is None else "GPU"
     flops = sum(run.size.flops_exact(run.recipe.tokens) for run in chosen.runs)
     screen.print(
-        f"In all {flops:.3g} FLOPs ({flops / 8.64e19:.3g} PF-days), {hours:,.3g} worker-hours at "
-        f"{rate.flops_per_second * rate.utilisation / 1e12:.3g} TFLOP/s a worker ({rate.provenance})."
+        f"In all {flops:.3g} FLOPs ({flops / 8.64e19:.3g} PF-days), {hours:,.3g} {unit}-hours at "
+        f"{rate.flops_per_second * rate.utilisation / 1e12:.3g} TFLOP/s a {unit} ({rate.provenance})."
     )
     if chosen.corpus is None:
         screen.print(
@@ -332,12 +370,13 @@ def tell_proposal(
     if not added:
         screen.print("\nNo run within these limits would narrow the extrapolation by as much as half a percent.")
         return
-    hours = sum(worker_hours(run, chosen.sweep.execution, rate) for run in added)
+    hours = sum(worker_hours(run, rate) for run in added)
+    unit = "worker" if rate.gpu is None else "GPU"
     cost = "" if price is None else f", cost {hours * price:,.2f}"
     effect = "" if prospect.narrowing is None else f"; it narrows the loss's interval to {prospect.narrowing:.0%}"
     screen.print(
         f"\nCheapest runs to add, chosen for {proposal.criterion}: {proposal.share:.1%} more compute, "
-        f"{hours:,.3g} worker-hours{cost}{effect}. In the sweep's file, points=grid(...) + ("
+        f"{hours:,.3g} {unit}-hours{cost}{effect}. In the sweep's file, points=grid(...) + ("
     )
     for run, proposed in zip(added, proposal.runs, strict=True):
         point = f'Point(size="{run.size.name}", tokens={run.recipe.tokens}, seed={run.recipe.seed}),'
@@ -351,4 +390,4 @@ def tell_proposal(
 
 def training_text(run: Run, chosen: Chosen, rate: Rate) -> str:
     """How long a run takes."""
-    return duration(training_seconds(run, chosen.sweep.execution, rate))
+    return duration(training_seconds(run, chosen.sweep.execution_for(run.size), rate))

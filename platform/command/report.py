@@ -16,6 +16,7 @@ from ladder.analysis.table_runs import TableColumns, read_table_runs
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option
+from ladder.platform.identity import check_schema
 from ladder.platform.storage import report_path
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import find_parent
@@ -100,6 +101,7 @@ def report_sweeps(names: Sequence[str], storage: UPath, uri: str) -> UPath:
     """Writes the report of one sweep or the comparison of two, stores it in MLflow, and returns its path."""
     if len(set(names)) < len(names):
         raise InputError(f"got the sweep {names[0]} twice; give two sweeps to compare, or one for its report")
+    check_schema(storage)
     data = [read_sweep(uri, name) for name in names]
     path = report_path(storage, "-and-".join(names))
     with tempfile.TemporaryDirectory(prefix="ladder-report-") as folder:

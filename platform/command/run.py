@@ -5,8 +5,9 @@ from typing import Any
 import click
 from upath import UPath
 
-from ladder.platform.command.chosen import Chosen, choose, corpus_option, execution_options, with_execution
+from ladder.platform.command.chosen import Chosen, begin, corpus_option, execution_options
 from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
+from ladder.platform.identity import local_precision
 from ladder.platform.launching.display import Display, duration
 from ladder.platform.launching.sweep import SweepOutcome, run_sweep
 from ladder.platform.tracking.database import tracking_uri
@@ -41,8 +42,9 @@ def command(
       ladder run cpu --corpus web --concurrent-runs 2
       ladder run my_sweep.py --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
     """
-    chosen = choose(sweep, storage, corpus)
-    chosen = Chosen(sweep=with_execution(chosen.sweep, execution), runs=chosen.runs, corpus=chosen.corpus)
+    chosen = begin(sweep, storage, corpus, execution)
+    if address is None:
+        warn_of_slow_precision(chosen)
     assert chosen.corpus is not None, "only a dry run goes without a corpus"
     outcome = run_sweep(
         chosen.sweep,
@@ -59,6 +61,18 @@ def command(
         echo_json(_summary(chosen, outcome))
     if any(status.status != "finished" for status in outcome.statuses):
         raise SystemExit(1)
+
+
+def warn_of_slow_precision(chosen: Chosen) -> None:
+    """Says that this machine is slow in the sweep's precision, which stays, since its runs are compared."""
+    if any(execution.asks_for_gpus for execution in chosen.executions):
+        return
+    here, reason = local_precision(chosen.executions)
+    if here == "fp32" and any(run.recipe.precision == "bf16" for run in chosen.runs):
+        click.echo(
+            f"Warning: sweep {chosen.sweep.name} is in bf16, and {reason}: it stays in bf16, which is slow here.",
+            err=True,
+        )
 
 
 def _tell(chosen: Chosen, outcome: SweepOutcome) -> None:

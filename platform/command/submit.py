@@ -1,9 +1,18 @@
 """`ladder submit`: a sweep as a job on a running cluster."""
 
+from typing import Any
+
 import click
 
 from ladder.models.errors import InputError
-from ladder.platform.command.chosen import corpus_option
+from ladder.platform.command.chosen import (
+    GPT2_VOCABULARY,
+    corpus_option,
+    execution_arguments,
+    execution_options,
+    executions,
+    with_execution,
+)
 from ladder.platform.launching.submission import logs, submit, wait
 from ladder.platform.storage import is_local, open_storage
 from ladder.sweeps.load import load_sweep, sweep_file
@@ -21,23 +30,29 @@ from ladder.sweeps.load import load_sweep, sweep_file
 )
 @click.option("--tracking", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="MLflow as the cluster sees it.")
 @corpus_option
+@execution_options
 @click.option("--wait", "waits", is_flag=True, help="Wait for the end; the exit code is 1 where the job failed.")
-def command(sweep: str, address: str, storage: str, tracking: str | None, corpus: str | None, waits: bool) -> None:
+def command(
+    sweep: str, address: str, storage: str, tracking: str | None, corpus: str | None, waits: bool, **execution: Any
+) -> None:
     """Run SWEEP as a job on a running Ray cluster: this code and the sweep's file go there, and need not stay here.
 
     \b
     Examples:
       ray up cluster.yaml && ray dashboard cluster.yaml
       ladder submit gpt2 --address http://127.0.0.1:8265 --storage s3://bucket/ladder --tracking http://10.0.0.5:5000
+      ladder submit mine.py --address http://127.0.0.1:8265 --storage s3://bucket/ladder --accelerator-type H100
       ladder status gpt2 --storage s3://bucket/ladder
     """
-    load_sweep(sweep)  # what is wrong with it is said here, not in a log on the cluster
+    # What is wrong with the sweep or the options is said here, not in a log on the cluster.
+    executions(with_execution(load_sweep(sweep), execution), GPT2_VOCABULARY)
     root = open_storage(storage)
     if not is_local(root) and tracking is None:
         raise InputError(f"storage {storage} is remote: name the MLflow server with --tracking.")
     options = ["--storage", str(root)]
     options += ["--tracking", tracking] if tracking else []
     options += ["--corpus", corpus] if corpus else []
+    options += execution_arguments(execution)
     job_id = submit(sweep_file(sweep), options, address=address)
     click.echo(f"submitted as {job_id}; follow it with: ray job logs --address {address} --follow {job_id}", err=True)
     click.echo(job_id)

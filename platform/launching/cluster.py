@@ -102,11 +102,11 @@ def _start_local() -> Cluster:
     return Cluster(local=True, cpus=cpus, gpus=gpus, drivers=cpus)
 
 
-def gpus_per_worker(execution: Execution, cluster: Cluster) -> int:
+def gpus_per_worker(execution: Execution, cluster: Cluster) -> float:
     """GPUs that one worker gets: as asked for, or one where the cluster has any."""
     if execution.gpus_per_worker is not None:
         return execution.gpus_per_worker
-    return 1 if cluster.gpus else 0
+    return 1 if cluster.gpus or execution.asks_for_gpus else 0
 
 
 def concurrent_runs(execution: Execution, cluster: Cluster) -> int:
@@ -127,5 +127,5 @@ def concurrent_runs(execution: Execution, cluster: Cluster) -> int:
                     "Ask for less with --workers, --cpus-per-worker or --gpus-per-worker, or use a cluster (--address)."
                 )
             if number:
-                room = min(room, there[what] // number)
+                room = min(room, int(there[what] / number))
     return min(room, execution.concurrent_runs or room)

@@ -66,7 +66,7 @@ class Queue:
         write_json(path, (read_json(path) or {"updated": 0}) | failed)
 
 
-def run_lane(config: dict[str, Any], *, queue: Any, job: Job, gpus: int, folder: str, failures: int) -> None:
+def run_lane(config: dict[str, Any], *, queue: Any, job: Job, gpus: float, folder: str, failures: int) -> None:
     """Drive a lane, whose number Tune gives, until the queue is empty; `job` says what workers to start."""
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     lane = config["lane"]

@@ -11,6 +11,7 @@ from ray.job_submission import JobSubmissionClient
 
 import ladder
 from ladder.models.errors import InputError
+from ladder.platform.provenance import write_commit
 
 AGENT_SECONDS = 90.0
 """How long a job agent may take to come up."""
@@ -46,6 +47,7 @@ def stage(sweep_file: Path, folder: Path) -> None:
     package = Path(ladder.__file__).parent
     # The areas are links here; what travels are the folders themselves.
     shutil.copytree(package, folder / "ladder", symlinks=False, ignore=shutil.ignore_patterns("__pycache__"))
+    write_commit(folder / "ladder")
     (folder / "submitted").mkdir()
     shutil.copyfile(sweep_file, folder / "submitted" / sweep_file.name)
 

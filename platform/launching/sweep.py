@@ -38,7 +38,7 @@ from ladder.platform.storage import read_json, remove_folder, run_folder
 from ladder.platform.tracking.database import open_tracking
 from ladder.platform.tracking.records import open_records, settle
 from ladder.platform.training.worker import Job
-from ladder.sweeps.words import Run, Sweep
+from ladder.sweeps.words import Execution, Run, Sweep
 
 logger = logging.getLogger(__name__)
 
@@ -124,14 +124,15 @@ def _longest_first(runs: Sequence[Run]) -> list[Run]:
 
 
 def _job(sweep: Sweep, run: Run, storage: UPath, tracking: str, run_id: str) -> Job:
-    if run.batch_sequences < sweep.execution.workers:
+    execution = sweep.execution_for(run.size)
+    if run.batch_sequences < execution.workers:
         raise InputError(
-            f"run {run.key} has {run.batch_sequences} sequences in a step, fewer than its {sweep.execution.workers} "
+            f"run {run.key} has {run.batch_sequences} sequences in a step, fewer than its {execution.workers} "
             "workers: ask for fewer with --workers."
         )
     return Job(
         run=run,
-        execution=sweep.execution,
+        execution=execution,
         sweep=sweep.name,
         storage=str(storage),
         tracking=tracking,
@@ -146,7 +147,10 @@ def _on_ray(sweep: Sweep, jobs: dict[str, Job], address: str | None) -> int:
     cluster = start_cluster(address)
     signal.signal(signal.SIGTERM, _interrupt)  # a stop by a scheduler is a Ctrl-C; Ray has just put its own word here
     try:
-        return _tune(sweep, jobs, cluster)
+        shapes: dict[Execution, dict[str, Job]] = {}
+        for key, job in jobs.items():
+            shapes.setdefault(job.execution, {})[key] = job
+        return max([_tune(sweep, group, cluster) for group in shapes.values()])
     finally:
         ray.shutdown()
 
@@ -156,8 +160,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _tune(sweep: Sweep, jobs: dict[str, Job], cluster: Cluster) -> int:
-    lanes = min(len(jobs), concurrent_runs(sweep.execution, cluster))
     first = next(iter(jobs.values()))
+    lanes = min(len(jobs), concurrent_runs(first.execution, cluster))
     books = first.folder.parent / f".ray-{uuid.uuid4().hex[:8]}"  # Train's own; all nodes must see it
     # On the node of this process, which drives the sweep, and of no processor.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -166,9 +170,9 @@ def _tune(sweep: Sweep, jobs: dict[str, Job], cluster: Cluster) -> int:
         run_lane,
         queue=queue,
         job=first,
-        gpus=gpus_per_worker(sweep.execution, cluster),
+        gpus=gpus_per_worker(first.execution, cluster),
         folder=str(books),
-        failures=len(jobs) * (1 + sweep.execution.max_failures),
+        failures=len(jobs) * (1 + first.execution.max_failures),
     )
     with tempfile.TemporaryDirectory(prefix="ladder-tune-") as scratch:
         tuner = tune.Tuner(

@@ -76,6 +76,10 @@ def test_rungs_grow_and_stay_below_the_paper() -> None:
         ("4x128h4", "4x128h4", 4),
         ("2x32", "2x32", 1),
         ("1x200", "1x200", 2),
+        ("12x768", "117M", 12),
+        ("12x768h12", "117M", 12),
+        ("48x1600", "1542M", 25),
+        ("12x768h6", "12x768h6", 6),
     ],
 )
 def test_shapes_are_named_canonically(name: str, canonical: str, n_head: int) -> None:

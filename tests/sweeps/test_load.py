@@ -25,7 +25,7 @@ def write(folder: Path, text: str) -> str:
 @pytest.mark.parametrize("name", ["demo", "cpu", "gpt2"])
 def test_a_sweep_that_comes_with_ladder_loads_and_expands(name: str) -> None:
     sweep = load_sweep(name)
-    runs = expand(sweep, CorpusFacts(name="any", vocabulary=257, fingerprint=None))
+    runs = expand(sweep, CorpusFacts(name="any", vocabulary=257, fingerprint=None), precision="fp32")
     assert sweep.name == name and sweep.question
     assert len({run.size.name for run in runs}) >= 4 and len({run.recipe.tokens for run in runs}) >= 3
 
@@ -67,10 +67,33 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, message: s
 def test_an_unknown_size_is_refused_when_the_sweep_is_expanded(tmp_path: Path) -> None:
     sweep = load_sweep(write(tmp_path, GOOD.replace("2x64", "118M")))
     with pytest.raises(InputError, match="118M"):
-        expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None))
+        expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None), precision="fp32")
+
+
+def test_one_shape_under_two_names_is_there_twice(tmp_path: Path) -> None:
+    sweep = load_sweep(write(tmp_path, GOOD.replace('("2x64",)', '("117M", "12x768")')))
+    with pytest.raises(InputError, match="there twice, such as 117M-"):
+        expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None), precision="fp32")
+
+
+def test_a_recipe_that_names_its_precision_keeps_it(tmp_path: Path) -> None:
+    rule = "lambda *given: replace(small_recipe(*given), precision='fp32')"
+    text = GOOD.replace("recipe=small_recipe", f"recipe={rule}").replace(
+        "from ladder", "from dataclasses import replace\nfrom ladder", 1
+    )
+    facts = CorpusFacts(name="c", vocabulary=257, fingerprint=None)
+    for sweep, wanted in ((GOOD, "bf16"), (text, "fp32")):
+        (run,) = expand(load_sweep(write(tmp_path, sweep)), facts, precision="bf16")
+        assert run.recipe.precision == wanted
+
+
+def test_a_budget_may_be_written_as_a_float(tmp_path: Path) -> None:
+    sweep = load_sweep(write(tmp_path, GOOD.replace("9000", "9e3")))
+    (run,) = expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None), precision="fp32")
+    assert isinstance(run.recipe.tokens, int) and run.recipe.tokens >= 9000
 
 
 def test_two_points_that_are_the_same_run_are_refused(tmp_path: Path) -> None:
     sweep = load_sweep(write(tmp_path, GOOD.replace("(9000,)", "(9000, 9001)")))
     with pytest.raises(InputError, match="there twice"):
-        expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None))
+        expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None), precision="fp32")

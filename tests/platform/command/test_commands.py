@@ -51,6 +51,11 @@ def test_plan_counts_flops_and_says_what_can_be_resolved(output: Callable[..., s
     for run in plan["runs"]:
         assert run["flops_6nd"] == 6 * run["params_total"] * run["tokens"]
         assert run["tokens"] == run["steps"] * run["batch_tokens"]
+        assert (
+            run["gpu_hours"]
+            == run["worker_hours"]
+            == pytest.approx(run["workers"] * run["gpus_per_worker"] * run["seconds"] / 3600)
+        )
         assert run["flops_exact"] > 0 and run["cost"] == pytest.approx(2 * run["worker_hours"])
 
 

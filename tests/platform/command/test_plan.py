@@ -121,6 +121,40 @@ def test_a_sweep_is_simulated_and_runs_are_proposed(
     assert proposal["flops"] == pytest.approx(sum(run["flops_6nd"] for run in proposal["runs"]))
 
 
+QUICK = ("--simulations", 100, "--added-runs", 0)
+
+
+def test_each_run_is_planned_on_what_its_size_asks_for(plan: Callable[..., Ended]) -> None:
+    found = json.loads(plan("gpt2", *QUICK, "--json").out)
+    assert found["rate"]["gpu"] == "H100", "runs that ask for GPUs are not costed on a core"
+    shapes = {run["size"]: (run["workers"], run["gpus_per_worker"]) for run in found["runs"]}
+    assert shapes["6x384"] == (1, 0.25) and shapes["117M"] == (1, 1) and shapes["1542M"] == (8, 1)
+    assert {run["precision"] for run in found["runs"]} == {"bf16"}
+    assert found["gpu_hours"] == pytest.approx(sum(run["gpu_hours"] for run in found["runs"]))
+    text = plan("gpt2", *QUICK, "--price", 2).out
+    assert "workers x GPUs" in text and "1 x 0.25" in text and "8 x 1" in text and "GPU-hours" in text
+    assert "\u2026" not in text, "no column is cut"
+
+
+def test_the_accelerator_is_shown_and_planned_for(plan: Callable[..., Ended], sweep_file: Callable[..., Path]) -> None:
+    path = sweep_file("wide", (5, 20, 80))
+    text = path.read_text().replace("import Sweep", "import Execution, Sweep")
+    asking = text.replace("\n)", '    execution=Execution(workers=2, accelerator_type="A100-80G"),\n)')
+    path.write_text(asking)
+    assert json.loads(plan(path, *QUICK, "--json").out)["rate"]["gpu"] == "A100"
+    assert "2 x 1 A100-80G" in plan(path, *QUICK).out
+    path.write_text(asking.replace("A100-80G", "T4"))
+    refused = plan(path, *QUICK)
+    assert refused.code == 2 and "ask for T4" in refused.err and "with --gpu" in refused.err
+
+
+def test_runs_that_ask_for_no_gpu_are_planned_on_a_core(plan: Callable[..., Ended]) -> None:
+    found = json.loads(plan("demo", *QUICK, "--json").out)
+    assert found["rate"]["gpu"] is None and {run["gpu_hours"] for run in found["runs"]} == {0.0}
+    assert {(run["workers"], run["cpus_per_worker"], run["gpus_per_worker"]) for run in found["runs"]} == {(1, 1, 0.0)}
+    assert "workers x cores" in plan("demo", *QUICK).out
+
+
 def test_one_ratio_is_flagged_and_the_proposed_runs_can_be_pasted(
     plan: Callable[..., Ended], sweep_file: Callable[..., Path], tmp_path: Path
 ) -> None:

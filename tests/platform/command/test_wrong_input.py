@@ -167,6 +167,39 @@ def test_no_network_and_no_vocabulary_names_the_variable(
     assert_refused(ended, "TIKTOKEN_CACHE_DIR")
 
 
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--workers", "4"), "gpus_per_worker: got 0.25 for each of 4 workers"),
+        (("--accelerator-type", "H1000"), "H1000"),
+        (("--keep-checkpoints", "0"), "keep_checkpoints"),
+    ],
+)
+def test_a_submitted_sweep_with_wrong_options_is_refused_before_it_travels(
+    ladder: Callable[..., Ended], tmp_path: Path, options: tuple[str, ...], word: str
+) -> None:
+    ended = ladder("submit", "gpt2", "--address", "http://127.0.0.1:1", "--storage", tmp_path, *options)
+    assert_refused(ended, word)
+
+
+def test_a_submitted_sweep_is_run_with_the_options_that_were_given(
+    ladder: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[str] = []
+
+    def submit(file: Path, options: list[str], *, address: str) -> str:
+        handed.extend(options)
+        return "job"
+
+    monkeypatch.setattr("ladder.platform.command.submit.submit", submit)
+    ended = ladder(
+        *("submit", "demo", "--address", "http://127.0.0.1:1", "--storage", tmp_path),
+        *("--accelerator-type", "H100", "--no-compile", "--gpus-per-worker", "1"),
+    )
+    assert ended.code == 0, ended.err
+    assert handed[2:] == ["--accelerator-type", "H100", "--no-compile", "--gpus-per-worker", "1.0"]
+
+
 def test_a_remote_storage_without_a_tracking_server_is_refused(ladder: Callable[..., Ended], tmp_path: Path) -> None:
     ended = ladder("submit", "demo", "--address", "http://127.0.0.1:1", "--storage", "memory://ladder")
     assert_refused(ended, "--tracking")

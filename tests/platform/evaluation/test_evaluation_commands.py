@@ -24,6 +24,7 @@ from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setti
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import BENCHMARKS
+from ladder.platform.identity import mark_schema
 
 
 def run(command: click.Command, *arguments: str) -> tuple[str, str]:
@@ -155,6 +156,7 @@ def test_evaluate_goes_past_a_checkpoint_that_fails(checkpoint: str, storage: st
 def test_evaluate_scores_the_newest_checkpoint_of_each_finished_run(
     byte_gpt2: GPT2, storage: str, tmp_path: Path
 ) -> None:
+    mark_schema(UPath(storage))
     for key, step, finished in (("a-1", 5, True), ("b-2", 7, True), ("c-3", 9, False)):
         folder = tmp_path / "storage/sweeps/wide" / key
         for name in ("step-00000001", f"step-0000000{step}"):

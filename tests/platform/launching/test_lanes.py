@@ -12,7 +12,7 @@ from ladder.sweeps.words import Execution, Recipe, Run
 
 RUN = Run(
     size=parse_size("1x32", context=32, vocabulary=257),
-    recipe=Recipe(tokens=1024, batch_tokens=256, lr_peak=1e-3),
+    recipe=Recipe(tokens=1024, batch_tokens=256, lr_peak=1e-3, precision="fp32"),
     corpus="c",
     corpus_fingerprint="f",
 )

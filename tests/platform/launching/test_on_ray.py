@@ -31,7 +31,7 @@ from ladder.sweeps.words import Execution, Sweep, grid
 def recipe(size, tokens, seed):
     """As the small recipe; the wild size diverges."""
     made = small_recipe(size, tokens, seed)
-    return replace(made, lr_peak=1e30, warmup_fraction=0.0) if size.name == "1x16" else made
+    return replace(made, lr_peak=1e30, warmup_tokens=0) if size.name == "1x16" else made
 
 
 SWEEP = Sweep(

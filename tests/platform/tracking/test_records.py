@@ -25,7 +25,7 @@ SWEEP = Sweep(
     recipe=small_recipe,
     question="What is asked.",
 )
-RUNS = expand(SWEEP, CorpusFacts(name="c", vocabulary=257, fingerprint="f"))
+RUNS = expand(SWEEP, CorpusFacts(name="c", vocabulary=257, fingerprint="f"), precision="fp32")
 SCORE = {"benchmark": "heldout", "metric": "loss", "value": 2.5, "unit": "nats per token", "direction": "lower"}
 EXECUTION = {"precision": "fp32", "device": "cpu"}
 

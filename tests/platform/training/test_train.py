@@ -18,11 +18,13 @@ from ladder.platform.training.checkpoint import read_state, save_checkpoint
 from ladder.platform.training.place import Place
 from ladder.platform.training.schedule import learning_rate
 from ladder.platform.training.train import Diverged, Point, Trainer
+from ladder.sweeps.expand import CorpusFacts, expand
+from ladder.sweeps.load import load_sweep
 from ladder.sweeps.words import Execution, Recipe, Run
 
 CPU = torch.device("cpu")
 SIZE = parse_size("2x32h2", context=32, vocabulary=257)
-RECIPE = Recipe(tokens=24 * 256, batch_tokens=256, lr_peak=3e-3, precision="fp32")
+RECIPE = Recipe(tokens=24 * 256, batch_tokens=256, lr_peak=3e-3, warmup_tokens=2 * 256, precision="fp32")
 RUN = Run(size=SIZE, recipe=RECIPE, corpus="words", corpus_fingerprint="0")
 EVERY_STEP = Execution(log_every_steps=1)
 
@@ -121,7 +123,7 @@ def test_two_workers_agree_with_one_to_a_thousandth(unbroken: tuple[list[Point],
 
 def test_a_run_that_diverges_names_the_step_and_saves_nothing_after() -> None:
     saved: list[int] = []
-    run = replace(RUN, recipe=replace(RECIPE, tokens=256 * 300, lr_peak=1e30, warmup_fraction=0.0))
+    run = replace(RUN, recipe=replace(RECIPE, tokens=256 * 300, lr_peak=1e30, warmup_tokens=0))
     wild = trainer(run, Execution(log_every_steps=3, checkpoint_seconds=1e-9))
     with pytest.raises(Diverged, match="is not finite at step") as caught:
         wild.train(log=lambda point: None, save=lambda: saved.append(wild.step))
@@ -155,7 +157,8 @@ def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "wsd"])
 def test_the_learning_rate_rises_to_the_peak_and_ends_at_its_share(schedule: str) -> None:
-    recipe = replace(RECIPE, tokens=256 * 100, schedule=schedule, warmup_fraction=0.1, lr_final_fraction=0.1)
+    decay_tokens = 256 * 20 if schedule == "wsd" else 0
+    recipe = replace(RECIPE, tokens=256 * 100, schedule=schedule, warmup_tokens=256 * 10, decay_tokens=decay_tokens)
     rates = [learning_rate(recipe, step) for step in range(100)]
     assert rates[0] == pytest.approx(recipe.lr_peak / 10)
     assert max(rates) == rates[9] == recipe.lr_peak
@@ -164,9 +167,34 @@ def test_the_learning_rate_rises_to_the_peak_and_ends_at_its_share(schedule: str
 
 
 def test_wsd_stays_at_the_peak_until_it_decays() -> None:
-    recipe = replace(RECIPE, tokens=256 * 100, schedule="wsd", warmup_fraction=0.1, decay_fraction=0.2)
+    recipe = replace(RECIPE, tokens=256 * 100, schedule="wsd", warmup_tokens=256 * 10, decay_tokens=256 * 20)
     rates = [learning_rate(recipe, step) for step in range(100)]
     assert rates[10:80] == [recipe.lr_peak] * 70 and rates[80] < recipe.lr_peak
+
+
+def test_one_trunk_serves_several_horizons() -> None:
+    near = replace(RECIPE, tokens=256 * 100, schedule="wsd", warmup_tokens=256 * 10, decay_tokens=256 * 20)
+    far = replace(near, tokens=256 * 400, decay_tokens=256 * 80)
+    assert [learning_rate(near, step) for step in range(80)] == [learning_rate(far, step) for step in range(80)]
+
+
+def fractional_rate(recipe: Recipe, step: int, warmup_fraction: float) -> float:
+    """The cosine schedule as it was while warm-up was a share of the steps."""
+    warmup = math.ceil(warmup_fraction * recipe.steps)
+    if step < warmup:
+        return recipe.lr_peak * (step + 1) / warmup
+    lr_final = recipe.lr_final_fraction * recipe.lr_peak
+    done = (step - warmup) / max(1, recipe.steps - 1 - warmup)
+    return lr_final + (recipe.lr_peak - lr_final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@pytest.mark.parametrize(("name", "warmup_fraction"), [("demo", 0.05), ("cpu", 0.05), ("gpt2", 0.02)])
+def test_warm_up_in_tokens_left_the_schedules_of_the_sweeps_as_they_were(name: str, warmup_fraction: float) -> None:
+    for run in expand(load_sweep(name), CorpusFacts(name="any", vocabulary=50257, fingerprint=None), precision="fp32"):
+        steps = run.recipe.steps
+        looked_at = {*range(0, steps, max(1, steps // 1000)), *range(steps // 20 + 3), steps - 1}
+        for step in looked_at:
+            assert learning_rate(run.recipe, step) == fractional_rate(run.recipe, step, warmup_fraction), run.key
 
 
 def test_the_weights_follow_the_seed() -> None:

@@ -117,7 +117,7 @@ def test_a_run_at_its_end_trains_nothing_and_keeps_its_scores(job: Job) -> None:
 
 
 def test_a_run_that_diverges_fails_with_step_and_last_good_checkpoint(storage: UPath) -> None:
-    recipe = replace(RECIPE, tokens=128 * 300, lr_peak=1e30, warmup_fraction=0.0)
+    recipe = replace(RECIPE, tokens=128 * 300, lr_peak=1e30, warmup_tokens=0)
     wild = make_job(storage, open_corpus(storage, "small"), recipe)
     reason = carry_out(wild, PLACE)
     last = checkpoints(wild)[-1] if checkpoints(wild) else "none"
