@@ -16,7 +16,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not gpu and not network and not slow" --cov --cov-report=term --cov-fail-under=85
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu and not network" --durations=10
 
 # ruff comes first: A005 catches a stray platform/__init__.py, with which Python itself no longer starts.
 lint: $(VENV)/installed-dev

@@ -15,6 +15,9 @@ PEAK_BF16_FLOPS = {
     "L4": 121e12,
 }
 
+LONGEST_PRODUCT_SECONDS = 0.25
+"""What one product of the measurement may take on a processor."""
+
 
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 matrices with instructions made for it."""
@@ -49,15 +52,34 @@ def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
 
 
 def matrix_rate(device: torch.device, precision: str, width: int | None = None) -> float:
-    """FLOP/s of a square matrix product, best of five after one to warm up."""
-    width = width or (8192 if device.type == "cuda" else 1024)
+    """FLOP/s of a square matrix product, best of five after one to warm up.
+
+    The width, unless given, is 8192 on a GPU and at most 1024 on a processor. One without instructions for bf16 has
+    1e9 FLOP/s in it, and would spend half a minute on products that wide.
+    """
+    if width is None:
+        width = 8192 if device.type == "cuda" else _affordable_width(device, precision)
+    return 2 * width**3 / _product_seconds(device, precision, width, repeats=5)
+
+
+def _affordable_width(device: torch.device, precision: str) -> int:
+    """The largest power of two from 128 to 1024 whose product takes less than LONGEST_PRODUCT_SECONDS."""
+    width = 128
+    while width < 1024 and 8 * _product_seconds(device, precision, width, repeats=2) < LONGEST_PRODUCT_SECONDS:
+        width *= 2
+    return width
+
+
+def _product_seconds(device: torch.device, precision: str, width: int, repeats: int) -> float:
+    """Seconds of the fastest of these products, after one to warm up."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
+    draws = torch.Generator(device).manual_seed(0)  # its own: a run's random state is not to depend on this machine
+    a, b = (torch.randn(width, width, device=device, generator=draws).to(dtype) for _ in range(2))
     best = float("inf")
-    for _ in range(6):
+    for _ in range(1 + repeats):
         started = time.perf_counter()
         a @ b
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - started)
-    return 2 * width**3 / best
+    return best

@@ -19,6 +19,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer, load_tokenizer
 from ladder.platform.corpus.blocks import SPLITS
+from ladder.platform.corpus.shard_cache import drop_damaged_copy
 from ladder.platform.corpus.stream import Shard
 from ladder.platform.corpus.stream import TokenStream as TokenStream  # exported: a corpus' interface includes it
 
@@ -92,7 +93,7 @@ class Corpus:
         return self._stream("heldout")
 
     def _stream(self, split: str) -> TokenStream:
-        return TokenStream(self.folder, self.splits[split].shards, self.dtype, self.fingerprint)
+        return TokenStream(self.folder, self.splits[split].shards, self.dtype)
 
     def load_tokenizer(self) -> Tokenizer:
         """The tokenizer of the corpus; InputError if the one at hand would cut text in another way."""
@@ -105,7 +106,10 @@ class Corpus:
         return tokenizer
 
     def verify(self) -> None:
-        """Reads every shard; InputError names the first whose sha256 is not as recorded."""
+        """Reads every shard; InputError names the first whose sha256 is not as recorded.
+
+        Copies of remote shards on this machine are read too. A damaged one is removed, and fetched at its next use.
+        """
         for split in self.splits.values():
             for shard in split.shards:
                 path = self.folder / shard.name
@@ -115,6 +119,7 @@ class Corpus:
                         digest.update(chunk)
                 if digest.hexdigest() != shard.sha256:
                     raise InputError(f"shard {path} was changed since it was built; {_remedy(self.name)}")
+                drop_damaged_copy(shard.sha256)
 
     def to_json(self) -> dict[str, Any]:
         """What `corpus.json` holds."""
