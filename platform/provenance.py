@@ -1,5 +1,7 @@
-"""What code made a result: the commit and the versions of what it ran on."""
+"""What made a result: the commit, the versions of what it ran on, and who ran it."""
 
+import getpass
+import os
 import platform
 import subprocess
 from functools import cache
@@ -30,6 +32,14 @@ def commit() -> str | None:
     if head is None:
         return None
     return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def user() -> str:
+    """Who runs this: the login name, or `uid-N` where the system knows none, as in many containers."""
+    try:
+        return getpass.getuser()  # LOGNAME, USER and the like, then the password database
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return f"uid-{os.getuid()}"
 
 
 def _git(root: Path, *arguments: str) -> str | None:
