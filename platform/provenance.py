@@ -1,4 +1,4 @@
-"""What made a result: the commit, the versions of what it ran on, and who ran it."""
+"""What made a result: the commit, the versions of what it ran on, and the user."""
 
 import getpass
 import os
@@ -9,6 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("ladder", "torch", "ray", "xformers", "mlflow", "tiktoken", "polars", "numpy")
+
+COMMIT_FILE = "COMMIT"
+"""Names the commit of a copy of the package that is no checkout, such as the one that travels to a cluster."""
 
 
 def versions() -> dict[str, str]:
@@ -24,21 +27,31 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The commit of ladder's own checkout, with `+changes` where files differ from it; None outside a checkout."""
+    """The commit of the code at hand: of its checkout, with `+changes` where files differ from it, or the one that
+    `write_commit` noted in a copy; None where neither is there."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
-        return None
+        noted = root / COMMIT_FILE
+        return noted.read_text().strip() if noted.exists() else None
     head = _git(root, "rev-parse", "--short=12", "HEAD")
     if head is None:
         return None
     return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
+def write_commit(package: Path) -> None:
+    """Note our commit in a copy of the package, where it is known."""
+    ours = commit()
+    if ours is not None:
+        (package / COMMIT_FILE).write_text(ours + "\n")
+
+
 def user() -> str:
-    """Who runs this: the login name, or `uid-N` where the system knows none, as in many containers."""
+    """Who runs this: the login name of the environment or of the password database, or `uid-N` where neither has one,
+    as in a container."""
     try:
-        return getpass.getuser()  # LOGNAME, USER and the like, then the password database
-    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # KeyError and ImportError before Python 3.13
         return f"uid-{os.getuid()}"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from upath import UPath
@@ -37,6 +38,7 @@ def open_tracking(uri: str) -> MlflowClient:
     Raises InputError where the server or the file cannot be reached.
     """
     limit_waiting()
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # which is for what --json writes
     for name in ("alembic", "mlflow"):  # what a migration does is of no use to anyone who runs a sweep
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
@@ -46,6 +48,26 @@ def open_tracking(uri: str) -> MlflowClient:
     except (MlflowException, OSError) as error:
         raise InputError(f"tracking at {uri} cannot be reached: {first_line(error)}. See --tracking.") from error
     return client
+
+
+def open_experiment(client: MlflowClient, name: str, storage: UPath) -> Experiment:
+    """A sweep's experiment, made where it is not there; InputError where the user deleted it."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        # A server decides where artifacts go; beside an SQLite file they go into the storage.
+        beside = f"{storage}/mlflow/{name}" if is_local(storage) and client.tracking_uri.startswith(SQLITE) else None
+        try:
+            return client.get_experiment(client.create_experiment(name, artifact_location=beside))
+        except MlflowException as error:
+            experiment = client.get_experiment_by_name(name)  # somebody else was quicker
+            if experiment is None:
+                raise InputError(f"the MLflow experiment {name!r} cannot be made: {error}") from error
+    if experiment.lifecycle_stage == "deleted":
+        raise InputError(
+            f"the MLflow experiment {name!r} is deleted: restore it with "
+            f"`mlflow experiments restore -x {experiment.experiment_id}`, or give the sweep another name."
+        )
+    return experiment
 
 
 def limit_waiting() -> None:

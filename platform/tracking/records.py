@@ -14,7 +14,6 @@ MLflow is imported where it is used: `TrackedSweep` travels to workers, whose fi
 
 import json
 import logging
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +24,7 @@ from ladder.models.errors import InputError
 from ladder.platform.provenance import commit, user, versions
 from ladder.platform.runs.curve import CurvePoint, read_curve
 from ladder.platform.runs.lease import CLAIMS, Claim, newest_claim
-from ladder.platform.storage import create_exclusively, is_local, list_files, read_json
+from ladder.platform.storage import create_exclusively, list_names, read_json
 from ladder.sweeps.words import Run, Sweep
 
 if TYPE_CHECKING:
@@ -37,12 +36,7 @@ logger = logging.getLogger(__name__)
 
 Status = Literal["waiting", "running", "finished", "failed"]
 
-MLFLOW_STATUS: dict[Status, str] = {
-    "waiting": "SCHEDULED",
-    "running": "RUNNING",
-    "finished": "FINISHED",
-    "failed": "FAILED",
-}
+MLFLOW_STATUS = {"waiting": "SCHEDULED", "running": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 TRACKING = "tracking"
 """Folder of a run's notes about its record."""
 SWEEP_FILE = "sweep.json"
@@ -77,7 +71,9 @@ def open_sweep(client: "MlflowClient", sweep: Sweep, runs: Sequence[Run], storag
     """The sweep's experiment and parent, made where they are not there, and the parent marked as running."""
     from mlflow.entities import RunTag
 
-    experiment = _experiment(client, sweep.name, storage)
+    from ladder.platform.tracking.database import open_experiment
+
+    experiment = open_experiment(client, sweep.name, storage)
     store, experiment_id = _store_name(experiment), str(experiment.experiment_id)
     note = storage / "sweeps" / sweep.name / f"tracking-{store}.json"
     made_here = {"ladder.sweep": sweep.name}
@@ -117,13 +113,14 @@ def sync_runs(
 ) -> None:
     """Bring MLflow to what the folders say of the runs that nobody works on now; marked ones cost nothing.
 
-    `files` has the names of the files in each run's folder by the run's key, relative to it; None: they are listed.
+    `files` has the names of the files in each run's folder, relative to it, by the run's key; None: every folder is
+    looked at.
     Raises StoreReplaced where the database is another one than the sweep was opened in, MlflowException where it does
     not answer: what is not done then is done by the next call.
     """
     check_store(client, tracked)
     root = storage / "sweeps" / sweep.name
-    files = _files_by_run(root) if files is None else files
+    files = {run.key: _names(root / run.key) for run in runs} if files is None else files
     unmarked = {key for key, names in files.items() if not _is_marked(tracked.store, names)}
     for run in runs if unmarked else ():
         key = run.key
@@ -288,33 +285,21 @@ def _write_record(
     for _, metrics in batches(curve):
         client.log_batch(record.info.run_id, metrics=metrics, synchronous=True)
     if result:
-        _log_scores(client, record, result, {int(point["time_ms"]) for point in curve})
+        _log_scores(client, record.info.run_id, result)
     ended_ms = int(result["time_ms"]) if result else int(curve[-1]["time_ms"]) if curve else None
     params = identity_params(run) | (result["execution"] if result else {})
     describe(client, record, params, status, reason if status == "failed" else None, ended_ms=ended_ms)
 
 
-def _log_scores(client: "MlflowClient", record: "Record", result: dict[str, Any], curve_times: set[int]) -> None:
+def _log_scores(client: "MlflowClient", run_id: str, result: dict[str, Any]) -> None:
     """Log the final scores as metrics and, with unit, direction, count and standard error, as an artifact.
 
-    A run that is scored on one more benchmark gets a new result with a later time; the scores that it had keep theirs.
+    A result keeps its first time when more benchmarks are scored, so no score is there twice.
     """
-    run_id, step = record.info.run_id, int(result["step"])
-    scores: CurvePoint = {"step": step, "time_ms": result["time_ms"]}
-    for measurement in result["measurements"]:
-        name = f"{measurement['benchmark']}/{measurement['metric']}"
-        value = _as_stored(measurement["value"])
-        before = client.get_metric_history(run_id, name) if name in record.data.metrics else []
-        if not any(m.step == step and repr(m.value) == repr(value) and m.timestamp not in curve_times for m in before):
-            scores[name] = value
-    for _, metrics in batches([scores]):
+    values = {f"{m['benchmark']}/{m['metric']}": m["value"] for m in result["measurements"]}
+    for _, metrics in batches([{"step": result["step"], "time_ms": result["time_ms"], **values}]):
         client.log_batch(run_id, metrics=metrics, synchronous=True)
     client.log_text(run_id, json.dumps(result["measurements"], indent=1), MEASUREMENTS_FILE)
-
-
-def _as_stored(value: float) -> float:
-    """A value as MLflow gives it back: infinity comes back as the largest number."""
-    return max(-sys.float_info.max, min(sys.float_info.max, float(value))) if value == value else float("nan")
 
 
 def _what(claim: Claim, curve: Sequence[CurvePoint], result: Any | None) -> str:
@@ -331,13 +316,9 @@ def _is_marked(store: str, names: Collection[str]) -> bool:
     return any(name.startswith(prefix) and not name.startswith(f"{prefix}open-") for name in names)
 
 
-def _files_by_run(root: UPath) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for name in list_files(root):
-        key, _, rest = name.partition("/")
-        if rest:
-            found.setdefault(key, set()).add(rest)
-    return found
+def _names(folder: UPath) -> list[str]:
+    """Names of the files of a run that `_is_marked` looks at."""
+    return [f"{below}/{name}" for below in (CLAIMS, TRACKING) for name in list_names(folder / below)]
 
 
 def _agree(
@@ -369,27 +350,6 @@ def _delete_strays(client: "MlflowClient", records: Iterable["Record"], agreed: 
     for record in records:
         if "ladder.kind" not in record.data.tags and record.info.run_id != agreed:
             client.delete_run(record.info.run_id)
-
-
-def _experiment(client: "MlflowClient", name: str, storage: UPath) -> "Experiment":
-    from mlflow.exceptions import MlflowException
-
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        # A server decides where artifacts go; beside an SQLite file they go into the storage.
-        beside = f"{storage}/mlflow/{name}" if is_local(storage) and client.tracking_uri.startswith("sqlite:") else None
-        try:
-            return client.get_experiment(client.create_experiment(name, artifact_location=beside))
-        except MlflowException as error:
-            experiment = client.get_experiment_by_name(name)  # somebody else was quicker
-            if experiment is None:
-                raise InputError(f"the MLflow experiment {name!r} cannot be made: {error}") from error
-    if experiment.lifecycle_stage == "deleted":
-        raise InputError(
-            f"the MLflow experiment {name!r} is deleted: restore it with "
-            f"`mlflow experiments restore -x {experiment.experiment_id}`, or give the sweep another name."
-        )
-    return experiment
 
 
 def _refuse_deleted(client: "MlflowClient", parent: str, note: UPath) -> None:

@@ -7,17 +7,13 @@ import pytest
 
 from ladder.platform.tracking import records
 
-CASES = [
-    pytest.param("sqlite", "same"),
-    pytest.param("sqlite", "new", marks=pytest.mark.slow),
-    pytest.param("postgres", "same", marks=pytest.mark.slow),
-    pytest.param("postgres", "new", marks=pytest.mark.slow),
-]
-STEPS = 400
+STEPS = 200
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(("backend", "database_after"), CASES, indirect=["backend"])
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("database_after", ["same", "new"])
 def test_the_points_in_mlflow_are_those_of_the_folder(
     backend: Any, database_after: str, server: Any, served: Any, away_seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
