@@ -211,7 +211,9 @@ def test_a_sync_that_dies_anywhere_is_made_good_by_the_next(world: Any) -> None:
     assert world.history() == world.folders[0].spool and world.record().info.status == "FINISHED"
 
 
-def test_a_new_and_empty_database_gets_everything_again(world: Any, database: Path) -> None:
+@pytest.mark.parametrize("first_sweep", ["this one", "another one"])
+def test_a_new_and_empty_database_gets_everything_again(world: Any, database: Path, first_sweep: str) -> None:
+    """Its first experiment, whichever that is, gets the id that this sweep's had."""
     first = world.open()
     world.folders[0].finish()
     world.folders[1].attempt(range(1, 4), "failed", "no")
@@ -220,7 +222,8 @@ def test_a_new_and_empty_database_gets_everything_again(world: Any, database: Pa
     Path(fresh.path).write_bytes(database.read_bytes())
     world.uri = f"sqlite:///{fresh}"
     world.client = open_tracking(world.uri)
-    world.client.create_experiment("another sweep has the id that the first database gave to this one")
+    if first_sweep == "another one":
+        world.client.create_experiment(first_sweep)
     with pytest.raises(StoreReplaced, match="is new"):
         world.sync()
     assert world.open().store != first.store
@@ -288,6 +291,21 @@ def test_a_record_that_was_made_but_not_noted_is_adopted(world: Any) -> None:
     world.folders[0].finish()
     world.sync()
     assert world.record().info.run_id in lost and world.history() == world.folders[0].spool
+
+
+def test_who_makes_a_record_a_moment_too_late_takes_the_first(world: Any) -> None:
+    tracked, run, folder = world.open(), world.runs[0], world.folders[0].path
+    first = []
+
+    class Overtaken(Counted):
+        """A client of a process that stops just after it has seen that there is no record."""
+
+        def create_run(self, *arguments: Any, **named: Any) -> Any:
+            first.append(open_record(self.client, tracked, run, folder).info.run_id)
+            return self.client.create_run(*arguments, **named)
+
+    second = open_record(Overtaken(world.client), tracked, run, folder).info.run_id
+    assert [second] == first and world.record().info.run_id == second
 
 
 def test_a_record_that_the_user_deleted_does_not_keep_others_from_being_synced(
