@@ -26,6 +26,8 @@ MLFLOW_INFINITY = 1e308
 """MLflow stores an infinite metric as plus or minus 1.797e308."""
 MEASUREMENTS_FILE = "measurements.json"
 """Artifact in which a run describes its scores."""
+SWEEP_FILE = "sweep.json"
+"""Artifact in which the parent lists the keys of the sweep's runs."""
 PAGE = 1000
 """Runs per search request."""
 
@@ -146,13 +148,14 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
     parents = search(client, experiment.experiment_id, "sweep")
     parent = max(parents, key=lambda run: run.info.start_time, default=None)
     tags: Mapping[str, str] = parent.data.tags if parent else {}
-    runs = latest_runs(search(client, experiment.experiment_id, "run"), tags)
+    keys = read_artifact(client, parent, SWEEP_FILE).get("runs", []) if parent else []
+    runs = latest_runs(search(client, experiment.experiment_id, "run"), keys)
     described = [(key, entry) for key, run in runs.items() for entry in read_measurements(client, run)]
     return SweepData(
         name=sweep,
         question=tags.get("ladder.question", "").strip(),
         laws=tuple(json.loads(tags.get("ladder.laws", "[]"))),
-        table=make_table(runs, json.loads(tags.get("ladder.runs", "[]"))),
+        table=make_table(runs, keys),
         standard_errors=make_standard_errors(described),
         measurements=make_measurements([entry for _, entry in described]),
         curves=make_curves(client, runs),
@@ -196,28 +199,29 @@ def search(client: "MlflowClient", experiment_id: str, kind: str) -> list["Run"]
             return found
 
 
-def latest_runs(runs: Iterable["Run"], tags: Mapping[str, str]) -> dict[str, "Run"]:
-    """Run key -> its latest MLflow run, for the keys that belong to the sweep as it is now, in the sweep's order."""
+def latest_runs(runs: Iterable["Run"], keys: Sequence[str]) -> dict[str, "Run"]:
+    """Run key -> its latest MLflow run, for the keys of the sweep as it is now, in their order; no keys: for all."""
     latest: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: run.info.start_time):
         latest[run.data.tags.get("ladder.run", run.info.run_id)] = run
-    keys = json.loads(tags.get("ladder.runs", "[]")) or list(latest)
-    return {key: latest[key] for key in keys if key in latest}
+    return {key: latest[key] for key in keys or latest if key in latest}
+
+
+def read_artifact(client: "MlflowClient", run: "Run", name: str) -> Any:
+    """What a run's JSON artifact holds; an empty dict where there is none."""
+    local = local_folder(run.info.artifact_uri)
+    if local is not None:
+        path = local / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if name not in {item.path for item in client.list_artifacts(run.info.run_id)}:
+        return {}
+    with TemporaryDirectory() as folder:
+        return json.loads(Path(client.download_artifacts(run.info.run_id, name, folder)).read_text(encoding="utf-8"))
 
 
 def read_measurements(client: "MlflowClient", run: "Run") -> list[dict[str, Any]]:
     """The entries of the run's measurements.json; none for a run that was not scored yet."""
-    local = local_folder(run.info.artifact_uri)
-    if local is not None:
-        path = local / MEASUREMENTS_FILE
-        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        return entries
-    if MEASUREMENTS_FILE not in {item.path for item in client.list_artifacts(run.info.run_id)}:
-        return []
-    with TemporaryDirectory() as folder:
-        downloaded = Path(client.download_artifacts(run.info.run_id, MEASUREMENTS_FILE, folder))
-        entries = json.loads(downloaded.read_text(encoding="utf-8"))
-    return entries
+    return list(read_artifact(client, run, MEASUREMENTS_FILE))
 
 
 def local_folder(artifact_uri: str) -> Path | None:

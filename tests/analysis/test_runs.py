@@ -47,9 +47,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     keys = ["a", "b", "c", "d", "e"]
     tags = {
         "ladder.kind": "sweep", "ladder.question": "Does it scale?\n\nYes.", "ladder.laws": '["hoffmann"]',
-        "ladder.runs": json.dumps(keys), "ladder.versions": '{"torch": "2.13"}', "ladder.commit": "c0ffee",
+        "ladder.versions": '{"torch": "2.13"}', "ladder.commit": "c0ffee",
     }  # fmt: skip
     parent = client.create_run(experiment, tags=tags).info.run_id
+    client.log_text(parent, json.dumps({"runs": keys}), "sweep.json")
     finished = {"ladder.status": "finished"}
     # Step 2 is logged twice, as after a resume: the last stays.
     loss = [("train/loss", 5.0, 1), ("train/loss", 4.0, 2), ("train/loss", 3.5, 2), ("train/tokens", 8192.0, 2)]
