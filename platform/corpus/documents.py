@@ -6,21 +6,17 @@ can be wrong with a file is an InputError that names file and line. The next ste
 """
 
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
 
-import zstandard
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.corpus.compression import read_chunks
 
 SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz", ".parquet", ".txt")
 TEXT_FIELD = "text"
-# Small enough that files of many tiny frames (a gzip member per line) are not copied over and over.
-CHUNK_BYTES = 128 * 1024
 PARQUET_BATCH_ROWS = 256
 
 
@@ -46,16 +42,6 @@ class Record:
     """Whether `data` is a JSON object with a field `text`, rather than the text itself."""
     position: int
     """Bytes of input read up to here over all files, as stored (compressed); drives the progress bar."""
-
-
-class _Decompressor(Protocol):
-    """What zlib's and zstandard's decompression objects have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
 
 
 def read_documents(paths: Sequence[UPath | Path | str]) -> Iterator[Document]:
@@ -170,7 +156,7 @@ def _read_json_lines(file: UPath, start: int) -> Iterator[Record]:
     partial: list[bytes] = []
     number = 1
     with file.open("rb") as stream:
-        for chunk in _decompressed(stream, file):
+        for chunk in read_chunks(stream, file):
             first, *others = chunk.split(b"\n")
             partial.append(first)
             for next_line in others:
@@ -183,41 +169,6 @@ def _read_json_lines(file: UPath, start: int) -> Iterator[Record]:
 def _line_record(line: bytes, file: UPath, number: int, position: int) -> Iterator[Record]:
     if line.strip():
         yield Record(source=f"{file}:{number}", data=line, is_json=True, position=position)
-
-
-def _decompressed(stream: IO[bytes], file: UPath) -> Iterator[bytes]:
-    """The chunks of a file, decompressed by its suffix.
-
-    The libraries' own file objects end quietly where a zstd file was cut off; here that is an error.
-    """
-    chunks = iter(lambda: stream.read(CHUNK_BYTES), b"")
-    if file.name.endswith(".zst"):
-        # Dumps packed with --long=31 need the larger window.
-        return _inflate(chunks, lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(), file)
-    if file.name.endswith(".gz"):
-        return _inflate(chunks, lambda: zlib.decompressobj(wbits=31), file)
-    return chunks
-
-
-def _inflate(chunks: Iterator[bytes], start_frame: Callable[[], _Decompressor], file: UPath) -> Iterator[bytes]:
-    frame: _Decompressor | None = None
-    n_bytes = 0
-    for chunk in chunks:
-        while chunk:
-            frame = frame or start_frame()
-            try:
-                data = frame.decompress(chunk)
-            except (zlib.error, zstandard.ZstdError) as error:
-                raise InputError(
-                    f"{file}: corrupt compressed data after {n_bytes:,} bytes of text ({error})"
-                ) from error
-            n_bytes += len(data)
-            yield data
-            chunk = b""
-            if frame.eof:  # files may hold many frames, one after the other
-                chunk, frame = frame.unused_data, None
-    if frame is not None:
-        raise InputError(f"{file}: the compressed data is cut off after {n_bytes:,} bytes of text; copy it again")
 
 
 def _read_parquet(file: UPath, start: int) -> Iterator[Record]:
