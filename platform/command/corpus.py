@@ -12,6 +12,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
 from ladder.platform.command.options import echo_json, json_option, storage_option
+from ladder.platform.command.webtext import command as webtext
 from ladder.platform.corpus.build import BuildOptions, build_corpus
 from ladder.platform.corpus.pydocs import NAME as EMBEDDED
 from ladder.platform.corpus.pydocs import build_pydocs
@@ -28,6 +29,9 @@ def command() -> None:
       ladder corpus list
       ladder corpus show web
     """
+
+
+command.add_command(webtext)
 
 
 @command.command("build")

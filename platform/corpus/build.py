@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -30,6 +31,16 @@ SHARD_TOKENS = 100_000_000
 PROCESSES_FROM_BYTES = 50_000_000
 
 ProgressReport = Callable[[EncodedBlock], None]
+
+
+class Companion(Protocol):
+    """Writes more into a corpus' folder than its shards, such as where its documents came from."""
+
+    def add(self, block: EncodedBlock) -> None:
+        """Takes note of a block, in the order of the corpus."""
+
+    def finish(self, folder: UPath, splits: dict[str, Split]) -> dict[str, Any]:
+        """Writes its files; optional fields of Corpus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +96,14 @@ def build_corpus(
 
 
 def build_from_records(
-    storage: UPath, name: str, records: Iterable[Record], *, source: str, n_bytes: int | None, options: BuildOptions
+    storage: UPath,
+    name: str,
+    records: Iterable[Record],
+    *,
+    source: str,
+    n_bytes: int | None,
+    options: BuildOptions,
+    companion: Companion | None = None,
 ) -> Corpus:
     """The corpus made of records, whose `position` goes up to `n_bytes` (None: unknown); errors as `build_corpus`."""
     folder = corpus_folder(storage, name)
@@ -105,8 +123,10 @@ def build_from_records(
             contextlib.closing(blocks),
             _progress_bar(f"corpus {name}", n_bytes, shown=options.progress) as report,
         ):
-            splits, duplicates, empty = _write_shards(staging, blocks, tokenizer, options.shard_tokens, report)
+            noted = blocks if companion is None else _note(blocks, companion)
+            splits, duplicates, empty = _write_shards(staging, noted, tokenizer, options.shard_tokens, report)
             _check_splits(name, splits, options.heldout)
+            more = {} if companion is None else companion.finish(staging, splits)
             corpus = Corpus(
                 name=name,
                 tokenizer=tokenizer.name,
@@ -119,6 +139,7 @@ def build_from_records(
                 source=source,
                 splits=splits,
                 folder=folder,
+                **more,
             )
             _write_description(staging, corpus)
     except OSError as error:
@@ -146,6 +167,12 @@ def _write_shards(
         shards = {split: writer.finish() for split, writer in writers.items()}
         splits = {split: Split(**asdict(counts[split]), shards=shards[split]) for split in SPLITS}
         return splits, duplicates.count(), empty
+
+
+def _note(blocks: Iterable[EncodedBlock], companion: Companion) -> Iterator[EncodedBlock]:
+    for block in blocks:
+        companion.add(block)
+        yield block
 
 
 def _check_splits(name: str, splits: dict[str, Split], heldout: float) -> None:

@@ -1,8 +1,8 @@
 """The bytes of compressed files in bounded pieces: zstd, gzip, xz and bzip2, by the file's suffix.
 
 The libraries' own file objects end quietly where a file was cut off, and some refuse the 2 GiB windows of Reddit's
-dumps; here a cut is an error and the window is allowed. A window is memory that zstd needs while it reads: a frame that
-uses all of a 2 GiB window costs 2 GiB, whatever reads it.
+dumps; here a cut is an error and the window is allowed. A window is memory that zstd needs while it reads: a frame
+that uses all of a 2 GiB window costs 2 GiB, whatever reads it.
 """
 
 import bz2

@@ -42,6 +42,8 @@ class Record:
     """Whether `data` is a JSON object with a field `text`, rather than the text itself."""
     position: int
     """Bytes of input read up to here over all files, as stored (compressed); drives the progress bar."""
+    split_key: bytes | None = None
+    """What chooses the document's split instead of its text, such as its URL; None: the text."""
 
 
 def read_documents(paths: Sequence[UPath | Path | str]) -> Iterator[Document]:

@@ -2,8 +2,8 @@
 
 FastWARC reads; this module adds what it leaves open. A record that cannot be read is reported with file, number and
 offset, and reading goes on at the next one: the next gzip member or zstd frame, or in plain files the next header. A
-payload shorter than its Content-Length and bytes after the last whole record are reported too: that is how a file that
-was cut off looks.
+payload shorter than its Content-Length and bytes after the last whole record are reported too: that is how a file
+that was cut off looks.
 """
 
 import io

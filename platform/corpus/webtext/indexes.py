@@ -1,8 +1,8 @@
 """Indexes of web archives: which file, offset and length hold a URL, without reading the archive.
 
 CDXJ (`key timestamp {json}`, as Common Crawl's index server and pywb write it; also .gz and .zst) and the columnar
-index (parquet). Both name a file relative to the archive's root, and both give what `archives.read_captures` gives. The
-plan that is made of them is a table, which can be looked at and tested without a network.
+index (parquet). Both name a file relative to the archive's root, and both give what `archives.read_captures` gives.
+The plan that is made of them is a table, which can be looked at and tested without a network.
 """
 
 import datetime

@@ -51,7 +51,7 @@ def merge_links(
     merged = {"counts": counts, "samples": {"low_score": samples}}
     # `links`, submissions that may stay, is also what files/ counts; each count is taken once.
     totals = sum_parts([read, merged])
-    return stage.finish(tasks, **totals)
+    return stage.finish(tasks, inputs=read["inputs"], **totals)
 
 
 def write_hashes(folder: UPath, hashes: Sequence[pl.Series]) -> None:

@@ -1,8 +1,8 @@
 """The first stage: submissions or lists of URLs become one table of links, each URL once.
 
-Files are read one by one, each to a part: the links that may stay by their submission and by the rules. Then the parts
-are merged by URL in ranges of its hash, so that memory is bounded by a range; the score of a URL is the maximum or the
-sum over its submissions. Order: by the hash of the URL. The next stage is `pages.py`.
+Files are read one by one, each to a part: the links that may stay by their submission and by the rules. Then the
+parts are merged by URL in ranges of its hash, so that memory is bounded by a range; the score of a URL is the
+maximum or the sum over its submissions. Order: by the hash of the URL. The next stage is `pages.py`.
 """
 
 import datetime
@@ -119,7 +119,7 @@ def find_links(
     ]
     n_bytes = sum(identity["bytes"] or 0 for identity in identities)
     make_parts("links", read_links, tasks, execution, n_bytes=n_bytes)
-    read = parts.finish(tasks)
+    read = parts.finish(tasks, inputs=identities)
     return merge_links(stage, read, [task.path(".parquet") for task in tasks], options)
 
 

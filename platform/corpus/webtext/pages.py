@@ -3,7 +3,8 @@
 Archives are read through once for it, which is cheap beside extraction; an index (CDXJ or columnar) saves even that.
 Files of texts that others extracted (JSON lines, parquet) are planned in the same table, with the number of the
 document instead of an offset. Of several captures of a URL the one nearest in time to the link's first submission is
-taken. Order: by file and offset, so that a corpus does not depend on how the work was cut. The next stage is `text.py`.
+taken. Order: by file and offset, so that a corpus does not depend on how the work was cut. The next stage is
+`text.py`.
 """
 
 from collections import Counter
@@ -96,13 +97,15 @@ def find_pages(
     hashes = None if links is None else links / "hashes.npy"
     before = None if linked is None else linked["output_sha256"]
     tasks, n_bytes = [], 0
+    identities = []
     for index, (file, is_index) in enumerate(files):
         identity = identify(file)
+        identities.append(identity)
         n_bytes += identity["bytes"] or 0
         spec = PageFile(file=file, is_index=is_index, archive_root=inputs.archive_root, hashes=hashes)
         tasks.append(parts.task(index, spec, {**identity, "links": before, "root": inputs.archive_root}))
     make_parts("pages", index_pages, tasks, execution, n_bytes=n_bytes)
-    read = parts.finish(tasks)
+    read = parts.finish(tasks, inputs=identities)
     return write_plan(stage, read, [task.path(".parquet") for task in tasks], links, linked)
 
 

@@ -12,6 +12,7 @@ from ladder.platform.corpus.webtext.stages import (
     SAMPLES_KEPT,
     Stage,
     read_table,
+    sha256_of,
     sum_parts,
     table_parts,
     write_table,
@@ -69,7 +70,10 @@ def write_plan(
     task = stage.task(0, None, read["output_sha256"])
     write_table(task.path(".parquet"), plan)
     merged = {"counts": counts, "samples": {"not_found": samples} if samples else {}}
-    return stage.finish([task], **sum_parts([read, merged]))
+    # Of the inputs alone: texts need not be extracted again when only the links change.
+    return stage.finish(
+        [task], inputs_sha256=sha256_of(read["inputs"]), inputs=read["inputs"], **sum_parts([read, merged])
+    )
 
 
 def _nearest(captures: pl.DataFrame) -> pl.DataFrame:

@@ -1,8 +1,8 @@
 """Parts made by Ray Data: names go in, our own reader runs in the task, and only names come out.
 
-Ray's readers are not used: they hold whole files and change texts (`docs/webtext.md`). A task is a part; in it the page
-work runs in a child process that may die, as without Ray, so a poisoned page is found within its task and Ray's own
-retries are for machines that go away. What a user got wrong comes back as a row and is raised once, here.
+Ray's readers are not used: they hold whole files and change texts (`docs/webtext.md`). A task is a part; in it the
+page work runs in a child process that may die, as without Ray, so a poisoned page is found within its task and Ray's
+own retries are for machines that go away. What a user got wrong comes back as a row and is raised once, here.
 """
 
 import contextlib

@@ -1,9 +1,10 @@
-"""A stage's folder: one part for each piece of input, each whole or absent, so that a stage is resumed at every file.
+"""A stage's folder: one part for each piece of input, each whole or absent, so that a stage is resumed at every
+file.
 
-A part is some data files and `part-00000.json`, written last, with the part's key: the sha256 of the stage's recipe and
-of the input's identity (name, bytes, time of change). A part whose key is as wanted is not made again; any other is.
-When all parts are there `stage.json` is written with the recipe and the sums. What a part holds depends on nothing but
-its input and the recipe: not on workers, on their order, on interruptions.
+A part is some data files and `part-00000.json`, written last, with the part's key: the sha256 of the stage's recipe
+and of the input's identity (name, bytes, time of change). A part whose key is as wanted is not made again; any other
+is. When all parts are there `stage.json` is written with the recipe and the sums. What a part holds depends on
+nothing but its input and the recipe: not on workers, on their order, on interruptions.
 """
 
 import hashlib

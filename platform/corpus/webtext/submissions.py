@@ -1,8 +1,8 @@
 """Reddit's submission dumps, line by line: what one says of a link, in the types of any year.
 
-`created_utc` is a number in most years and a string in 2014; `retrieved_on` is missing in some; `is_self` is not enough
-to know a self post. Broken lines are counted and named, and reading goes on: dumps hold some, and runs of NUL bytes.
-A file that is cut off or damaged as a whole is an InputError.
+`created_utc` is a number in most years and a string in 2014; `retrieved_on` is missing in some; `is_self` is not
+enough to know a self post. Broken lines are counted and named, and reading goes on: dumps hold some, and runs of NUL
+bytes. A file that is cut off or damaged as a whole is an InputError.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Lists of URLs, as people publish them instead of submissions: with or without score and date.
 
-One URL a line (`.txt`, and OpenWebText's `.deduped.txt`), `.tsv` or `.csv` with a header, `.jsonl`, `.parquet`; all but
-parquet also as .gz, .zst, .xz or .bz2. Fields: `url`, and where given `score` and `created_utc`. A list without scores
-can no longer be checked for karma: its URLs stay.
+One URL a line (`.txt`, and OpenWebText's `.deduped.txt`), `.tsv` or `.csv` with a header, `.jsonl`, `.parquet`; all
+but parquet also as .gz, .zst, .xz or .bz2. Fields: `url`, and where given `score` and `created_utc`. A list without
+scores can no longer be checked for karma: its URLs stay.
 """
 
 import csv

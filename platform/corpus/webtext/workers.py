@@ -1,9 +1,10 @@
 """Worker processes that may die: a page that kills its parser is found, tried again and at last named and left out.
 
-A supervisor (a thread, or a task of Ray) has one child process. Before each page the child tells its address, so when
-the child dies the supervisor knows which page did it, starts another child and repeats the task. A page that was under
-way at TRIES deaths is left out of the next attempt, which reports it as an error. So the result does not depend on when
-or where a worker died. There is no limit of time: what a page becomes must not depend on how busy a machine is.
+A supervisor (a thread, or a task of Ray) has one child process. Before each page the child tells its address, so
+when the child dies the supervisor knows which page did it, starts another child and repeats the task. A page that
+was under way at TRIES deaths is left out of the next attempt, which reports it as an error. So the result does not
+depend on when or where a worker died. There is no limit of time: what a page becomes must not depend on how busy a
+machine is.
 """
 
 import contextlib
