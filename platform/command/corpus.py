@@ -11,6 +11,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
+from ladder.platform.command.card import card_of, print_card
 from ladder.platform.command.options import echo_json, json_option, storage_option
 from ladder.platform.command.webtext import command as webtext
 from ladder.platform.corpus.build import BuildOptions, build_corpus
@@ -124,22 +125,35 @@ def list_(storage: UPath, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 @click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
+@click.option("--webtext-domains", metavar="FILE", help="Make the card again, beside OpenAI's published domains.txt.")
+@click.option(
+    "--benchmarks", metavar="NAMES", help="Make the card again, with the overlap of these benchmarks, or all."
+)
 @storage_option
 @json_option
-def show(name: str, verify: bool, storage: UPath, as_json: bool) -> None:
+def show(
+    name: str, verify: bool, webtext_domains: str | None, benchmarks: str | None, storage: UPath, as_json: bool
+) -> None:
     """Show what corpus NAME holds, after checking that its shards are whole.
+
+    A corpus of `ladder corpus webtext` has a card: what was left out and why, domains, languages, duplicates, leakage,
+    samples. It is shown in short here and whole in card.html in the corpus' folder.
 
     \b
     Example:
       ladder corpus show web --verify
+      ladder corpus show web --webtext-domains domains.txt --benchmarks lambada,wikitext2
     """
     corpus = open_corpus(storage, name)
     if verify:
         corpus.verify()
+    card = card_of(corpus, storage, domains=webtext_domains, benchmarks=benchmarks)
     if as_json:
-        echo_json(_describe(corpus))
-    else:
-        _print_corpus(corpus)
+        echo_json({**_describe(corpus), "card": card} if card else _describe(corpus))
+        return
+    _print_corpus(corpus)
+    if card:
+        print_card(corpus, card)
 
 
 def _describe(corpus: Corpus) -> dict[str, Any]:

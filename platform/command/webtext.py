@@ -9,6 +9,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
+from ladder.platform.command.card import refresh_card
 from ladder.platform.command.options import echo_json, json_option, storage_option
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class _Lists(click.Command):
 @click.option("--heldout-by", default="url", show_default=True, help="Hash of the url or of the text.")
 @click.option("--licence", metavar="TEXT", help="What the corpus says of its licence.")
 @click.option("--workers", type=int, help="Processes at once.  [default: one per core]")
+@click.option("--webtext-domains", metavar="FILE", help="OpenAI's published domains.txt, for the card.")
+@click.option("--benchmarks", metavar="NAMES", help="Benchmarks whose overlap the card shows, or all.")
 @click.option("--task-pages", default=500, show_default=True, help="Pages that a process takes at once.")
 @click.option("--address", help="A Ray cluster (auto, local, host:port) for large stages.  [default: without Ray]")
 @click.option("--overwrite", is_flag=True, help="Replace a corpus of the same name.")
@@ -96,13 +99,14 @@ def command(name: str, storage: UPath, stage: str | None, as_json: bool, **given
             click.echo(f"  {n:>12,}  {reason}")
         _echo_errors(done["errors"])
         return
+    refresh_card(corpus, storage, domains=given["webtext_domains"], benchmarks=given["benchmarks"])
     if as_json:
         echo_json({**corpus.to_json(), "path": str(corpus.folder), "seconds": time.monotonic() - start})
         return
     documents = ", ".join(f"{split.documents:,} {side}" for side, split in corpus.splits.items())
     click.echo(f"Corpus {name} in {corpus.folder}: documents {documents}")
     click.echo(f"Fingerprint: {corpus.fingerprint}")
-    click.echo(f"Built in {time.monotonic() - start:.1f} s; its card: ladder corpus show {name}")
+    click.echo(f"Built in {time.monotonic() - start:.1f} s; its card: {corpus.folder / 'card.html'}")
 
 
 def _options(given: dict[str, Any]) -> "WebtextOptions":
