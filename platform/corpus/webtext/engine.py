@@ -66,7 +66,7 @@ def make_parts(
         if execution.address is not None and n_bytes >= execution.ray_from_bytes:
             from ladder.platform.corpus.webtext.ray_engine import make_parts_on_ray  # late: it imports Ray
 
-            make_parts_on_ray(function, waiting, execution, advance)
+            make_parts_on_ray(function, waiting, execution, advance, isolated=isolated)
         elif not isolated and (len(waiting) == 1 or execution.n_workers == 1):
             for task in waiting:
                 write_summary(task, function(task, Watch()))

@@ -13,8 +13,8 @@ from typing import Any
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.webtext.engine import Execution, make_part_in_child
-from ladder.platform.corpus.webtext.stages import Task
-from ladder.platform.corpus.webtext.workers import TRIES, ChildWorker, PartFunction
+from ladder.platform.corpus.webtext.stages import Task, write_summary
+from ladder.platform.corpus.webtext.workers import TRIES, ChildWorker, PartFunction, Watch
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Only names pass through it."""
@@ -29,9 +29,14 @@ _child: ChildWorker | None = None
 
 
 def make_parts_on_ray(
-    function: PartFunction, tasks: Sequence[Task], execution: Execution, advance: Callable[[int], None]
+    function: PartFunction,
+    tasks: Sequence[Task],
+    execution: Execution,
+    advance: Callable[[int], None],
+    *,
+    isolated: bool,
 ) -> None:
-    """Makes the parts as tasks of Ray Data, at most `execution.workers` at once.
+    """Makes the parts as tasks of Ray Data, at most `execution.workers` at once; `isolated` as in `make_parts`.
 
     InputError with the message of the first part, in their order, that raised one; the others are made all the same.
     """
@@ -43,7 +48,7 @@ def make_parts_on_ray(
         # Plain tasks: a pool of actors as large as the machine starves the task that feeds it (ray#44687). Without
         # max_retries a task whose worker dies is tried for ever.
         made = rows.map_batches(
-            _Maker(function, list(tasks)),
+            _Maker(function, list(tasks), isolated),
             batch_size=1,
             num_cpus=1,
             concurrency=execution.workers,
@@ -60,19 +65,26 @@ def make_parts_on_ray(
 class _Maker:
     """Makes the part of a row; a callable whose state is sent to each worker."""
 
-    def __init__(self, function: PartFunction, tasks: list[Task]) -> None:
+    def __init__(self, function: PartFunction, tasks: list[Task], isolated: bool) -> None:
         self._function = function
+        self._isolated = isolated
         self._tasks = tasks
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        global _child
-        _child = _child or ChildWorker()
         index = int(batch["index"][0])
         try:
-            make_part_in_child(_child, self._function, self._tasks[index])
+            self._make(self._tasks[index])
         except InputError as error:
             return {"index": [index], "error": [str(error)]}
         return {"index": [index], "error": [""]}
+
+    def _make(self, task: Task) -> None:
+        global _child
+        if not self._isolated:
+            write_summary(task, self._function(task, Watch()))
+            return
+        _child = _child or ChildWorker()
+        make_part_in_child(_child, self._function, task)
 
 
 @contextlib.contextmanager

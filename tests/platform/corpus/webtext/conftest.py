@@ -1,12 +1,15 @@
 """Real pages and links, and the made-up month that goes with them."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 from upath import UPath
 
 from ladder.platform.corpus.webtext.engine import Execution
+
+sys.path.insert(0, str(Path(__file__).parent))  # small_web.py and parsers.py, which child processes import too
 
 PACKAGES = ("fastwarc", "msgspec", "resiliparse", "tldextract", "trafilatura")
 

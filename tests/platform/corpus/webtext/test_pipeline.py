@@ -1,7 +1,5 @@
 """Whole builds: what they give, and that nothing but the input and the recipe decides about it."""
 
-import gzip
-import json
 import os
 import signal
 import subprocess
@@ -13,11 +11,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from small_web import HERE, OPTIONS, ROOT, build, make_inputs
 from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.build import BuildOptions
-from ladder.platform.corpus.store import Corpus, heldout_documents, open_corpus
+from ladder.platform.corpus.store import heldout_documents, open_corpus
 from ladder.platform.corpus.webtext import extraction
 from ladder.platform.corpus.webtext.corpus import CorpusOptions
 from ladder.platform.corpus.webtext.duplicates import DuplicateOptions
@@ -30,56 +29,10 @@ from ladder.platform.corpus.webtext.text import TextOptions
 from ladder.platform.corpus.webtext.urls import canonicalize
 from ladder.platform.corpus.webtext.workers import TRIES
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[3]
-OPTIONS = WebtextOptions(
-    text=TextOptions(extraction=ExtractionOptions(extractor="parsers:fragile")),
-    corpus=CorpusOptions(build=BuildOptions(tokenizer="bytes", heldout=0.2, progress=False, workers=1)),
-    execution=Execution(workers=1, progress=False),
-    pages_of_a_part=10,
-)
-
 
 @pytest.fixture(autouse=True)
 def _own_parsers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE))
-
-
-def record(url: str, body: str) -> bytes:
-    content = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{body}".encode()
-    return (
-        (
-            f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2017-01-01T00:00:00Z\r\n"
-            f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(content)}\r\n\r\n"
-        ).encode()
-        + content
-        + b"\r\n\r\n"
-    )
-
-
-def make_inputs(folder: Path, n: int = 60, special: dict[int, str] | None = None) -> WebtextOptions:
-    """Two archives of n pages and the submissions that link to them."""
-    urls = [f"http://site{number % 7}.example/page/{number}" for number in range(n)]
-    bodies = [
-        f"<p>Page {number} has {(special or {}).get(number, 'words')}.</p>" + f"<p>{number * number} of them.</p>" * 9
-        for number in range(n)
-    ]
-    records = [gzip.compress(record(url, body)) for url, body in zip(urls, bodies, strict=True)]
-    (folder / "one.warc.gz").write_bytes(b"".join(records[::2]))
-    (folder / "two.warc.gz").write_bytes(b"".join(records[1::2]))
-    lines = [{"url": url, "score": 3 + number % 5, "created_utc": 1_400_000_000} for number, url in enumerate(urls)]
-    (folder / "RS_2014-05.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return replace(
-        OPTIONS,
-        submissions=[UPath(folder / "RS_2014-05.jsonl")],
-        pages=[UPath(folder / "two.warc.gz"), UPath(folder / "one.warc.gz")],
-    )
-
-
-def build(storage: UPath, options: WebtextOptions, name: str = "web") -> Corpus:
-    corpus = run_webtext(storage, name, options)
-    assert corpus is not None
-    return corpus
 
 
 @pytest.fixture
@@ -189,7 +142,7 @@ def test_a_worker_killed_by_hand_changes_nothing(
     calls.unlink()
     script = (
         "import sys; from pathlib import Path; from upath import UPath\n"
-        "import test_pipeline as t; from dataclasses import replace\n"
+        "import small_web as t; from dataclasses import replace\n"
         "o = replace(t.make_inputs(Path(sys.argv[1])), text=t.TextOptions(extraction=t.ExtractionOptions("
         "extractor='parsers:slow')), execution=t.Execution(workers=2, progress=False))\n"
         "print(t.build(UPath(sys.argv[2]), o).fingerprint)\n"
