@@ -20,6 +20,7 @@ from ladder.models.errors import InputError
 CHUNK_BYTES = 128 * 1024
 # Text of one kind shrinks a hundredfold and more; what one step gives out must stay small all the same.
 COMPRESSED_CHUNK_BYTES = 16 * 1024
+PIECE_BYTES = 1024 * 1024
 
 
 class _Decompressor(Protocol):
@@ -68,7 +69,7 @@ def _inflate(chunks: Iterator[bytes], start_frame: Callable[[], _Decompressor], 
                     f"{file}: corrupt compressed data after {n_bytes:,} bytes of text ({error})"
                 ) from error
             n_bytes += len(data)
-            yield data
+            yield from (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
             chunk = b""
             if frame.eof:  # files may hold many frames, one after the other
                 chunk, frame = frame.unused_data, None

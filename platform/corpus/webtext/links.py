@@ -26,7 +26,7 @@ from ladder.platform.corpus.webtext.urls import canonicalize, hash_key
 from ladder.platform.corpus.webtext.workers import Watch
 from ladder.platform.storage import is_local
 
-ROWS_AT_ONCE = 50_000
+ROWS_AT_ONCE = 8_000
 SCORES = ("max", "sum")
 
 SCHEMA = pa.schema(
@@ -227,5 +227,7 @@ def _write_rows(path: UPath, rows: Iterator[tuple[Any, ...]]) -> None:
 
 def _write_group(writer: pq.ParquetWriter, group: list[tuple[Any, ...]]) -> None:
     schema = {name: _FRAME_SCHEMA[name] for name in SCHEMA.names}
-    frame = pl.DataFrame(group, schema=schema, orient="row").sort("hash", maintain_order=True)
-    writer.write_table(frame.to_arrow().cast(SCHEMA), row_group_size=ROWS_AT_ONCE // 16)
+    columns = zip(*group, strict=True) if group else [()] * len(schema)  # by columns is twice as fast as by rows
+    series = [pl.Series(name, values, dtype=schema[name]) for name, values in zip(schema, columns, strict=True)]
+    frame = pl.DataFrame(series).sort("hash", maintain_order=True)
+    writer.write_table(frame.to_arrow().cast(SCHEMA), row_group_size=ROWS_AT_ONCE // 4)

@@ -6,6 +6,7 @@ matched every wanted page of the real sample. The order of parameters and upper 
 apart.
 """
 
+import functools
 import hashlib
 import html
 import re
@@ -41,6 +42,7 @@ def canonicalize(url: str) -> str | None:
     return (host + path + (f"?{query}" if query else "")).rstrip("/")
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a few hosts have most links
 def canonical_host(authority: str) -> str | None:
     """The host of `user@www.Host:80` in the normal form, here `host`; None where it is no host name or address."""
     host = authority.rpartition("@")[2].lower()
