@@ -91,9 +91,21 @@ def read_records(files: Iterable[UPath], fields: DocumentFields = FIELDS) -> Ite
                 yield record
         except OSError as error:
             raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+        except Exception as error:
+            raise network_error(error, file) from error
         if empty:
             raise InputError(f"{file} holds no document: it is empty; remove it from the inputs")
         start += file.stat().st_size
+
+
+def network_error(error: Exception, place: UPath | Path | str) -> Exception:
+    """What a file elsewhere raised, as an InputError: each client of a network has errors of its own kind.
+
+    The error itself where it is an InputError already or the file is on this machine.
+    """
+    if isinstance(error, InputError) or "://" not in str(place):
+        return error
+    return InputError(f"cannot read {place}: {type(error).__name__}: {error}; check the address and the network")
 
 
 def parse_record(record: Record) -> Document:
@@ -141,6 +153,8 @@ def _expand(place: UPath | Path | str) -> list[UPath]:
         raise
     except (OSError, ImportError, ValueError) as error:  # no permission; a protocol that is unknown or not installed
         raise InputError(f"cannot read {place}: {error}") from error
+    except Exception as error:
+        raise network_error(error, place) from error
 
 
 def _files_at(path: UPath) -> list[UPath]:
