@@ -8,7 +8,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from ladder.platform.corpus.documents import (
     Record,
     count_bytes,
     find_files,
+    list_columns,
     read_records,
 )
 from ladder.platform.corpus.staging import FolderExistsError, flush_to_disk, staged_folder
@@ -75,6 +76,8 @@ class BuildOptions:
     """Which field or column holds the text."""
     licence: str | None = None
     """Under which licence the documents come; None: not said."""
+    columns: tuple[str, ...] = ()
+    """Columns or fields of the input, for the record."""
     address: str | None = None
     """A Ray cluster (`auto`, `local`, host:port) that tokenizes large inputs; None: this machine without Ray."""
     ray_from_bytes: int | None = None
@@ -109,6 +112,7 @@ def build_corpus(
     )
     files = find_files(inputs)
     source = ", ".join(map(str, files[:3])) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+    options = replace(options, columns=list_columns(files[0]))
     n_bytes = count_bytes(files)
     if options.address is not None and n_bytes >= (options.ray_from_bytes or RAY_FROM_BYTES):
         return _build_on_ray(storage, name, files, source=source, n_bytes=n_bytes, options=options)
@@ -179,7 +183,7 @@ def _build_from_blocks(
             noted = blocks if companion is None else _note(blocks, companion)
             splits, duplicates, empty = _write_shards(staging, noted, tokenizer, options.shard_tokens, report)
             _check_splits(name, splits, options.heldout)
-            more = {"licence": options.licence} if companion is None else companion.finish(staging, splits)
+            more = _notes(options) if companion is None else companion.finish(staging, splits)
             corpus = Corpus(
                 name=name,
                 tokenizer=tokenizer.name,
@@ -220,6 +224,11 @@ def _write_shards(
         shards = {split: writer.finish() for split, writer in writers.items()}
         splits = {split: Split(**asdict(counts[split]), shards=shards[split]) for split in SPLITS}
         return splits, duplicates.count(), empty
+
+
+def _notes(options: BuildOptions) -> dict[str, Any]:
+    """What the corpus says of its input beside the counts."""
+    return {"licence": options.licence, "columns": list(options.columns)}
 
 
 def _note(blocks: Iterable[EncodedBlock], companion: Companion) -> Iterator[EncodedBlock]:

@@ -146,6 +146,28 @@ def _text_of_json(line: str, source: str, name: str) -> str:
     return text
 
 
+def list_columns(file: UPath) -> tuple[str, ...]:
+    """The columns of parquet, or the fields of the first JSON line, as they come; empty for a text file.
+
+    InputError if the file cannot be read.
+    """
+    if file.name.endswith(".parquet"):
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            with file.open("rb") as stream:
+                return tuple(pyarrow.parquet.ParquetFile(stream).schema_arrow.names)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise InputError(f"{file}: not a whole parquet file ({error})") from error
+    first = next(read_records([file]))
+    try:
+        value = json.loads(first.data) if first.is_json else {}
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{first.source}: not valid JSON ({error}); each line must be one JSON object") from error
+    return tuple(value) if isinstance(value, dict) else ()
+
+
 def _expand(place: UPath | Path | str) -> list[UPath]:
     try:
         return _files_at(UPath(place))

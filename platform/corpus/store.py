@@ -8,7 +8,7 @@ come through the streams of `stream.py`.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -77,6 +77,8 @@ class Corpus:
     """What chose the held-out documents: the hash of the `text`, or of the canonical `url`."""
     licence: str | None = None
     """Under which licence the documents came; None: not said."""
+    columns: Sequence[str] = ()
+    """Columns or fields of the input's first file."""
     recipe: Mapping[str, Any] | None = None
     """All that decided which documents are here, with the versions of the libraries that did; None: not recorded."""
 
@@ -141,7 +143,7 @@ class Corpus:
         return {"format": FORMAT, **values, "splits": splits, **prints}
 
 
-_OPTIONAL = ("heldout_by", "licence", "recipe")
+_OPTIONAL = ("heldout_by", "licence", "columns", "recipe")
 """Absent from corpora of earlier versions."""
 _FIELDS = tuple(name for name in Corpus.__dataclass_fields__ if name not in ("splits", "folder"))
 

@@ -139,6 +139,7 @@ class _Provenance:
         return {
             "heldout_by": self._options.heldout_by,
             "licence": self._options.licence,
+            "columns": [],
             "recipe": self._recipe,
         }
 

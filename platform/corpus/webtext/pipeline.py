@@ -75,11 +75,15 @@ def run_webtext(storage: UPath, name: str, options: WebtextOptions, stage: str |
     for package in PACKAGES:
         import_web(package, "ladder corpus webtext")
     run = _Run(storage / "webtext" / name, options)
-    with locked_folder(run.folder):
-        for each in STAGES[:-1] if stage is None else [each for each in STAGES[:-1] if each == stage]:
-            getattr(run, each)()
-        if stage in (None, "corpus"):
-            return build_webtext(storage, name, run.folders(), run.done(), options.corpus)
+    try:
+        with locked_folder(run.folder):
+            for each in STAGES[:-1] if stage is None else [each for each in STAGES[:-1] if each == stage]:
+                getattr(run, each)()
+            if stage in (None, "corpus"):
+                return build_webtext(storage, name, run.folders(), run.done(), options.corpus)
+    except OSError as error:  # inputs name themselves; what is left is the storage
+        remedy = "free some space, or choose another place with --storage; the next run goes on where this one ended"
+        raise InputError(f"cannot write {run.folder}: {error.strerror or error}; {remedy}") from error
     return None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.webtext.engine import Execution, make_part_in_child
-from ladder.platform.corpus.webtext.stages import Task, write_summary
+from ladder.platform.corpus.webtext.stages import Task, is_done, write_summary
 from ladder.platform.corpus.webtext.workers import TRIES, ChildWorker, PartFunction, Watch
 
 OBJECT_STORE_BYTES = 256 * 1024**2
@@ -41,6 +41,7 @@ def make_parts_on_ray(
     InputError with the message of the first part, in their order, that raised one; the others are made all the same.
     """
     import ray.data
+    import ray.exceptions
 
     troubles: dict[int, str] = {}
     with _ray(execution):
@@ -54,10 +55,17 @@ def make_parts_on_ray(
             concurrency=execution.workers,
             max_retries=TRIES - 1,
         )
-        for row in made.iter_rows():
-            advance(1)
-            if row["error"]:
-                troubles[row["index"]] = row["error"]
+        try:
+            for row in made.iter_rows():
+                advance(1)
+                if row["error"]:
+                    troubles[row["index"]] = row["error"]
+        except ray.exceptions.WorkerCrashedError as error:  # which names no input
+            waiting = [str(task.index) for task in tasks if not is_done(task)]
+            raise InputError(
+                f"Ray's workers died {TRIES} times at one of the parts {', '.join(waiting[:10])} of {tasks[0].folder}, "
+                "perhaps for lack of memory: use fewer --workers, and cut large inputs into files"
+            ) from error
     if troubles:
         raise InputError(troubles[min(troubles)])
 

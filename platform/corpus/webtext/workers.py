@@ -67,7 +67,8 @@ class ChildWorker:
     def run(self, function: PartFunction, task: Any) -> Any:
         """What the function returns for the task, with pages left out that killed the child at TRIES tries.
 
-        Raises what the function raised; InputError if the child dies TRIES times before any page.
+        Raises what the function raised; InputError if the child dies TRIES times before any page, or once more at what
+        the function does not leave out.
         """
         deaths: Counter[str | None] = Counter()
         skipped: set[str] = set()
@@ -81,10 +82,10 @@ class ChildWorker:
                 logger.warning("a worker died (exit code %s) at %s", death.exit_code, death.address or "its start")
                 if deaths[death.address] < TRIES:
                     continue
-                if death.address is None:
+                if death.address is None or death.address in skipped:  # at no page that could be left out
                     raise InputError(
-                        f"a worker process died {TRIES} times before its first page (exit code {death.exit_code}), "
-                        "perhaps for lack of memory: use fewer --workers"
+                        f"a worker process died {deaths[death.address]} times at {death.address or 'its start'} "
+                        f"(exit code {death.exit_code}), perhaps for lack of memory: use fewer --workers"
                     ) from death
                 skipped.add(death.address)
 
