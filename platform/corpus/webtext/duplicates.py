@@ -79,7 +79,8 @@ def find_duplicates(
     write_table(task.path(".parquet"), removed)
     write_table(folder / "pairs.parquet", pairs)
     examples = _examples(parts, pairs, options.threshold)
-    return stage.finish([task], counts=dict(sorted(counts.items())), examples=examples)
+    made_of = extracted["output_sha256"]
+    return stage.finish([task], made_of=made_of, counts=dict(sorted(counts.items())), examples=examples)
 
 
 def _exact_duplicates(documents: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.corpus.webtext.stages import SAMPLES_KEPT, Stage, read_table, sum_parts, write_table
 from ladder.platform.corpus.webtext.urls import HASH_BITS
+from ladder.platform.storage import is_local
 
 if TYPE_CHECKING:
     from ladder.platform.corpus.webtext.links import LinkOptions
@@ -63,7 +64,7 @@ def write_hashes(folder: UPath, hashes: Sequence[pl.Series]) -> None:
 def _merge_range(files: Sequence[UPath], first: int, last: int) -> pl.DataFrame:
     """The links whose hash is in first..last, each URL once, sorted by hash and URL."""
     in_range = pl.col("hash").is_between(pl.lit(first, dtype=pl.UInt64), pl.lit(last, dtype=pl.UInt64))
-    rows = pl.concat([_scan(file).filter(in_range).collect() for file in files])
+    rows = pl.concat([_read_range(file, in_range) for file in files])
     best_first = ["hash", "key", "score", "created", "id", "url"]
     descending = [False, False, True, False, False, False]
     rows = rows.sort(best_first, descending=descending, nulls_last=True)
@@ -78,6 +79,9 @@ def _merge_range(files: Sequence[UPath], first: int, last: int) -> pl.DataFrame:
     )
 
 
-def _scan(file: UPath) -> pl.LazyFrame:
-    options = dict(file.storage_options) or None
-    return pl.scan_parquet(file.path if file.protocol in ("", "file", "local") else str(file), storage_options=options)
+def _read_range(file: UPath, in_range: pl.Expr) -> pl.DataFrame:
+    """The rows of a part in a range. On this machine only the groups of rows that can hold any are read; elsewhere the
+    part is read whole, through fsspec, which knows the storage's credentials."""
+    if is_local(file):
+        return pl.scan_parquet(file.path).filter(in_range).collect()
+    return read_table(file).filter(in_range)

@@ -99,9 +99,23 @@ class _Run:
         return {name: self.folder / name for name in STAGES[:-1]}
 
     def done(self) -> dict[str, Mapping[str, Any]]:
-        """What the completed stages say of themselves; links are absent where every page was taken."""
+        """What the completed stages say of themselves; links are absent where every page was taken.
+
+        InputError if one is older than the stage before it, whose rows it would then take for others.
+        """
         linked = (self.folder / "links" / "stage.json").exists()
-        return {name: open_stage(self.folder / name) for name in STAGES[:-1] if name != "links" or linked}
+        done: dict[str, Mapping[str, Any]] = {
+            name: open_stage(self.folder / name) for name in STAGES[:-1] if name != "links" or linked
+        }
+        before = None
+        for name, stage in done.items():
+            if name != "links" and stage["made_of"] != before:
+                raise InputError(
+                    f"the stage {name!r} in {self.folder} was not made of the stage before it as it is now; "
+                    f"run it again: ladder corpus webtext {self.folder.name} --stage {name} ..."
+                )
+            before = stage["output_sha256"]
+        return done
 
     def links(self) -> None:
         """Runs the first stage, unless texts are taken without links."""

@@ -72,7 +72,11 @@ def write_plan(
     merged = {"counts": counts, "samples": {"not_found": samples} if samples else {}}
     # Of the inputs alone: texts need not be extracted again when only the links change.
     return stage.finish(
-        [task], inputs_sha256=sha256_of(read["inputs"]), inputs=read["inputs"], **sum_parts([read, merged])
+        [task],
+        made_of=None if linked is None else linked["output_sha256"],
+        inputs_sha256=sha256_of(read["inputs"]),
+        inputs=read["inputs"],
+        **sum_parts([read, merged]),
     )
 
 

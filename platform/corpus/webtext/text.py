@@ -112,7 +112,7 @@ def extract_texts(
         identity = {"rows": sha256_of(plan.slice(start, rows).write_csv()), "inputs": planned["inputs_sha256"]}
         tasks.append(stage.task(len(tasks), spec, identity))
     make_parts("text", extract_part, tasks, execution, n_bytes=n_bytes, isolated=True)
-    return stage.finish(tasks)
+    return stage.finish(tasks, made_of=planned["output_sha256"])
 
 
 def cut_plan(plan: pl.DataFrame, pages_of_a_part: int) -> list[tuple[int, int]]:

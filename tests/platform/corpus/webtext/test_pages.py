@@ -247,6 +247,26 @@ def test_an_index_makes_the_same_plan_as_its_archive(tmp_path: Path, here: Execu
     assert read_page(UPath(row["file"]), row["offset"], row["length"]).body == b"<p>text</p>"
 
 
+def test_links_and_pages_may_lie_elsewhere(tmp_path: Path, here: Execution) -> None:
+    archive = write_archive(UPath(tmp_path / "a.warc.gz"), [record(f"http://example.com/{n}") for n in range(9)])
+    far = UPath("memory://far-web/a.warc.gz")
+    far.parent.mkdir(parents=True, exist_ok=True)
+    far.write_bytes(archive.read_bytes())
+    urls = [f"http://example.com/{n}" for n in range(7)]
+    plans = []
+    for file, folder in ((archive, UPath(tmp_path)), (far, UPath("memory://far-web/storage"))):
+        stage = linked(folder / "links", urls, here)
+        done = find_pages(folder / "pages", folder / "links", stage, PageInputs(pages=[file]), here)
+        assert done["counts"]["found"] == 7
+        again = find_pages(folder / "pages", folder / "links", stage, PageInputs(pages=[file]), here)
+        assert again["output_sha256"] == done["output_sha256"]
+        plans.append(read_table(folder / "pages" / "part-00000.parquet"))
+    row = plans[1].row(3, named=True)
+    assert row["file"] == "memory://far-web/a.warc.gz"
+    assert read_page(UPath(row["file"]), row["offset"], row["length"]).body == b"<p>text</p>"
+    assert plans[1].drop("file").equals(plans[0].drop("file"))
+
+
 def test_pages_that_nobody_can_read_are_refused(tmp_path: Path, here: Execution) -> None:
     links = UPath(tmp_path / "links")
     stage = linked(links, ["http://example.com/0"], here)

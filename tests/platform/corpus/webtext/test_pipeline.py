@@ -96,19 +96,19 @@ def test_another_recipe_has_another_fingerprint(
     tmp_path: Path, storage: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = make_inputs(tmp_path, n=30)
+    own = replace(OPTIONS.corpus.build, overwrite=True)  # one name, so that only what changed is made again
+    options = replace(options, corpus=replace(options.corpus, build=own))
     prints = {"as it was": build(storage, options).fingerprint}
     for change, changed in {
         "threshold": replace(options, duplicates=DuplicateOptions(threshold=0.7)),
         "karma": replace(options, links=LinkOptions(min_score=4)),
         "held out by text": replace(options, corpus=replace(options.corpus, heldout_by="text")),
-        "held-out share": replace(
-            options, corpus=replace(options.corpus, build=replace(OPTIONS.corpus.build, heldout=0.3))
-        ),
+        "held-out share": replace(options, corpus=replace(options.corpus, build=replace(own, heldout=0.3))),
     }.items():
-        prints[change] = build(storage, changed, change.replace(" ", "-")).fingerprint
+        prints[change] = build(storage, changed).fingerprint
     version_of = extraction.version_of
     monkeypatch.setattr(extraction, "version_of", lambda name: "9.9" if name == "fastwarc" else version_of(name))
-    corpus = build(storage, options, "version")
+    corpus = build(storage, options)
     assert corpus.recipe is not None
     assert corpus.recipe["stages"]["text"]["extraction"]["versions"]["fastwarc"] == "9.9"
     prints["version"] = corpus.fingerprint
@@ -224,6 +224,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def test_each_stage_runs_alone_and_wants_the_one_before(tmp_path: Path, storage: UPath) -> None:
     options = make_inputs(tmp_path, n=30)
+    over = replace(options.corpus, build=replace(OPTIONS.corpus.build, overwrite=True))
     with pytest.raises(InputError, match=r"the stage 'pages' of 'web' is not complete.*--stage pages"):
         run_webtext(storage, "web", options, "text")
     with pytest.raises(InputError, match=r"the stage 'links' of 'web' is not complete.*--stage links"):
@@ -232,6 +233,12 @@ def test_each_stage_runs_alone_and_wants_the_one_before(tmp_path: Path, storage:
         assert run_webtext(storage, "web", options, stage) is None
     alone = run_webtext(storage, "web", options, "corpus")
     assert alone is not None and alone.fingerprint == build(storage, options, "whole").fingerprint
+    run_webtext(storage, "web", replace(options, links=LinkOptions(min_score=4)), "links")
+    with pytest.raises(InputError, match="the stage 'pages' in .* was not made of the stage before it.*--stage pages"):
+        run_webtext(storage, "web", replace(options, corpus=over), "corpus")
+    run_webtext(storage, "web", options, "pages")
+    with pytest.raises(InputError, match="the stage 'text' in .* was not made of the stage before"):
+        run_webtext(storage, "web", replace(options, corpus=over), "corpus")
     with pytest.raises(InputError, match="got --stage 'tokens', wanted one of links, pages"):
         run_webtext(storage, "web", options, "tokens")
     with pytest.raises(InputError, match="already exists"):
