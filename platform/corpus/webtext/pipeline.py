@@ -6,7 +6,7 @@ done again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from upath import UPath
@@ -42,7 +42,7 @@ class WebtextOptions:
     """Indexes of web archives."""
     archive_root: str = ""
     """What stands before the names of archives in an index."""
-    links: LinkOptions = LinkOptions()
+    links: LinkOptions = field(default_factory=LinkOptions)  # it reads its rules
     """Which links are taken."""
     text: TextOptions = TextOptions()
     """How pages become documents."""

@@ -1,9 +1,9 @@
 """URLs in one normal form, so that the links of many submissions and the records of an archive meet.
 
 The form: `&amp;` and its like unescaped; http or https only; host in lower case without `www.`, a default port or a
-user name; no scheme and no fragment; `utm_*` parameters dropped, the others in their order; no slash at the end. It
-matched every wanted page of the real sample. The order of parameters and upper case in paths stay: servers tell them
-apart.
+user name; no scheme and no fragment; `utm_*` parameters dropped, the others in their order; no slash or question
+mark at the end. It matched every wanted page of the real sample. The order of parameters and upper case in paths
+stay: servers tell them apart.
 """
 
 import functools
@@ -39,7 +39,7 @@ def canonicalize(url: str) -> str | None:
     path, mark, query = rest[end:].partition("?")
     if mark and "utm_" in query:
         query = "&".join(part for part in query.split("&") if not part.lower().startswith("utm_"))
-    return (host + path + (f"?{query}" if query else "")).rstrip("/")
+    return (host + path + (f"?{query}" if query else "")).rstrip("/?")
 
 
 @functools.lru_cache(maxsize=1 << 16)  # a few hosts have most links

@@ -63,6 +63,7 @@ def test_what_is_no_web_page_has_no_form(url: str) -> None:
 def test_only_parameters_of_campaigns_leave_no_question_mark() -> None:
     assert canonicalize("https://example.com/a/?utm_source=x") == "example.com/a"
     assert canonicalize("https://example.com?q=1") == "example.com?q=1"
+    assert canonicalize("https://example.com?/") == canonicalize("https://example.com/?") == "example.com"
     assert host_of("example.com?q=1/2") == "example.com"
     assert canonicalize("https://b\u00fccher.example/x") == "xn--bcher-kva.example/x"
 
@@ -72,7 +73,7 @@ def test_only_parameters_of_campaigns_leave_no_question_mark() -> None:
         r"https?://(www\.)?[A-Za-z0-9]{1,8}\.(com|org)(/[\w.~%-]{0,8}){0,4}(\?[\w=&;#?/]{0,20})?", fullmatch=True
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_form_of_a_form_is_itself(url: str) -> None:
     key = canonicalize(url)
     if key is not None:
