@@ -7,14 +7,17 @@ is. When all parts are there `stage.json` is written with the recipe and the sum
 nothing but its input and the recipe: not on workers, on their order, on interruptions.
 """
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from upath import UPath
 
 from ladder.models.errors import InputError
@@ -125,9 +128,28 @@ def write_summary(task: Task, summary: Mapping[str, Any]) -> None:
 def write_table(path: UPath, table: pl.DataFrame) -> None:
     """Writes a parquet file that is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _whole_or_absent(path) as file:
+        table.write_parquet(file, compression="zstd", compression_level=3)
+
+
+def write_tables(path: UPath, tables: Iterable[pa.Table]) -> None:
+    """Writes tables of the same columns, at least one, to one parquet file that is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _whole_or_absent(path) as file:
+        writer = None
+        for table in tables:
+            writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd", compression_level=3)
+            writer.write_table(table)
+        assert writer is not None, f"no table for {path}"
+        writer.close()
+
+
+@contextlib.contextmanager
+def _whole_or_absent(path: UPath) -> Iterator[IO[bytes]]:
+    """A file to write, which has its name only when it is whole."""
     target = path.with_name(f"{path.name}.partial") if is_local(path) else path
     with target.open("wb") as file:
-        table.write_parquet(file, compression="zstd", compression_level=3)
+        yield file
     if is_local(path):
         target.rename(path)
 

@@ -2,10 +2,13 @@ import bz2
 import gzip
 import json
 import lzma
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import zstandard
@@ -176,11 +179,37 @@ def test_ranges_of_hashes_merge_to_the_same_links(
         for part in range(3)
     ]
     whole = links_of(folder, find_links(folder, files, [], LinkOptions(), here))
-    monkeypatch.setattr(link_merge, "ROWS_OF_A_RANGE", 400)
+    for name, value in {"ROWS_OF_A_RANGE": 400, "RANGES_AT_ONCE": 3, "ROWS_OF_A_PIECE": 50}.items():
+        monkeypatch.setattr(link_merge, name, value)
     stage = find_links(folder, files[::-1], [], LinkOptions(), Execution(workers=2, progress=False))
     assert stage["parts"] == 8
     assert links_of(folder, stage).equals(whole)
     assert whole["hash"].is_sorted()
+    assert np.load(folder / "hashes.npy").tolist() == whole["hash"].to_list()
+
+
+def test_links_need_no_pandas(tmp_path: Path, folder: UPath) -> None:
+    # Some of pyarrow's functions import it, which alone would take the memory of a worker beyond 200 MiB.
+    file = write_lines(UPath(tmp_path / "RS.jsonl"), [submission("http://example.com/a", n) for n in range(10)])
+    code = (
+        "import sys; from upath import UPath\n"
+        "from ladder.platform.corpus.webtext.links import Execution, LinkOptions, find_links\n"
+        "files = [UPath(sys.argv[1])]\n"
+        "find_links(UPath(sys.argv[2]), files, [], LinkOptions(), Execution(workers=1, progress=False))\n"
+        "assert 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(file), str(folder)], check=True)
+
+
+def test_the_hash_that_two_urls_share_does_not_merge_them(
+    tmp_path: Path, folder: UPath, here: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ladder.platform.corpus.webtext.links.hash_key", lambda key: (1 << 64) - 1)
+    rows = [submission(f"http://example.com/{name}", 5, id=f"{n}") for n, name in enumerate("abcab")]
+    links = links_of(folder, find_links(folder, [write_lines(UPath(tmp_path / "a"), rows)], [], LinkOptions(), here))
+    assert links.select("key", "submissions").rows() == [
+        (f"example.com/{name}", n) for name, n in {"a": 2, "b": 2, "c": 1}.items()
+    ]
 
 
 @pytest.mark.parametrize(
