@@ -1,14 +1,18 @@
 """Every number of the card, computed again from the files by other means."""
 
+import gzip
 import json
 import math
+import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 import pytest
+import zstandard
 from upath import UPath
 
 from ladder.models.errors import InputError
@@ -200,6 +204,16 @@ def test_leakage_is_what_pairs_across_the_split_say(tmp_path: Path, threshold: f
     if threshold == 0.8:
         assert card["duplicates"]["clusters"] == [{"value": 2, "documents": 50}]
         assert card["duplicates"]["counts"]["near"] == 50
+    pairs = pl.read_parquet(str(corpus.folder / "pairs.parquet"))
+    removed = pl.read_parquet(str(corpus.folder / "removed.parquet"))
+    counts = card["duplicates"]["counts"]
+    assert card["duplicates"]["threshold"] == threshold
+    assert (counts["candidates"], counts["near"], counts["exact"]) == (len(pairs), len(removed), 0)
+    assert (counts["documents"], counts["kept"]) == (len(texts), len(documents))
+    assert counts["pairs"] == sum(similarity >= threshold for similarity in pairs["similarity"])
+    for example in card["duplicates"]["examples"]:
+        one, other = (grams[example[name]["url"].removeprefix("http://")] for name in ("one", "other"))
+        assert example["similarity"] == pytest.approx(len(one & other) / len(one | other))
 
 
 class _Page(HTMLParser):
@@ -256,3 +270,134 @@ def test_overlap_with_a_benchmark_is_that_of_the_study(
     (row,) = overlap_with(storage, ["heldout"])(open_corpus(storage, "web"))
     assert row["missing"] is None and row["ngrams"] > 1000
     assert 0 <= row["share"] < 0.2 and row["share"] == pytest.approx(row["found"] / row["ngrams"], abs=1e-9)
+
+
+def decile(values: list[Any]) -> list[float]:
+    ordered = sorted(values)
+    return [ordered[((len(ordered) - 1) * tenth + 5) // 10] for tenth in range(11)]
+
+
+def test_every_decile_is_that_of_the_sorted_values(card: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    assert card["lengths"]["deciles"] == decile([row["tokens"] for row in rows])
+    assert card["scores"] == decile([row["score"] for row in rows])
+    assert card["delay_days"] == pytest.approx(decile([row["delay"] / 86400 for row in rows]), abs=1e-9)
+    assert card["lengths"]["share_short"] == sum(row["tokens"] < 128 for row in rows) / len(rows)
+
+
+def table(folder: Any, name: str) -> list[dict[str, Any]]:
+    return [row for file in sorted(Path(str(folder)).glob(name)) for row in pl.read_parquet(file).to_dicts()]
+
+
+def test_each_reason_of_the_links_is_counted_from_the_dump(card: dict[str, Any], webtext: UPath) -> None:
+    funnel = {step["name"]: step for step in card["funnel"]}
+    data = (
+        zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        .stream_reader((webtext / "RS_2017_made_up.zst").open("rb"))
+        .read()
+    )
+    lines = data.removesuffix(b"\n").split(b"\n")
+    posts, unread = [], Counter[str]()
+    for line in lines:
+        try:
+            posts.append(json.loads(line))
+        except ValueError:
+            unread["broken" if line.strip() else "empty"] += 1
+    assert funnel["lines of the dumps"] == {
+        "name": "lines of the dumps", "unit": "lines", "entered": len(lines), "left": len(posts), "reasons": unread
+    }  # fmt: skip
+    reasons = funnel["links that may stay"]["reasons"]
+    open_posts = [post for post in posts if not post["over_18"] and int(post["created_utc"]) < 1_514_764_800]
+    urls = [post["url"] for post in open_posts if not post["is_self"] and not post["domain"].startswith("self.")]
+    assert reasons["self"] == len(open_posts) - len(urls)
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    for reason, n in reasons.items():
+        kind, _, value = reason.partition(" ")
+        if kind == "domain":
+            assert n == sum(f".{host}".endswith(f".{value}") for host in hosts), reason
+        elif kind == "extension":
+            assert n == sum(urlsplit(url).path.lower().endswith(f".{value}") for url in urls), reason
+    assert reasons["bad_url"] == sum(
+        not url.startswith("http") or "." not in host for url, host in zip(urls, hosts, strict=True)
+    )
+
+
+def test_each_reason_after_the_links_is_counted_from_the_stages_files(
+    card: dict[str, Any], corpus: Corpus, webtext: UPath
+) -> None:
+    made = corpus.folder.parent.parent / "webtext" / "web"
+    funnel = {step["name"]: step for step in card["funnel"]}
+    best: dict[str, int] = {}
+    posted = table(made / "links" / "files", "*.parquet")
+    for row in posted:
+        best[row["key"]] = max(row["score"], best.get(row["key"], row["score"]))
+    assert funnel["links that may stay"]["left"] == len(posted)
+    assert funnel["each URL once"]["reasons"] == {"same_url": len(posted) - len(best)}
+    assert funnel["enough karma"]["reasons"] == {"low_score": sum(score < 3 for score in best.values())}
+    n_found = len(table(made / "pages", "*.parquet"))
+    assert funnel["found in the archives"]["reasons"] == {"not_found": funnel["enough karma"]["left"] - n_found}
+    texts = table(made / "text", "*.parquet")
+    assert funnel["text of the pages"]["reasons"] == Counter(row["dropped"] for row in texts if row["dropped"])
+    splits = Counter(row["split"] for row in table(corpus.folder, "documents.parquet"))
+    assert funnel["to train on"]["reasons"] == {"held_out": splits["heldout"]}
+    raw = gzip.decompress((webtext / "article_extraction_benchmark.warc.gz").read_bytes())
+    records = raw.count(b"WARC-Type: response\r\n")
+    assert (card["archives"]["records"], card["archives"]["not_linked"]) == (records, records - n_found)
+
+
+def test_overlap_is_that_of_sets_of_eight_words(corpus: Corpus, storage: UPath) -> None:
+    from ladder.platform.evaluation.benchmarks.heldout import read_texts
+
+    def grams(text: str) -> list[tuple[str, ...]]:
+        words = re.sub(r"[\W_]", " ", text).lower().split()
+        return [tuple(words[place : place + 8]) for place in range(len(words) - 7)]
+
+    made = corpus.folder.parent.parent / "webtext" / "web" / "text"
+    texts = {row["key"]: row["text"] for row in table(made, "*.parquet")}
+    documents = table(corpus.folder, "documents.parquet")
+    held = {gram for row in documents if row["split"] == "train" for gram in grams(texts[row["key"]])}
+    items = [grams(text) for text in read_texts(storage, corpus)]
+    (row,) = overlap_with(storage, ["heldout"])(corpus)
+    found = [sum(gram in held for gram in item) for item in items]
+    assert (row["ngrams"], row["found"], row["items"]) == (sum(map(len, items)), sum(found), len(items))
+    assert row["share"] == pytest.approx(sum(found) / sum(map(len, items)))
+
+
+def test_the_page_shows_the_numbers_of_the_card(corpus: Corpus, card: dict[str, Any]) -> None:
+    parser = _Page()
+    parser.feed(write_card(corpus, card).read_text(encoding="utf-8"))
+    text = " ".join(" ".join(parser.texts).split())
+
+    def shown(value: float | None) -> str:
+        if value is None:
+            return "-"
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+    for name, split in card["splits"].items():
+        numbers = [shown(split[unit]) for unit in ("documents", "tokens", "bytes", "words")]
+        assert " ".join([name, *numbers, f"{split['bytes_per_token']:.3f}"]) in text
+    for values in (card["lengths"]["deciles"], card["scores"], card["delay_days"]):
+        assert " ".join(map(shown, values)) in text
+    for row in card["domains"]["by_documents"] + card["domains"]["by_tokens"]:
+        assert " ".join([row["domain"], *(shown(row[key]) for key in ("documents", "tokens", "webtext_rank"))]) in text
+    for row in card["languages"] + card["years"]:
+        assert f"{row['value']} {row['documents']} {100 * row['documents'] / 119:.1f} %" in text
+    for step in card["funnel"]:
+        why = ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in step["reasons"].items())
+        assert f"{step['unit']} ({100 * step['left'] / step['entered']:.1f} %) {why or 'none'}" in text
+    assert ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in card["archives"].items()) in text
+    for row in card["leakage"]:
+        share = f"{100 * row['share']:.1f} %"
+        assert f"{row['documents']} held-out documents ({share}) have a training document of similarity" in text
+    other = card["domains"]["webtext"]
+    assert f"{other['known']} of the {other['compared']} largest names ({100 * other['share_known']:.1f} %)" in text
+    assert f"counts is {other['rank_correlation']:.2f}." in text
+
+
+def test_ranks_and_shares_of_domains_are_those_of_the_published_file(card: dict[str, Any], webtext: UPath) -> None:
+    lines = [line.split() for line in (webtext / "webtext_top_domains.txt").read_text().splitlines()]
+    published = [(-int(line[0]), line[1]) for line in lines if len(line) == 2]
+    rank = {name: place for place, (_, name) in enumerate(sorted(published), 1)}
+    for row in card["domains"]["by_documents"] + card["domains"]["by_tokens"]:
+        assert row["webtext_rank"] == rank.get(row["name"])
+    other = card["domains"]["webtext"]
+    assert other["share_known"] == other["known"] / other["compared"]
