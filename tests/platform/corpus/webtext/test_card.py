@@ -86,6 +86,7 @@ def test_sizes_and_lengths_are_those_of_the_shards(card: dict[str, Any], corpus:
             len(texts),
             words,
         )
+        assert split["characters"] == len(texts.decode())
         assert split["bytes_per_token"] == 1  # the tokens are bytes, and the end of text stands for none
         lengths += own
     lengths.sort()
@@ -360,6 +361,11 @@ def test_overlap_is_that_of_sets_of_eight_words(corpus: Corpus, storage: UPath) 
     found = [sum(gram in held for gram in item) for item in items]
     assert (row["ngrams"], row["found"], row["items"]) == (sum(map(len, items)), sum(found), len(items))
     assert row["share"] == pytest.approx(sum(found) / sum(map(len, items)))
+    assert row["items_with_any"] == sum(n > 0 for n in found)
+    assert row["items_without_ngrams"] == sum(not item for item in items)
+    assert row["items_above_threshold"] == sum(n > 0.15 * len(item) for n, item in zip(found, items, strict=True))
+    shares = [n / len(item) for n, item in zip(found, items, strict=True) if item]
+    assert row["mean_share_of_items"] == pytest.approx(sum(shares) / len(shares))
 
 
 def test_the_page_shows_the_numbers_of_the_card(corpus: Corpus, card: dict[str, Any]) -> None:
