@@ -11,8 +11,11 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
+from ladder.platform.command.card import card_of, print_card
 from ladder.platform.command.options import echo_json, json_option, storage_option
+from ladder.platform.command.webtext import command as webtext
 from ladder.platform.corpus.build import BuildOptions, build_corpus
+from ladder.platform.corpus.documents import DocumentFields
 from ladder.platform.corpus.pydocs import NAME as EMBEDDED
 from ladder.platform.corpus.pydocs import build_pydocs
 from ladder.platform.corpus.store import Corpus, list_corpora, open_corpus
@@ -30,6 +33,9 @@ def command() -> None:
     """
 
 
+command.add_command(webtext)
+
+
 @command.command("build")
 @click.argument("name")
 @click.option(
@@ -43,6 +49,9 @@ def command() -> None:
 @click.option("--tokenizer", default="gpt2", show_default=True, metavar="NAME", help=" or ".join(TOKENIZERS) + ".")
 @click.option("--heldout", default=0.05, show_default=True, help="Share of documents to hold out, by hash.")
 @click.option("--workers", type=int, help="Threads or processes that tokenize.  [default: one per core]")
+@click.option("--text-field", default="text", show_default=True, metavar="NAME", help="Field or column with the text.")
+@click.option("--licence", metavar="TEXT", help="Under which licence the documents come; the corpus records it.")
+@click.option("--address", help="A Ray cluster (auto, local, host:port) for large inputs.  [default: without Ray]")
 @click.option("--overwrite", is_flag=True, help="Replace a corpus of the same name.")
 @storage_option
 @json_option
@@ -53,6 +62,9 @@ def build(
     tokenizer: str,
     heldout: float,
     workers: int | None,
+    text_field: str,
+    licence: str | None,
+    address: str | None,
     overwrite: bool,
     storage: UPath,
     as_json: bool,
@@ -60,18 +72,29 @@ def build(
     """Build corpus NAME from documents.
 
     Documents are split into training and held-out text by a hash of each, tokenized in parallel and written as shards.
-    The name `pydocs` without --input builds the embedded corpus from Python's own documentation.
+    The name `pydocs` without --input builds the embedded corpus from Python's own documentation. Inputs may be URIs
+    (hf://, s3://, https://), read as a stream; hf:// needs the extra `web`.
 
     \b
     Example:
       ladder corpus build web --input pages/*.jsonl.zst
+      ladder corpus build openwebtext --input hf://datasets/Skylion007/openwebtext/plain_text/ --licence cc0-1.0
       ladder corpus build letters --input texts/ --tokenizer bytes --heldout 0.1
     """
     start = time.monotonic()
     files = [*inputs, *more_inputs]
     if files:
         corpus = build_corpus(
-            storage, name, files, tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite
+            storage,
+            name,
+            files,
+            tokenizer=tokenizer,
+            heldout=heldout,
+            workers=workers,
+            overwrite=overwrite,
+            fields=DocumentFields(text=text_field),
+            licence=licence,
+            address=address,
         )
     elif name == EMBEDDED:
         options = BuildOptions(tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite)
@@ -120,22 +143,35 @@ def list_(storage: UPath, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 @click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
+@click.option("--webtext-domains", metavar="FILE", help="Make the card again, beside OpenAI's published domains.txt.")
+@click.option(
+    "--benchmarks", metavar="NAMES", help="Make the card again, with the overlap of these benchmarks, or all."
+)
 @storage_option
 @json_option
-def show(name: str, verify: bool, storage: UPath, as_json: bool) -> None:
+def show(
+    name: str, verify: bool, webtext_domains: str | None, benchmarks: str | None, storage: UPath, as_json: bool
+) -> None:
     """Show what corpus NAME holds, after checking that its shards are whole.
+
+    A corpus of `ladder corpus webtext` has a card: what was left out and why, domains, languages, duplicates, leakage,
+    samples. It is shown in short here and whole in card.html in the corpus' folder.
 
     \b
     Example:
       ladder corpus show web --verify
+      ladder corpus show web --webtext-domains domains.txt --benchmarks lambada,wikitext2
     """
     corpus = open_corpus(storage, name)
     if verify:
         corpus.verify()
+    card = card_of(corpus, storage, domains=webtext_domains, benchmarks=benchmarks)
     if as_json:
-        echo_json(_describe(corpus))
-    else:
-        _print_corpus(corpus)
+        echo_json({**_describe(corpus), "card": card} if card else _describe(corpus))
+        return
+    _print_corpus(corpus)
+    if card:
+        print_card(corpus, card)
 
 
 def _describe(corpus: Corpus) -> dict[str, Any]:
@@ -171,6 +207,8 @@ def _print_corpus(corpus: Corpus) -> None:
     click.echo(f"Source: {corpus.source}")
     click.echo(f"Tokenizer: {corpus.tokenizer}, {train.bytes / train.tokens:.2f} bytes a token")
     click.echo(f"Fingerprint: {corpus.fingerprint}")
+    if corpus.licence:
+        click.echo(f"Licence: {corpus.licence}")
     if corpus.duplicates or corpus.empty_documents:
         click.echo(f"{corpus.duplicates:,} duplicates kept, {corpus.empty_documents:,} empty documents left out")
     Console().print(table)

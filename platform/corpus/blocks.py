@@ -62,12 +62,14 @@ class EncodedBlock:
     """Per split, how much text."""
     hashes: bytes = b""
     """HASH_BYTES of each document's hash, to count duplicates."""
+    documents: list[tuple[str, int]] = field(default_factory=list)
+    """Split and tokens, the end of text included, of each document that is not empty."""
     empty_documents: int = 0
     """Documents with nothing but white space, left out."""
 
 
 def hash_document(text: bytes) -> bytes:
-    """The hash that chooses a document's split: of its text alone, so that equal documents fall on the same side."""
+    """The hash that chooses a document's split: of its text (equal documents fall on one side) or of another key."""
     return hashlib.blake2b(text, digest_size=HASH_BYTES).digest()
 
 
@@ -101,8 +103,10 @@ class Encoder:
                 continue
             data = text.encode("utf-8")
             hashes.append(hash_document(data))
-            split = choose_split(hashes[-1], self.heldout)
+            key = hashes[-1] if record.split_key is None else hash_document(record.split_key)
+            split = choose_split(key, self.heldout)
             ids = self._tokenize(text)
+            result.documents.append((split, len(ids)))
             tokens[split].append(ids.tobytes())
             result.counts[split].add(Counts(1, len(ids), len(data), len(text.split()), len(text)))
         result.hashes = b"".join(hashes)

@@ -7,9 +7,10 @@ import contextlib
 import errno
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -19,17 +20,38 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer, load_tokenizer
 from ladder.platform.corpus.blocks import SPLITS, Counts, EncodedBlock, cut_blocks, encode_blocks, token_dtype
-from ladder.platform.corpus.documents import Record, count_bytes, find_files, read_records
+from ladder.platform.corpus.documents import (
+    FIELDS,
+    DocumentFields,
+    Record,
+    count_bytes,
+    find_files,
+    list_columns,
+    read_records,
+)
 from ladder.platform.corpus.staging import FolderExistsError, flush_to_disk, staged_folder
 from ladder.platform.corpus.store import DESCRIPTION, Corpus, Split, corpus_folder, has_corpus
 from ladder.platform.corpus.writing import DuplicateCounter, ShardWriter
 from ladder.platform.processes import count_cores
+from ladder.platform.storage import remove_folder
 
 SHARD_TOKENS = 100_000_000
 # A smaller input, as stored, is tokenized before processes would have paid for their start.
 PROCESSES_FROM_BYTES = 50_000_000
+# Ray's start and its workers take 13 to 20 s and 1 GiB (measured): a smaller input is done before.
+RAY_FROM_BYTES = 1 << 30
 
 ProgressReport = Callable[[EncodedBlock], None]
+
+
+class Companion(Protocol):
+    """Writes more into a corpus' folder than its shards, such as where its documents came from."""
+
+    def add(self, block: EncodedBlock) -> None:
+        """Takes note of a block, in the order of the corpus."""
+
+    def finish(self, folder: UPath, splits: dict[str, Split]) -> dict[str, Any]:
+        """Writes its files; optional fields of Corpus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +72,16 @@ class BuildOptions:
     """Whether to replace a corpus of the same name."""
     shard_tokens: int = SHARD_TOKENS
     """Tokens in a full shard."""
+    fields: DocumentFields = FIELDS
+    """Which field or column holds the text."""
+    licence: str | None = None
+    """Under which licence the documents come; None: not said."""
+    columns: tuple[str, ...] = ()
+    """Columns or fields of the input, for the record."""
+    address: str | None = None
+    """A Ray cluster (`auto`, `local`, host:port) that tokenizes large inputs; None: this machine without Ray."""
+    ray_from_bytes: int | None = None
+    """Bytes of input from which Ray is used where an address is given; None: where it pays."""
 
     def __post_init__(self) -> None:
         if not 0 < self.heldout < 1:
@@ -68,45 +100,90 @@ def build_corpus(
     workers: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
+    **more: Any,
 ) -> Corpus:
-    """The corpus made of files and folders of documents; the options are those of BuildOptions.
+    """The corpus made of files and folders of documents; the options, `more` included, are those of BuildOptions.
 
     InputError for anything wrong with the input, the name or the place, and if a split would be empty; then nothing is
     left in storage, and a corpus that was to be overwritten is as it was (on object storage it is gone).
     """
     options = BuildOptions(
-        tokenizer=tokenizer, heldout=heldout, workers=workers, progress=progress, overwrite=overwrite
+        tokenizer=tokenizer, heldout=heldout, workers=workers, progress=progress, overwrite=overwrite, **more
     )
     files = find_files(inputs)
     source = ", ".join(map(str, files[:3])) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-    return build_from_records(
-        storage, name, read_records(files), source=source, n_bytes=count_bytes(files), options=options
-    )
+    options = replace(options, columns=list_columns(files[0]))
+    n_bytes = count_bytes(files)
+    if options.address is not None and n_bytes >= (options.ray_from_bytes or RAY_FROM_BYTES):
+        return _build_on_ray(storage, name, files, source=source, n_bytes=n_bytes, options=options)
+    records = read_records(files, options.fields)
+    return build_from_records(storage, name, records, source=source, n_bytes=n_bytes, options=options)
+
+
+def _build_on_ray(
+    storage: UPath, name: str, files: Sequence[UPath], *, source: str, n_bytes: int, options: BuildOptions
+) -> Corpus:
+    """The same corpus, tokenized on Ray; its parts are removed when it is whole."""
+    from ladder.platform.corpus.ray_build import encode_on_ray  # late: it is of use with Ray alone
+    from ladder.platform.corpus.webtext.engine import Execution
+
+    parts = corpus_folder(storage, name).with_name(f".parts-{name}")
+    execution = Execution(workers=options.workers, address=options.address, ray_from_bytes=0, progress=options.progress)
+    spec = {"tokenizer": options.tokenizer, "heldout": options.heldout, "fields": options.fields}
+    blocks = encode_on_ray(parts, files, spec, execution)
+    corpus = _build_from_blocks(storage, name, blocks, source=source, n_bytes=n_bytes, options=options)
+    remove_folder(parts)
+    return corpus
 
 
 def build_from_records(
-    storage: UPath, name: str, records: Iterable[Record], *, source: str, n_bytes: int | None, options: BuildOptions
+    storage: UPath,
+    name: str,
+    records: Iterable[Record],
+    *,
+    source: str,
+    n_bytes: int | None,
+    options: BuildOptions,
+    companion: Companion | None = None,
 ) -> Corpus:
     """The corpus made of records, whose `position` goes up to `n_bytes` (None: unknown); errors as `build_corpus`."""
-    folder = corpus_folder(storage, name)
-    if has_corpus(storage, name) and not options.overwrite:  # before the long work, and again when the name is ours
-        raise FolderExistsError(f"corpus {name!r} already exists in {storage}; give --overwrite to build it again")
-    tokenizer = load_tokenizer(options.tokenizer)
     blocks = encode_blocks(
         cut_blocks(records),
-        tokenizer,
+        load_tokenizer(options.tokenizer),
         options.heldout,
         workers=options.workers or count_cores(),
         processes=(n_bytes or 0) >= PROCESSES_FROM_BYTES if options.processes is None else options.processes,
     )
+    return _build_from_blocks(
+        storage, name, blocks, source=source, n_bytes=n_bytes, options=options, companion=companion
+    )
+
+
+def _build_from_blocks(
+    storage: UPath,
+    name: str,
+    blocks: Generator[EncodedBlock, None, None],
+    *,
+    source: str,
+    n_bytes: int | None,
+    options: BuildOptions,
+    companion: Companion | None = None,
+) -> Corpus:
+    """The corpus made of encoded blocks; nothing is drawn from them before the name is known to be free."""
+    folder = corpus_folder(storage, name)
+    if has_corpus(storage, name) and not options.overwrite:  # before the long work, and again when the name is ours
+        raise FolderExistsError(f"corpus {name!r} already exists in {storage}; give --overwrite to build it again")
+    tokenizer = load_tokenizer(options.tokenizer)
     try:
         with (
             staged_folder(folder, marker=DESCRIPTION, overwrite=options.overwrite) as staging,
             contextlib.closing(blocks),
             _progress_bar(f"corpus {name}", n_bytes, shown=options.progress) as report,
         ):
-            splits, duplicates, empty = _write_shards(staging, blocks, tokenizer, options.shard_tokens, report)
+            noted = blocks if companion is None else _note(blocks, companion)
+            splits, duplicates, empty = _write_shards(staging, noted, tokenizer, options.shard_tokens, report)
             _check_splits(name, splits, options.heldout)
+            more = _notes(options) if companion is None else companion.finish(staging, splits)
             corpus = Corpus(
                 name=name,
                 tokenizer=tokenizer.name,
@@ -119,6 +196,7 @@ def build_from_records(
                 source=source,
                 splits=splits,
                 folder=folder,
+                **more,
             )
             _write_description(staging, corpus)
     except OSError as error:
@@ -146,6 +224,17 @@ def _write_shards(
         shards = {split: writer.finish() for split, writer in writers.items()}
         splits = {split: Split(**asdict(counts[split]), shards=shards[split]) for split in SPLITS}
         return splits, duplicates.count(), empty
+
+
+def _notes(options: BuildOptions) -> dict[str, Any]:
+    """What the corpus says of its input beside the counts."""
+    return {"licence": options.licence, "columns": list(options.columns)}
+
+
+def _note(blocks: Iterable[EncodedBlock], companion: Companion) -> Iterator[EncodedBlock]:
+    for block in blocks:
+        companion.add(block)
+        yield block
 
 
 def _check_splits(name: str, splits: dict[str, Split], heldout: float) -> None:

@@ -38,6 +38,30 @@ def staged_folder(final: UPath, *, marker: str, overwrite: bool) -> Iterator[UPa
         yield folder
 
 
+@contextlib.contextmanager
+def locked_folder(folder: UPath) -> Iterator[None]:
+    """Makes a folder and keeps other processes out of it; InputError if one is at work there.
+
+    Only on a file system; object storage has no locks, and the user must let one build of a name run at a time.
+    """
+    path = local_path(folder)
+    if path is None:
+        yield
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}; choose another place with --storage") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InputError(f"another process is at work in {folder}; wait for it, or choose another name") from error
+    finally:
+        os.close(descriptor)
+
+
 def flush_to_disk(file: IO[bytes]) -> None:
     """Makes what was written survive a power cut, where the file is on this machine's file system."""
     file.flush()

@@ -8,7 +8,7 @@ come through the streams of `stream.py`.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -74,13 +74,30 @@ class Corpus:
     """`train` and `heldout`."""
     folder: UPath
     """Where the corpus is."""
+    heldout_by: str = "text"
+    """What chose the held-out documents: the hash of the `text`, or of the canonical `url`."""
+    licence: str | None = None
+    """Under which licence the documents came; None: not said."""
+    columns: Sequence[str] = ()
+    """Columns or fields of the input's first file."""
+    recipe: Mapping[str, Any] | None = None
+    """All that decided which documents are here, with the versions of the libraries that did; None: not recorded."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) over the tokenizer and the content of the shards: equal where training data are equal."""
+        """sha256 (hex) over the tokenizer, the content of the shards and the recipe, where one is recorded."""
         shards = {name: [shard.sha256 for shard in split.shards] for name, split in sorted(self.splits.items())}
-        content = json.dumps({"tokenizer": self.tokenizer_fingerprint, "shards": shards}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        content: dict[str, Any] = {"tokenizer": self.tokenizer_fingerprint, "shards": shards}
+        if self.recipe is not None:
+            content["recipe"] = self.recipe_sha256
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def recipe_sha256(self) -> str | None:
+        """sha256 (hex) of the recipe's JSON with sorted keys; None where there is none."""
+        if self.recipe is None:
+            return None
+        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def train(self) -> TokenStream:
@@ -127,9 +144,12 @@ class Corpus:
         splits = {
             name: {**asdict(split), "shards": list(map(asdict, split.shards))} for name, split in self.splits.items()
         }
-        return {"format": FORMAT, **values, "splits": splits, "fingerprint": self.fingerprint}
+        prints = {"recipe_sha256": self.recipe_sha256, "fingerprint": self.fingerprint}
+        return {"format": FORMAT, **values, "splits": splits, **prints}
 
 
+_OPTIONAL = ("heldout_by", "licence", "columns", "recipe")
+"""Absent from corpora of earlier versions."""
 _FIELDS = tuple(name for name in Corpus.__dataclass_fields__ if name not in ("splits", "folder"))
 
 
@@ -196,7 +216,7 @@ def _read_description(folder: UPath) -> Corpus:
         if content["format"] != FORMAT:
             raise InputError(f"{path} is of format {content['format']}, this version reads {FORMAT}; build it again")
         splits = {name: _split_of_json(content["splits"][name]) for name in SPLITS}
-        values = {name: content[name] for name in _FIELDS}
+        values = {name: content[name] for name in _FIELDS if name in content or name not in _OPTIONAL}
         corpus = Corpus(**{**values, "name": folder.name, "splits": splits, "folder": folder})
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); {_remedy(folder.name)}") from error

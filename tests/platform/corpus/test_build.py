@@ -17,7 +17,7 @@ from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus import build as build_module
 from ladder.platform.corpus.blocks import choose_split, hash_document
 from ladder.platform.corpus.build import BuildOptions, build_corpus, build_from_records
-from ladder.platform.corpus.documents import Record, find_files, read_records
+from ladder.platform.corpus.documents import DocumentFields, Record, find_files, read_records
 from ladder.platform.corpus.store import Corpus, heldout_documents, list_corpora, open_corpus
 from ladder.platform.corpus.writing import DuplicateCounter, ShardWriter
 
@@ -312,3 +312,32 @@ def test_real_web_pages_become_the_tokens_of_tiktoken(storage: UPath, shared: Pa
     page = next(iter(heldout_documents(corpus)))
     tokens = tokenizer.encode(page)
     assert corpus.heldout.read(0, len(tokens) + 1).tolist() == [*tokens, 50256]
+
+
+def test_a_ready_made_corpus_comes_from_any_place_and_column(storage: UPath, pages: Path) -> None:
+    import polars as pl
+
+    place = UPath("memory://ready-made/plain_text")
+    place.mkdir(parents=True, exist_ok=True)
+    for part in range(2):
+        with (place / f"train-{part}.parquet").open("wb") as file:
+            pl.DataFrame({"id": range(200), "body": PAGES[200 * part : 200 * (part + 1)]}).write_parquet(file)
+    fields = DocumentFields(text="body")
+    options = {"tokenizer": "bytes", "progress": False, "fields": fields}
+    corpus = build_corpus(storage, "ready", [place], licence="cc0-1.0", **options)  # type: ignore[arg-type]
+    assert corpus.fingerprint == build_corpus(storage, "plain", [pages], tokenizer="bytes", progress=False).fingerprint
+    assert open_corpus(storage, "ready").licence == "cc0-1.0" and open_corpus(storage, "plain").licence is None
+    assert open_corpus(storage, "ready").columns == ["id", "body"]
+    assert "memory://ready-made/plain_text/train-0.parquet" in corpus.source
+    with pytest.raises(InputError, match="no column 'text'; the columns are 'id', 'body'; name .* by --text-field"):
+        build_corpus(storage, "other", [place], tokenizer="bytes", progress=False)
+
+
+def test_a_corpus_of_an_earlier_version_opens(storage: UPath, pages: Path) -> None:
+    corpus = build(storage, pages)
+    path = corpus.folder / "corpus.json"
+    content = json.loads(path.read_text())
+    for name in ("heldout_by", "licence", "columns", "recipe", "recipe_sha256"):
+        del content[name]
+    path.write_text(json.dumps(content))
+    assert open_corpus(storage, corpus.name).fingerprint == corpus.fingerprint

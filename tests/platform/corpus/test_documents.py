@@ -6,6 +6,7 @@ from pathlib import Path
 import polars
 import pytest
 import zstandard
+from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.documents import find_files, read_documents, read_records
@@ -136,3 +137,25 @@ def test_inputs_that_are_not_there_or_of_no_known_format_are_errors(tmp_path: Pa
     ]:
         with pytest.raises(InputError, match=message):
             list(read_documents(paths))
+
+
+def test_a_place_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoAnswer(Exception):
+        """As httpx's, it is no OSError."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise NoAnswer("name not known")
+
+    place = UPath("memory://far/a.jsonl")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(place.fs), "info", fail)
+        patched.setattr(type(place.fs), "exists", fail)
+        patched.setattr(type(place.fs), "isdir", fail)
+        with pytest.raises(InputError, match="cannot read memory://far/a.jsonl: NoAnswer: name not known; check the"):
+            find_files([place])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(json_lines(TEXTS))
+    files = find_files([place])
+    monkeypatch.setattr(type(place.fs), "_open", fail)
+    with pytest.raises(InputError, match="cannot read memory://far/a.jsonl: NoAnswer: name not known; check the"):
+        list(read_documents(files))

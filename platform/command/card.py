@@ -1,0 +1,68 @@
+"""The card of a corpus of `ladder corpus webtext`, for `ladder corpus show` and for the build itself."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from upath import UPath
+
+if TYPE_CHECKING:
+    from ladder.platform.corpus.store import Corpus
+
+
+def card_of(corpus: "Corpus", storage: UPath, *, domains: str | None, benchmarks: str | None) -> dict[str, Any] | None:
+    """The card that stands in the corpus' folder, made again where something is asked for or it is absent.
+
+    None for a corpus that has none. InputError where something is asked of such a corpus.
+    """
+    if not (corpus.folder / "stages.json").exists() and domains is None and benchmarks is None:
+        return None
+    from ladder.platform.corpus.webtext.card import CARD
+    from ladder.platform.storage import read_json
+
+    if domains is None and benchmarks is None:
+        card = read_json(corpus.folder / CARD)
+        if isinstance(card, dict) and card.get("fingerprint") == corpus.fingerprint:
+            return card
+    return refresh_card(corpus, storage, domains=domains, benchmarks=benchmarks)
+
+
+def refresh_card(corpus: "Corpus", storage: UPath, *, domains: str | None, benchmarks: str | None) -> dict[str, Any]:
+    """Makes the card and writes it into the corpus' folder; its numbers."""
+    from ladder.platform.corpus.webtext.card import make_card, write_card
+    from ladder.platform.corpus.webtext.card_overlap import overlap_with
+
+    overlap = None
+    if benchmarks is not None:
+        names = [name for name in benchmarks.replace(",", " ").split()]
+        overlap = overlap_with(storage, None if "all" in names else names)
+    card = make_card(corpus, published=None if domains is None else UPath(domains), overlap=overlap)
+    write_card(corpus, card)
+    return card
+
+
+def print_card(corpus: "Corpus", card: dict[str, Any]) -> None:
+    """The funnel and the main numbers, on standard output."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("step")
+    table.add_column("in", justify="right")
+    table.add_column("out", justify="right")
+    table.add_column("left out")
+    for step in card["funnel"]:
+        reasons = ", ".join(f"{why.replace('_', ' ')} {n:,}" for why, n in step["reasons"].items())
+        table.add_row(step["name"], f"{step['entered']:,}", f"{step['left']:,}", reasons)
+    Console().print(table)
+    leakage = card["leakage"][0]
+    click.echo(
+        f"Held-out documents with a training document of similarity {leakage['similarity']} or more: "
+        f"{leakage['documents']:,} ({100 * leakage['share']:.1f} %)"
+    )
+    webtext = card["domains"]["webtext"]
+    if webtext is not None and webtext["rank_correlation"] is not None:
+        click.echo(
+            f"Domains: {webtext['known']:,} of {webtext['compared']:,} names are WebText's, "
+            f"rank correlation {webtext['rank_correlation']:.2f}"
+        )
+    click.echo(f"Card: {corpus.folder / 'card.html'}")

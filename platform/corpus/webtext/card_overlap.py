@@ -1,0 +1,47 @@
+"""How much of the benchmarks at hand a corpus holds: the study of `ladder overlap`, for the card."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.platform.corpus.store import Corpus
+
+NGRAM = 8
+"""The paper's (section 4)."""
+
+
+def overlap_with(storage: UPath, names: Sequence[str] | None) -> Callable[[Corpus], list[dict[str, Any]]]:
+    """Finds the overlap of a corpus with benchmarks of the storage; None: all that are there.
+
+    InputError for a benchmark that is unknown; one that is named and not at hand is a row that says what to do.
+    """
+
+    def find(corpus: Corpus) -> list[dict[str, Any]]:
+        from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+        from ladder.platform.overlap.plan import plan_filling
+        from ladder.platform.overlap.study import study_overlap
+
+        chosen = find_benchmarks(list(names)) if names is not None else list(BENCHMARKS.values())
+        texts, rows = {}, []
+        for benchmark in chosen:
+            if benchmark.texts is None:
+                continue
+            missing = benchmark.missing(storage=storage, corpus=corpus)
+            if missing is None:
+                try:
+                    texts[benchmark.name] = benchmark.texts(storage, corpus)
+                except InputError as error:
+                    missing = str(error)
+            if missing is not None and names is not None:
+                rows.append({"benchmark": benchmark.name, "missing": missing})
+        if not texts:
+            return rows
+        plan = plan_filling(corpus, n=NGRAM, workers=None)
+        plan.check_memory()
+        study = study_overlap(corpus, texts, plan, lambda filled: None)
+        found = study.to_json(threshold=0.15)["overlaps"]
+        return [{**overlap, "missing": None} for overlap in found] + rows
+
+    return find
