@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from ladder.analysis.allocation import surface_of
-from ladder.analysis.fits import Fit, FitOptions
-from ladder.analysis.law import Floats
-from ladder.analysis.noise import SeedNoise, seed_noise
-from ladder.analysis.planning import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, Reference
-from ladder.analysis.proposal import list_candidates
-from ladder.analysis.prospect import Noise, Prospect, Question, ends, foresee, leaves_reference
-from ladder.analysis.runs import HELDOUT_LOSS, SweepData
+from ladder.analysis.fitting.fits import Fit, FitOptions
+from ladder.analysis.fitting.grouping import SeedNoise, seed_noise
+from ladder.analysis.laws.law import Floats
+from ladder.analysis.planning.budget import surface_of
+from ladder.analysis.planning.design import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, Reference
+from ladder.analysis.planning.proposal import list_candidates
+from ladder.analysis.planning.prospect import Noise, Prospect, Question, ends, foresee, leaves_reference
+from ladder.analysis.tables.sweeps import HELDOUT_LOSS, SweepData
 from ladder.models.errors import InputError
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from ladder.analysis.fits import FitOptions, fit_hoffmann
-from ladder.analysis.laws import Hoffmann, LossSigmoid
+from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann
+from ladder.analysis.laws.curves import Hoffmann, LossSigmoid
 from ladder.models.errors import InputError
 from ladder.platform.command.fit import command
 

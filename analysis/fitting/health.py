@@ -1,0 +1,142 @@
+"""How sound a fit is: measured numbers, and the status they amount to."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ladder.analysis.fitting.forms import Form
+from ladder.analysis.fitting.objectives import Objective
+from ladder.analysis.fitting.solver import Sample, Solutions, derivatives
+
+Floats = NDArray[np.float64]
+
+SAME_OBJECTIVE = 1e-6
+"""Starts within this relative distance of the least objective have reached it."""
+RIVAL_OBJECTIVE = 1e-2
+"""Another end point within this relative distance of the best objective is a rival the data hardly tells apart."""
+RIVAL_DISTANCE = 0.05
+"""... if it differs from the best by more than this in a solver coordinate (a logarithm or an exponent)."""
+SINGULAR = 1e6
+"""Condition number beyond which some direction of parameters does not show in the residuals; 240 points of
+Hoffmann et al. have 58."""
+LOOSE_GRADIENT = 1e-3
+"""Scaled gradient beyond which the solver has not arrived."""
+EXACT_RESIDUAL = 1e-9
+"""Root mean square residual below which the data is the law itself, and rounding is all that is left to compare."""
+
+
+class Status(StrEnum):
+    """How far a fit may be trusted."""
+
+    CONVERGED = "converged"
+    AMBIGUOUS = "ambiguous"
+    AT_BOUND = "at a bound"
+    NOT_IDENTIFIABLE = "not identifiable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What tells a sound fit from a lucky one."""
+
+    starts: int
+    """Starting points tried."""
+    best_share: float
+    """Share of the starts that ended at the best objective."""
+    gradient_norm: float
+    """Largest derivative of the objective along one coordinate, over the coordinate's and the objective's scale."""
+    bounds_hit: tuple[str, ...]
+    """Parameters that pressed against a bound."""
+    condition_number: float
+    """Of the Jacobian with unit columns in the solver's coordinates: 1 is orthogonal."""
+    residual_rms: float
+    """Root mean square residual, in the residual's scale."""
+    residual_max: float
+    """Largest absolute residual."""
+    r_squared: float | None
+    """1 - squared residuals / squared deviations from the mean, in the residual's scale; None where nothing varies."""
+    degrees_of_freedom: int
+    """Points less parameters."""
+
+
+def measure_health(form: Form, names: tuple[str, ...], objective: Objective, solutions: Solutions, best: int) -> Health:
+    """The health of solution `best` among all that were found; `names` are the form's coordinates by parameter."""
+    theta = solutions.theta[best : best + 1]
+    state = form.evaluate(theta)
+    residuals = (form.target - state.prediction)[0]
+    jacobian = form.jacobian(theta, state)[0]  # [P, n]
+    at_lower, at_upper = theta[0] <= form.lower, theta[0] >= form.upper
+    least = solutions.objective[best]
+    variation = float(((form.target - form.target.mean()) ** 2).sum())
+    rms = float(np.sqrt(np.mean(residuals**2)))
+    reached = solutions.objective <= least * (1 + SAME_OBJECTIVE)
+    if rms < EXACT_RESIDUAL:
+        reached = solutions.objective <= objective.total(np.full(len(residuals), EXACT_RESIDUAL))
+    return Health(
+        starts=len(solutions.objective),
+        best_share=float(np.mean(reached)),
+        gradient_norm=0.0 if rms < EXACT_RESIDUAL else scaled_gradient(form, objective, theta, at_lower | at_upper),
+        bounds_hit=tuple(name for name, hit in zip(names, at_lower | at_upper, strict=True) if hit),
+        condition_number=condition_number(jacobian[~(at_lower | at_upper)]),
+        residual_rms=rms,
+        residual_max=float(np.abs(residuals).max()),
+        r_squared=1 - float((residuals**2).sum()) / variation if variation > 0 else None,
+        degrees_of_freedom=len(residuals) - len(names),
+    )
+
+
+def scaled_gradient(form: Form, objective: Objective, theta: Floats, fixed: NDArray[np.bool_]) -> float:
+    """max |g_j| / sqrt(scale_j * objective) over coordinates that are free; 0 at an optimum."""
+    state = form.evaluate(theta)
+    gradient, _, scale = derivatives(form, objective.stages()[-1], Sample.whole(form, 1), theta, state)
+    value = float(objective.total(form.target - state.prediction)[0])
+    relative = np.abs(gradient[0]) / np.sqrt(np.maximum(scale[0] * value, 1e-300))
+    return float(relative[~fixed].max(initial=0.0))
+
+
+def condition_number(jacobian: Floats) -> float:
+    """Largest over least singular value of the rows [P, n] of a Jacobian, each scaled to unit length."""
+    lengths = np.linalg.norm(jacobian, axis=1, keepdims=True)
+    if len(jacobian) == 0 or (lengths == 0).any():
+        return float("inf")
+    singular = np.linalg.svd(jacobian / lengths, compute_uv=False)
+    if len(singular) < len(jacobian) or singular[-1] == 0:
+        return float("inf")
+    return float(singular[0] / singular[-1])
+
+
+def find_rival(solutions: Solutions, best: int) -> float | None:
+    """Relative excess objective of the best end point that is elsewhere and nearly as good; None without one."""
+    least = solutions.objective[best]
+    away = np.abs(solutions.theta - solutions.theta[best]).max(axis=1) > RIVAL_DISTANCE
+    rivals = solutions.objective[away & (solutions.objective <= least * (1 + RIVAL_OBJECTIVE))]
+    return float(rivals.min() / least - 1) if len(rivals) and least > 0 else None
+
+
+def judge(health: Health, problem: str | None, rival: float | None, *, smooth: bool) -> tuple[Status, str]:
+    """The status of a fit and why, the worst finding first; `problem` is the design's.
+
+    The gradient judges smooth objectives only: least absolute deviation ends in a corner, where none vanishes.
+    """
+    if problem:
+        return Status.NOT_IDENTIFIABLE, problem
+    if health.bounds_hit:
+        return (
+            Status.AT_BOUND,
+            f"{', '.join(health.bounds_hit)} pressed against a bound: the data does not determine that term",
+        )
+    if health.condition_number > SINGULAR:
+        return (
+            Status.NOT_IDENTIFIABLE,
+            "some combination of parameters does not show in the data "
+            f"(condition number {health.condition_number:.2g}); widen the range of sizes and token counts",
+        )
+    if rival is not None:
+        return (
+            Status.AMBIGUOUS,
+            f"other parameters fit as well (objective higher by {rival:.2%}); more points are needed",
+        )
+    if smooth and health.gradient_norm > LOOSE_GRADIENT:
+        return Status.AMBIGUOUS, f"the solver did not arrive (scaled gradient {health.gradient_norm:.2g})"
+    return Status.CONVERGED, ""

@@ -1,0 +1,121 @@
+"""Forms compared by what counts: the error on sizes they were not fitted to.
+
+Expanding window: every form is fitted to the k smallest sizes and predicts the next one, for every k that determines
+it. The last window, which predicts the largest size, is the one that an extrapolation resembles most. Where points
+have no sizes, whatever the law reads takes their place: tokens, compute, or (from the largest down) a loss.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ladder.analysis.fitting.fits import FitOptions, fit_law
+from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.points import DISTINCT, Points
+from ladder.analysis.laws.curves import Floats, Variable, find_law
+from ladder.models.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldOut:
+    """One form's prediction of one size from the smaller ones."""
+
+    law: str
+    variable: Variable
+    """What was held out: params, or what the law reads where points have no sizes."""
+    size: float
+    """N of the size that was held out, parameters (or the variable's value)."""
+    n_fitted: int
+    """Points that the form was fitted to."""
+    observed: float
+    """Mean score of the size's runs."""
+    predicted: float
+    """Mean prediction for them."""
+    relative_error: float
+    """Mean over the size's runs of |predicted - observed| / |observed|."""
+
+
+def held_variable(laws: Sequence[str], points: Points) -> Variable:
+    """Along what the points are held out: sizes where they have any, or else what the first law reads."""
+    reads = points.variable_of(find_law(laws[0]))
+    if reads == "loss":
+        return reads
+    given = sum(points.quantities[name] is not None for name in ("params", "tokens", "flops"))
+    return "params" if points.params is not None or given > 1 else reads
+
+
+def split_sizes(points: Points, variable: Variable = "params") -> list[float]:
+    """Distinct sizes in ascending order; within 1 % they are one. Losses come in descending order, each its own."""
+    values = points.quantity(variable)
+    if variable == "loss":
+        return [float(loss) for loss in np.unique(values)[::-1]]
+    sizes: list[float] = []
+    for size in np.sort(values):
+        if not sizes or np.log(size / sizes[-1]) > DISTINCT:
+            sizes.append(float(size))
+    return sizes
+
+
+def split_at(values: Floats, size: float, variable: Variable) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which points come before a size and which are of it."""
+    if variable == "loss":
+        return values > size, values == size
+    return values < size * (1 - DISTINCT / 2), np.abs(np.log(values / size)) <= DISTINCT
+
+
+def predict_next(
+    law: str, points: Points, size: float, options: FitOptions, variable: Variable = "params"
+) -> HoldOut | None:
+    """Fits to all sizes below one and predicts it; None where the smaller sizes do not determine the form."""
+    below, held = split_at(points.quantity(variable), size, variable)
+    fitted, wanted = points.subset(below), points.subset(held)
+    if below.sum() < len(find_law(law).fitted):
+        return None
+    try:
+        fit = fit_law(law, fitted, options)
+    except InputError:
+        return None
+    if fit.status is Status.NOT_IDENTIFIABLE:
+        return None
+    if not np.all(wanted.score):
+        return None  # an accuracy of 0 has no relative error
+    predicted = fit.predict(wanted.inputs(type(fit.law)))
+    return HoldOut(
+        law=law,
+        variable=variable,
+        size=size,
+        n_fitted=int(below.sum()),
+        observed=float(wanted.score.mean()),
+        predicted=float(predicted.mean()),
+        relative_error=float(np.mean(np.abs(predicted - wanted.score) / np.abs(wanted.score))),
+    )
+
+
+def hold_out(laws: Sequence[str], points: Points, options: FitOptions, *, largest_only: bool = False) -> list[HoldOut]:
+    """Predictions of every form in every window (or in the last only), windows in ascending order of size.
+
+    Only windows that all of the forms can predict are kept, so that their errors are comparable.
+    """
+    plain = replace(options, bootstrap=0)
+    windows: list[HoldOut] = []
+    variable = held_variable(laws, points)
+    sizes = split_sizes(points, variable)
+    for size in sizes[-1:] if largest_only else sizes[1:]:
+        found = [predict_next(law, points, size, plain_for(law, plain), variable) for law in laws]
+        if all(prediction is not None for prediction in found):
+            windows += [prediction for prediction in found if prediction is not None]
+    return windows
+
+
+def plain_for(law: str, options: FitOptions) -> FitOptions:
+    """The options with only the constants that the law has."""
+    given = find_law(law).given()
+    return replace(options, constants={name: value for name, value in options.constants.items() if name in given})
+
+
+def mean_errors(windows: Sequence[HoldOut]) -> dict[str, float]:
+    """Mean relative error by form over its windows."""
+    laws = dict.fromkeys(window.law for window in windows)
+    return {law: float(np.mean([w.relative_error for w in windows if w.law == law])) for law in laws}

@@ -1,0 +1,196 @@
+"""What to train with a compute budget, by a fitted law, and what a wrong choice of size costs.
+
+The optimum is the law's closed form; its interval carries every bootstrap refit through the same form. A size that is
+not the optimal one reaches the optimum's loss too, with more tokens, unless its own term alone is above that loss: the
+compute it then takes beyond the budget is the cost of being wrong.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ladder.analysis.fitting.fits import Fit
+from ladder.analysis.fitting.grouping import split_residuals
+from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.intervals import UNKNOWN, Interval, find_groups
+from ladder.analysis.laws.curves import Allocation
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN
+from ladder.analysis.laws.surfaces import Surface
+from ladder.analysis.laws.units import format_count
+from ladder.analysis.planning.next_runs import first_of
+from ladder.analysis.planning.simulation import optima, span
+from ladder.models.errors import InputError
+
+FAR, VERY_FAR = 10.0, 100.0
+"""Multiples of the largest fitted run's compute beyond which a prediction is called far, and very far, beyond the
+data."""
+LOOSE = 10.0
+"""Ratio of the ends of the optimal size's interval beyond which it is called hardly known."""
+MISFIT = 0.01
+"""Probability of the settings' misses, were they noise of seeds, below which the law is called wrong for these runs."""
+FACTORS = (0.5, 2.0)
+"""Fixed multiples of the optimal size whose cost is told beside that of the interval's ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """What training another size than the optimal one costs, under the fitted law."""
+
+    name: str
+    """Which size it is."""
+    params: float
+    """N of that size."""
+    tokens: float
+    """Its tokens at the same budget."""
+    loss: float
+    """Its loss at the same budget, nats per token."""
+    flops: float | None
+    """Least compute with which it reaches the optimum's loss; None where no number of tokens does."""
+    budget: float
+    """The budget, training FLOPs."""
+
+    @property
+    def extra(self) -> float | None:
+        """Compute beyond the budget as a share of it; None where the loss is out of reach."""
+        return None if self.flops is None else self.flops / self.budget - 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BudgetPlan:
+    """The compute-optimal run at a budget with all that is known about it."""
+
+    fit: Fit
+    best: Allocation
+    params: Interval
+    """Optimal N over the refits."""
+    tokens: Interval
+    """Optimal D over the refits."""
+    ratio: Interval
+    """Optimal tokens per parameter over the refits."""
+    loss: Interval
+    """The law's loss at the optimum, nats per token."""
+    new_run: Interval
+    """The loss of one run there, its own noise included."""
+    beyond: float
+    """The budget over the compute of the largest fitted run."""
+    mistakes: tuple[Mistake, ...]
+    """At the ends of the interval of N, where it is known, and at FACTORS of N."""
+    warnings: tuple[str, ...]
+    """What stands between these numbers and trust."""
+
+
+def plan_budget(fit: Fit, flops: float) -> BudgetPlan:
+    """The best use of `flops` under a fit; InputError where the fit does not say."""
+    law = surface_of(fit)
+    if not flops > 0:
+        raise InputError(f"the compute budget is {flops:g}; give training FLOPs above 0, such as 1e21")
+    largest = float(fit.points.quantity("flops").max())
+    best = law.optimum(flops)
+    sizes = size_interval(fit, flops)
+    low, high = sizes.low, sizes.high
+    product = flops / FLOPS_PER_PARAMETER_TOKEN  # D = product / N falls with N, and D / N with its square
+    place = {"N": np.array([best.params]), "D": np.array([best.tokens])}
+    ends = (("low end of the interval", low), ("high end of the interval", high))
+    places = [(name, end) for name, end in ends if end is not None]
+    places += [(f"{factor:g} x the optimum", factor * best.params) for factor in FACTORS]
+    return BudgetPlan(
+        fit=fit,
+        best=best,
+        params=sizes,
+        tokens=Interval(low=product / high if high else None, high=product / low if low else None),
+        ratio=Interval(low=product / high**2 if high else None, high=product / low**2 if low else None),
+        loss=first_of(fit.band(place)),
+        new_run=first_of(fit.band(place, new_run=True)),
+        beyond=flops / largest,
+        mistakes=tuple(mistake(law, best, params, name) for name, params in places),
+        warnings=tuple(doubts(fit, best, flops / largest, sizes)),
+    )
+
+
+def surface_of(fit: Fit) -> Surface:
+    """The fit's law where it says how to spend compute; InputError with the reason where it does not.
+
+    An irreducible loss of 0, at its bound, leaves the optimum what it is; a missing term or exponent does not.
+    """
+    if not isinstance(fit.law, Surface):
+        raise InputError(f"{fit.law.name} is no law in N and D, so it has no optimum; use hoffmann, gadre or kaplan")
+    if fit.status is Status.NOT_IDENTIFIABLE:
+        raise InputError(f"these runs cannot say how to spend compute ({fit.status}): {fit.reason}")
+    if fit.status is Status.AT_BOUND and fit.health.bounds_hit != ("E",):
+        raise InputError(
+            f"these runs cannot say how to spend compute ({fit.status}): {fit.reason}; "
+            "add runs over a wider range of sizes and tokens"
+        )
+    return fit.law
+
+
+def size_interval(fit: Fit, flops: float) -> Interval:
+    """Optimal N over the refits; InputError where too many of them have none (an exponent of 0 wants N of 0 or all)."""
+    if fit.draws is None:
+        return UNKNOWN
+    kind = type(fit.law)
+    assert issubclass(kind, Surface)
+    params = optima(kind, fit.draws.values, flops)["params"]
+    found = span(params, fit.draws.tail)
+    if found.low and found.high:
+        return found
+    without = 1 - float((np.isfinite(params) & (params > 0)).mean())
+    raise InputError(
+        f"these runs cannot say how to spend compute (not identifiable): in {without:.0%} of {len(params)} refits an "
+        "exponent is 0, so that more parameters, or more tokens, would change nothing; add runs over a wider range of "
+        "sizes and tokens, which `ladder plan SWEEP` proposes"
+    )
+
+
+def mistake(law: Surface, best: Allocation, params: float, name: str) -> Mistake:
+    """The cost of `params` in place of the best size at best.flops."""
+    tokens = best.flops / (FLOPS_PER_PARAMETER_TOKEN * params)
+    try:
+        needed = FLOPS_PER_PARAMETER_TOKEN * params * law.tokens_for(params, best.loss)
+    except InputError:  # no number of tokens takes this size there
+        needed = None
+    return Mistake(
+        name=name,
+        params=params,
+        tokens=tokens,
+        loss=float(law.score(N=params, D=tokens)),
+        flops=needed,
+        budget=best.flops,
+    )
+
+
+def doubts(fit: Fit, best: Allocation, beyond: float, sizes: Interval) -> list[str]:
+    """What should keep a reader from trusting the numbers."""
+    found = []
+    if fit.status is not Status.CONVERGED:
+        found.append(f"the fit is {fit.status}: {fit.reason}")
+    if fit.draws is None:
+        found.append("the intervals are unknown: no run is spare to judge the noise by, or no refits were asked for")
+    split = split_residuals(fit.residuals, find_groups(fit.points), len(fit.law.fitted))
+    if fit.points.clusters is None and split is not None and split.doubt < MISFIT:
+        found.append(
+            "runs that differ in the seed alone agree better with each other than with the law (probability "
+            f"{split.doubt:.1g} if it held), so it misses these runs by more than noise"
+        )
+    if sizes.low and sizes.high and sizes.high > LOOSE * sizes.low:
+        found.append(f"the optimal size is known only to a factor of {sizes.high / sizes.low:,.0f} from end to end")
+    if beyond > VERY_FAR:
+        found.append(
+            f"{beyond:,.0f} times the compute of the largest fitted run: very far beyond the data. The intervals hold "
+            "only if the law does, which these runs cannot show; fit again with larger runs before spending"
+        )
+    elif beyond > FAR:
+        found.append(
+            f"{beyond:,.0f} times the compute of the largest fitted run: far beyond the data. The intervals hold only "
+            "if the law does"
+        )
+    ratios = fit.points.quantity("tokens") / fit.points.quantity("params")
+    if not ratios.min() <= best.tokens_per_parameter <= ratios.max():
+        found.append(
+            f"no fitted run has {best.tokens_per_parameter:.3g} tokens per parameter; theirs go from "
+            f"{ratios.min():.3g} to {ratios.max():.3g}"
+        )
+    largest = float(fit.points.quantity("params").max())
+    if best.params > largest and beyond <= FAR:
+        found.append(f"the size is above the largest fitted one, {format_count(largest)}")
+    return found

@@ -1,0 +1,169 @@
+"""What a design can resolve, before it is paid for.
+
+The runs of a sweep are put under a reference law and a run-to-run noise of the loss. `resolve` gives the intervals that
+a least-squares fit of log loss would have from the law's gradients at the runs alone; `simulation.simulate` refits
+noisy copies with our own fit and gives the intervals that would come out. A design that cannot tell the exponents apart
+is named before either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from ladder.analysis.fitting.points import count_distinct, design_problem, make_points
+from ladder.analysis.laws.curves import Floats
+from ladder.analysis.laws.published import BESIROGLU, HOFFMANN, KAPLAN
+from ladder.analysis.laws.surfaces import Surface
+from ladder.models.errors import InputError
+
+SEED_NOISE = 0.005
+"""Standard deviation of ln loss between runs that differ in the seed alone, until it is measured. Kaplan et al. 2020,
+section 4.2, estimate a variation of 0.02 nats at losses of 2 to 4, so 0.005 to 0.01 of the loss; the points of Hoffmann
+et al. 2022 scatter about their law by as much (the median absolute residual times 1.48; a test measures it). Runs of
+minutes differ by far more: 0.040 (0.030 to 0.059) was measured on three sizes of the sweep `demo`, 0.04M to 0.4M
+parameters, at three budgets with three seeds each."""
+SEED_NOISE_SOURCE = (
+    "assumed: as the points of Hoffmann et al. 2022 scatter; Kaplan et al. 2020, section 4.2, say 0.02 nats"
+)
+
+TARGET_COMPUTE = 10.0
+"""Compute at which a plan asks for the extrapolated loss, as a multiple of the largest run's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The law that a plan takes for the truth."""
+
+    law: Surface
+    source: str
+    """Where its constants are from."""
+    sizes: tuple[float, float] | None = None
+    """Least and largest N of the runs it was fitted to; None where that is not known."""
+    params: Literal["params_total", "params_non_embedding"] = "params_total"
+    """How it counts N."""
+
+
+REFERENCES: Mapping[str, Reference] = {
+    # Sizes: the points of Hoffmann et al. 2022's figure 4; of Kaplan et al. 2020, section 3.
+    "besiroglu": Reference(law=BESIROGLU, source="Besiroglu et al. 2024, table 1", sizes=(5.7e7, 1.6e10)),
+    "hoffmann": Reference(law=HOFFMANN, source="Hoffmann et al. 2022, approach 3", sizes=(5.7e7, 1.6e10)),
+    "kaplan": Reference(
+        law=KAPLAN, source="Kaplan et al. 2020, eq. 1.5", sizes=(768, 1.5e9), params="params_non_embedding"
+    ),
+}
+"""Published laws by the name that `ladder plan --reference` knows them by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where the law is to be extrapolated to: the reference's optimum at a budget."""
+
+    flops: float
+    """The budget C, training FLOPs."""
+    params: float
+    """The reference's optimal N there."""
+    tokens: float
+    """The reference's optimal D there."""
+    loss: float
+    """The reference's loss there, nats per token."""
+
+
+def place_target(law: Surface, params: ArrayLike, tokens: ArrayLike, flops: float | None) -> Target:
+    """The target at `flops`, by default ten times the compute of the largest run."""
+    largest = float((6.0 * np.asarray(params, dtype=np.float64) * np.asarray(tokens, dtype=np.float64)).max())
+    best = law.optimum(TARGET_COMPUTE * largest if flops is None else flops)
+    return Target(flops=best.flops, params=best.params, tokens=best.tokens, loss=best.loss)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """What a fit of the reference law to the planned runs could say, by the law's gradients alone."""
+
+    law: str
+    """Name of the reference law."""
+    noise: float
+    """Standard deviation of ln loss between runs, assumed."""
+    runs: int
+    """Planned runs."""
+    sizes: int
+    """Different sizes among them."""
+    budgets: int
+    """Different numbers of tokens among them."""
+    ratios: tuple[float, float]
+    """Least and largest tokens per parameter."""
+    status: str
+    """identifiable, or not identifiable."""
+    half_widths: dict[str, float]
+    """Half of the 95 % t interval of each exponent and of the logarithm of each other parameter, by least squares;
+    empty where the law is not identifiable or no run is spare."""
+    problem: str | None
+    """Why the law cannot be told from these runs, and what to add; None where it can."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON's own types."""
+        return vars(self) | {"ratios": list(self.ratios)}
+
+
+def resolve(params: ArrayLike, tokens: ArrayLike, *, law: Surface = BESIROGLU, noise: float = SEED_NOISE) -> Resolution:
+    """The resolution of runs with N = params and D = tokens, arrays of one length."""
+    N, D = np.asarray(params, dtype=np.float64), np.asarray(tokens, dtype=np.float64)
+    assert N.shape == D.shape and N.ndim == 1, "one N and one D for each run"
+    if not noise > 0:
+        raise InputError(f"the noise of ln loss is {noise}; give a standard deviation above 0, such as {SEED_NOISE}")
+    problem = undetermined(law, N, D)
+    return Resolution(
+        law=law.name,
+        noise=noise,
+        runs=len(N),
+        sizes=count_distinct(N),
+        budgets=count_distinct(D),
+        ratios=(float((D / N).min()), float((D / N).max())),
+        status="not identifiable" if problem else "identifiable",
+        half_widths={} if problem else half_widths(law, N, D, noise),
+        problem=problem,
+    )
+
+
+def undetermined(law: Surface, N: Floats, D: Floats) -> str | None:
+    """Why runs at N and D cannot determine the law, with what to add; None where they can."""
+    problem = design_problem(type(law), make_points(law.score(N=N, D=D), params=N, tokens=D))
+    if problem is None and len(N) < len(law.fitted):
+        return f"{len(N)} runs are fewer than the {len(law.fitted)} parameters of {law.name}; add runs"
+    return problem
+
+
+def is_exponent(name: str) -> bool:
+    """True for alpha, beta and their kind, False for amplitudes, which are fitted as logarithms."""
+    return name.startswith(("alpha", "beta"))
+
+
+def log_gradients(law: Surface, N: Floats, D: Floats) -> Floats:
+    """Gradient of ln L at each run, [runs, P], by exponents and by the logarithms of the other parameters.
+
+    By a complex step: Im ln L(p + i h) / h has no rounding error of differences.
+    """
+    step = 1e-20
+    columns = []
+    for name, value in law.parameters.items():
+        moved = value + 1j * step if is_exponent(name) else value * (1 + 1j * step)
+        # The formulas broadcast complex numbers as they do real ones.
+        values: dict[str, Any] = {**law.values, name: moved}
+        loss = law.formula({"N": N, "D": D}, values)
+        columns.append(np.imag(np.log(loss)) / step)
+    return np.stack(columns, axis=1)
+
+
+def half_widths(law: Surface, N: Floats, D: Floats, noise: float) -> dict[str, float]:
+    """Half widths of the 95 % t intervals; none where no run is left over to judge the noise by."""
+    gradients = log_gradients(law, N, D)
+    freedom = len(N) - gradients.shape[1]
+    if freedom < 1:
+        return {}
+    spread = noise * np.sqrt(np.diag(np.linalg.inv(gradients.T @ gradients)))
+    quantile = float(stats.t.ppf(0.975, freedom))
+    names = [name if is_exponent(name) else f"ln {name}" for name in law.parameters]
+    return {name: quantile * float(s) for name, s in zip(names, spread, strict=True)}

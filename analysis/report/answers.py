@@ -1,0 +1,251 @@
+"""The first screen of the report: the law, its bands, the held-out error, what to train next, the benchmarks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ladder.analysis.fitting.fits import Fit
+from ladder.analysis.fitting.health import Status
+from ladder.analysis.laws.curves import LogLinear, find_law
+from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.units import FLOPS_PER_PF_DAY, format_count, format_number
+from ladder.analysis.planning.additions import addition_words
+from ladder.analysis.planning.budget import FACTORS, plan_budget
+from ladder.analysis.planning.next_runs import NextRun
+from ladder.analysis.report.findings import Findings
+from ladder.analysis.report.phrases import capital, count_interval, counted, equation, interval, listed
+from ladder.analysis.report.scores import PARAMS, ScoreFinding
+from ladder.analysis.tables.sweeps import is_heldout
+
+EXPONENTS = ("alpha", "beta", "alpha_N", "alpha_D", "b")
+"""Parameters that say how fast the loss falls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One question of the first screen with what is known of it."""
+
+    label: str
+    """The question in a word or two."""
+    lead: str
+    """The answer itself."""
+    sentences: Sequence[str] = field(default_factory=tuple)
+    """What qualifies it."""
+    head: Sequence[str] = field(default_factory=tuple)
+    """Header of a small table; empty where there is none."""
+    rows: Sequence[Sequence[str]] = field(default_factory=tuple)
+    """Its rows."""
+
+
+def answers(findings: Findings) -> list[Answer]:
+    """All that can be answered, in the order of the questions."""
+    told: list[Answer] = []
+    if findings.loss.height:
+        told += [law_answer(findings), *band_answer(findings), *held_out_answer(findings), next_answer(findings)]
+    return [*told, *score_answer(findings), *form_answer(findings)]
+
+
+def law_answer(findings: Findings) -> Answer:
+    """The first law that is identified, or why none is."""
+    refused = [
+        f"{refusal.law} was not fitted: {refusal.reason}."
+        for refusal in findings.refusals
+        if find_law(refusal.law).inputs == ("N", "D")
+    ]
+    refused += [
+        f"{fit.law.name} is {fit.status}: {fit.reason}."
+        for fit in findings.fits
+        if fit.status is Status.NOT_IDENTIFIABLE
+    ]
+    fit = findings.drawn
+    if fit is None:
+        return Answer(label="Law", lead="No law of the loss is determined by these runs.", sentences=refused)
+    known = [name for name in EXPONENTS if name in fit.law.parameters]
+    told = ", ".join(f"{name} {interval(fit.intervals[name])}" for name in known)
+    at = " at each size's largest token count" if fit.law.inputs == ("x",) else ""
+    verb = "follows" if fit.status is Status.CONVERGED else "is fitted best, though not determined, by"
+    if fit.health.degrees_of_freedom < 1:
+        verb = "lies, with no run to spare, on"
+    caveat = [] if fit.status is Status.CONVERGED else [f"Status {fit.status}: {fit.reason}."]
+    return Answer(
+        label="Law",
+        lead=f"Held-out loss{at} {verb} {equation(fit)}.",
+        sentences=[f"{fit.level:.0%} intervals: {told}; {counted(len(fit.points), 'run')}.", *caveat, *refused],
+    )
+
+
+def band_answer(findings: Findings) -> list[Answer]:
+    """How sure the curve is at the largest run, and where a new run there would land."""
+    fit = findings.drawn
+    if fit is None:
+        return []
+    largest = findings.loss.sort(PARAMS, "tokens").row(-1, named=True)
+    place = {"N": [largest[PARAMS]], "D": [largest["tokens"]], "x": [largest[PARAMS]]}
+    inputs = {name: np.array(place[name], dtype=np.float64) for name in fit.law.inputs}
+    curve, run = fit.band(inputs), fit.band(inputs, new_run=True)
+    if curve is None or run is None:
+        return [Answer(label="Band", lead="Unknown: no run is left over to judge the law by.")]
+    tokens = "" if largest["tokens"] is None else f" on {format_count(largest['tokens'])} tokens"
+    return [
+        Answer(
+            label="Band",
+            lead=f"The curve lies in {band_words(curve)}, a new run in {band_words(run)} nats per token.",
+            sentences=[
+                f"{fit.level:.0%} at the largest size, {format_count(largest[PARAMS])} parameters{tokens}.",
+                noise_words(findings, fit),
+            ],
+        )
+    ]
+
+
+def band_words(band: tuple[Floats, Floats]) -> str:
+    """A band at one place."""
+    return f"{format_number(float(band[0][0]))} to {format_number(float(band[1][0]))}"
+
+
+def noise_words(findings: Findings, fit: Fit) -> str:
+    """Noise between seeds beside what the law leaves unexplained."""
+    left = f"the law leaves {100 * fit.health.residual_rms:.2g} % unexplained (root mean square)"
+    noise = findings.noise
+    if not fit.log_residual:
+        left = f"the law leaves {fit.health.residual_rms:.2g} unexplained (root mean square)"
+    if noise is None:
+        return f"{capital(left)}; seeds were not repeated, so that what of it is noise is unknown."
+    return (
+        f"Runs that differ in the seed alone differ by {noise.standard_deviation:.2%} (standard deviation, "
+        f"{noise.low:.2%} to {noise.high:.2%}, {counted(noise.settings, 'setting')}); {left}."
+    )
+
+
+def held_out_answer(findings: Findings) -> list[Answer]:
+    """How well the first law predicts the largest size from the others."""
+    return [
+        Answer(
+            label="Held out",
+            lead=f"{window.relative_error:.2%} off at the largest size.",
+            sentences=[
+                f"Fitted without it ({counted(window.n_fitted, 'run')}), {window.law} predicts its held-out loss of "
+                f"{format_number(window.observed)} as {format_number(window.predicted)}."
+            ],
+        )
+        for window in findings.windows[-1:]
+    ]
+
+
+def next_answer(findings: Findings) -> Answer:
+    """What to train next, or which runs to add first."""
+    runs = findings.next_runs
+    if not runs:
+        return Answer(label="Train next", lead="First the runs that determine a law.", sentences=missing(findings))
+    beyond = [run for run in runs if run.allocation.params > float(findings.loss[PARAMS].max())]  # type: ignore[arg-type]
+    note = (
+        "Sizes beyond those that were run are an extrapolation, whose band holds only as far as the law does "
+        f"(from {beyond[0].factor:g}x on)."
+        if beyond
+        else ""
+    )
+    fit = findings.surface
+    assert fit is not None, "the runs were suggested by a law"
+    return Answer(
+        label="Train next",
+        lead="The compute-optimal run at multiples of the largest run's compute, by the law:",
+        head=["compute", "N", "tokens", "per N", "loss"],
+        rows=[next_row(run) for run in runs],
+        sentences=[f"Ranges are {fit.level:.0%} intervals.", note, *mistake_words(fit, runs[0].allocation.flops)],
+    )
+
+
+def mistake_words(fit: Fit, flops: float) -> list[str]:
+    """What a wrong size costs at a budget."""
+    told = []
+    for mistake in plan_budget(fit, flops).mistakes[-len(FACTORS) :]:
+        cost = "is out of reach" if mistake.extra is None else f"takes {mistake.extra:.0%} more compute"
+        told.append(f"with {format_count(mistake.params)} parameters the same loss {cost}")
+    return [f"The cost of being wrong at 1x: {', '.join(told)}."]
+
+
+def next_row(run: NextRun) -> list[str]:
+    """A suggested run as text."""
+    best = run.allocation
+    days = f"{format_number(best.flops / FLOPS_PER_PF_DAY, 3)} PF-days"
+    return [
+        f"{run.factor:g}x\n{format_number(best.flops, 3)} FLOPs\n{days}",
+        f"{format_count(best.params)}\n{count_interval(run.params)}",
+        f"{format_count(best.tokens)}\n{count_interval(run.tokens)}",
+        format_number(best.tokens_per_parameter, 3),
+        f"{format_number(best.loss)}\ncurve {interval(run.loss)}\nnew run {interval(run.new_run)}",
+    ]
+
+
+def missing(findings: Findings) -> list[str]:
+    """What would make a suggestion possible."""
+    asked = [fit for fit in findings.fits if fit.law.inputs == ("N", "D")]
+    if findings.additions is not None:
+        return addition_words(findings.additions)
+    if not asked and not any(find_law(refusal.law).inputs == ("N", "D") for refusal in findings.refusals):
+        return ["No law in both N and D was asked for; add hoffmann to the laws."]
+    if any(fit.status is Status.NOT_IDENTIFIABLE for fit in asked) or not asked:
+        return ["What is missing is told under Law."]
+    return ["A wider range of sizes and of tokens at each size would determine the term in question."]
+
+
+def score_answer(findings: Findings) -> list[Answer]:
+    """How many measurements improve with size, naming those that do not."""
+    fitted = [score for score in findings.scores if score.fit is not None and not is_heldout(score.name)]
+    if not fitted:
+        return []
+    sure = [score.name for score in fitted if score.improves]
+    unsure = [score.name for score in fitted if not score.improves]
+    bent = [score.name for score in fitted if not score.monotone]
+    freedom = sorted({score.fit.health.degrees_of_freedom for score in fitted if score.fit is not None})
+    degrees = " to ".join(str(count) for count in dict.fromkeys((freedom[0], freedom[-1])))
+    t_interval = f"{findings.level:.0%} t interval ({degrees} degrees of freedom)"
+    sentences = [f"Surely: the slope's whole {t_interval} lies on the better side."]
+    if freedom[-1] < 1:
+        sentences = ["Two sizes leave no degree of freedom, so that nothing is sure."]
+    sentences += [f"Not so {listed(unsure)}."] if unsure else []
+    if bent:
+        same = bent == unsure and len(bent) > 1
+        sentences.append("None of these is monotone in size." if same else f"Not monotone in size: {listed(bent)}.")
+    lead = f"Surely better with size: {len(sure)} of {counted(len(fitted), 'score')}."
+    return [Answer(label="Zero-shot", lead=lead, sentences=sentences)]
+
+
+def form_answer(findings: Findings) -> list[Answer]:
+    """Which form predicts the accuracies of larger sizes, benchmark by benchmark."""
+    compared = [score for score in findings.scores if score.best_form is not None]
+    if not compared:
+        return [no_form(findings)] if any(score.direction == "higher" for score in findings.scores) else []
+    line = [form_words(score) for score in compared if score.best_form == LogLinear.name]
+    bent = [form_words(score) for score in compared if score.best_form != LogLinear.name]
+    sentences = [f"A form that saturates wins for {listed(bent)}."] if bent else []
+    sentences += [f"The straight line in ln N wins for {listed(line)}."] if line else []
+    if all(len(score.windows) == len(score.errors) for score in compared):
+        sentences.append("Each rests on a single held-out size: weak evidence.")
+    lead = (
+        f"On held-out larger sizes a saturating form predicts {len(bent)} of "
+        f"{counted(len(compared), 'accuracy', 'accuracies')} better than the log-linear one."
+    )
+    return [Answer(label="Which form", lead=lead, sentences=sentences)]
+
+
+def no_form(findings: Findings) -> Answer:
+    """Why forms were not compared."""
+    rising = [s for s in findings.scores if s.direction == "higher" and s.fit is not None and s.rises]
+    why = (
+        "Too few sizes: a form with three parameters needs three and one to predict."
+        if rising
+        else "No accuracy grows with size by more than its standard errors, so that forms would be compared on noise."
+    )
+    return Answer(label="Which form", lead="Not to be told from these runs.", sentences=[why])
+
+
+def form_words(score: ScoreFinding) -> str:
+    """A measurement with the winner's error and the line's."""
+    best = score.best_form
+    assert best is not None
+    rest = {form: error for form, error in score.errors.items() if form != best}
+    other = min(rest, key=lambda form: rest[form]) if best == LogLinear.name else LogLinear.name
+    windows = counted(len(score.windows) // len(score.errors), "window")
+    return f"{score.name} ({best} {score.errors[best]:.2%} off, {other} {score.errors[other]:.2%}; {windows})"

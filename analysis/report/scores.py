@@ -1,0 +1,214 @@
+"""Measurements against size: for each one its line, the forms that were compared, and which of them predicts best.
+
+A line in ln N is always fitted, as in figures 1 and 4 of the GPT-2 paper. For accuracies the forms that bend towards a
+ceiling are compared with it by their error on larger sizes than they were fitted to; the form with the least error is
+the measurement's law.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
+from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.holdout import HoldOut, hold_out, mean_errors
+from ladder.analysis.fitting.points import DISTINCT, Points, make_points
+from ladder.analysis.laws.curves import LogLinear, Saturating, Sigmoid
+from ladder.analysis.tables.sweeps import SweepData, is_heldout
+from ladder.models.errors import InputError
+
+PARAMS = "params_total"
+"""N of every fit unless it says otherwise: with embeddings, as Hoffmann et al. 2022 count."""
+FORMS = (LogLinear.name, Saturating.name, Sigmoid.name)
+"""Forms that are compared on every accuracy by the error on larger sizes."""
+FORM_STARTS = 60
+"""Starting points of the forms with three parameters: enough for a score between 0 and 1."""
+RESOLVED = 4.0
+"""Standard errors that the scores of sizes must differ by before forms are compared: below, noise would be."""
+BAND_REFITS = 300
+"""Most refits for the band of a form that bends: a band is drawn, not tabulated."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreFinding:
+    """One measurement against size."""
+
+    name: str
+    """benchmark/metric."""
+    unit: str
+    direction: str | None
+    """lower or higher is better; None where no run said."""
+    chance: float | None
+    description: str
+    log_score: bool
+    """True where the line is in ln score (perplexities)."""
+    rows: pl.DataFrame
+    """All finished runs that have the score: run, size, params_total, tokens, seed, score, standard_error."""
+    fitted: pl.DataFrame
+    """Of these the ones on the line: each size at its largest token count."""
+    references: pl.DataFrame
+    """Scores of the paper's models in the same unit: model, params_total, score."""
+    fit: Fit | None
+    """The log-linear law; None where it cannot be fitted."""
+    refusal: str
+    """Why there is no line; empty where there is one."""
+    windows: list[HoldOut]
+    """Predictions of held-out sizes by every form that could be compared; empty where too few sizes."""
+    bent: Fit | None
+    """The form that bends, where it predicts larger sizes better than the line; None otherwise."""
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Mean relative error on held-out sizes by form; empty where fewer than two forms could be compared."""
+        errors = mean_errors(self.windows)
+        return errors if len(errors) > 1 else {}
+
+    @property
+    def best_form(self) -> str | None:
+        """The form of least error on held-out sizes; None where they could not be compared."""
+        return min(self.errors, key=lambda form: self.errors[form]) if self.errors else None
+
+    @property
+    def law(self) -> Fit | None:
+        """The law that is drawn: the bent form where it predicts better, else the line."""
+        return self.bent or self.fit
+
+    @property
+    def monotone(self) -> bool:
+        """True where every larger size has a better (or, of unknown direction, an ever higher or lower) mean score."""
+        means = self.fitted.group_by(PARAMS).agg(pl.col("score").mean()).sort(PARAMS)["score"].to_numpy()
+        steps = np.diff(means)
+        if self.direction == "lower":
+            return bool((steps < 0).all())
+        return bool((steps > 0).all()) if self.direction == "higher" else bool((steps > 0).all() or (steps < 0).all())
+
+    @property
+    def resolved(self) -> bool:
+        """True where the sizes differ by more than the standard error of one of them lets differ."""
+        errors = self.fitted["standard_error"].drop_nulls()
+        scores = self.fitted["score"]
+        if errors.is_empty():
+            return True
+        return float(scores.max()) - float(scores.min()) > RESOLVED * float(errors.median())  # type: ignore[arg-type]
+
+    @property
+    def point_error(self) -> float | None:
+        """Root mean square of the scores' standard errors, of ln score where that is fitted; None: none is known."""
+        known = self.fitted.drop_nulls("standard_error")
+        if known.is_empty():
+            return None
+        errors = known["standard_error"] / (known["score"] if self.log_score else 1.0)
+        return float(np.sqrt(np.mean(np.square(errors.to_numpy()))))
+
+    @property
+    def rises(self) -> bool:
+        """True where the score gets better with size beyond doubt enough to ask in which form it does."""
+        return self.resolved and (self.improves or self.monotone)
+
+    @property
+    def improves(self) -> bool:
+        """True where the whole interval of the line's slope is on the better side of zero."""
+        slope = self.fit.intervals["b"] if self.fit is not None else None
+        if slope is None or slope.low is None or slope.high is None:
+            return False
+        return slope.high < 0 if self.direction == "lower" else slope.low > 0
+
+
+def paper_first(score: ScoreFinding) -> tuple[bool, bool]:
+    """Orders measurements: those of the paper first, the held-out text in its several units last."""
+    return is_heldout(score.name), score.references.height == 0
+
+
+def largest_budget(table: pl.DataFrame) -> pl.DataFrame:
+    """Of every size the runs with the most tokens (all seeds): what is compared across sizes.
+
+    Where the tokens are not known all runs of a size are kept.
+    """
+    most = pl.col("tokens").max().over(PARAMS)
+    return table.filter(most.is_null() | (pl.col("tokens") >= most * (1 - DISTINCT)))
+
+
+def score_rows(data: SweepData, name: str) -> pl.DataFrame:
+    """Finished runs that have the score, with its standard error."""
+    errors = data.standard_errors.filter(pl.col("name") == name).select("run", "standard_error")
+    columns = ["run", "size", PARAMS, "tokens", "seed", pl.col(name).alias("score")]
+    rows = data.finished.filter(pl.col(name).is_not_null()).select(columns)
+    return rows.join(errors.unique("run"), on="run", how="left").sort(PARAMS, "tokens", "seed")
+
+
+def is_logarithmic(unit: str, metric: str) -> bool:
+    """True for a perplexity: the exponential of a loss, so that its logarithm is what can be linear in ln N."""
+    words = (unit + metric).lower()
+    return "perplexity" in words or "ppl" in words
+
+
+def find_score(data: SweepData, name: str, options: FitOptions) -> ScoreFinding:
+    """A measurement against size, at each size's largest token count."""
+    described: Mapping[str, object] = data.describe(name)
+    metric = str(described["metric"] or name.rsplit("/", 1)[-1])
+    unit = str(described["unit"] or "")
+    chance = described["chance"]
+    rows = score_rows(data, name)
+    finding = ScoreFinding(
+        name=name,
+        unit=unit,
+        direction=str(described["direction"]) if described["direction"] else None,
+        chance=float(chance) if isinstance(chance, int | float) else None,
+        description=str(described["description"] or ""),
+        log_score=is_logarithmic(unit, metric),
+        rows=rows,
+        fitted=largest_budget(rows),
+        references=data.references.filter(pl.col("name") == name).select("model", PARAMS, "score"),
+        fit=None,
+        refusal="",
+        windows=[],
+        bent=None,
+    )
+    return fit_forms(finding, options)
+
+
+def fit_forms(finding: ScoreFinding, options: FitOptions) -> ScoreFinding:
+    """The finding with its line and, for an accuracy, with the forms compared."""
+    scores = finding.fitted["score"]
+    if scores.n_unique() == 1 and len(scores) > 1:
+        return replace(finding, refusal=f"every size scores the same {scores[0]:.4g}")
+    try:
+        points = make_points(scores.to_numpy(), params=finding.fitted[PARAMS].to_numpy())
+        fit = fit_law(LogLinear.name, points, line_options(finding, options))
+    except InputError as error:
+        return replace(finding, refusal=str(error))
+    if fit.status is Status.NOT_IDENTIFIABLE:
+        return replace(finding, refusal=fit.reason)
+    finding = replace(finding, fit=fit)
+    if finding.direction != "higher" or finding.log_score or not finding.rises:
+        return finding
+    finding = replace(finding, windows=compare_forms(points, finding.chance, options))
+    best = finding.best_form
+    if best is None or best == LogLinear.name:
+        return finding
+    bent = fit_law(best, points, form_options(best, finding.chance, options, min(options.bootstrap, BAND_REFITS)))
+    return replace(finding, bent=None if bent.status is Status.NOT_IDENTIFIABLE else bent)
+
+
+def line_options(finding: ScoreFinding, options: FitOptions) -> FitOptions:
+    """A line's intervals are exact: one start and no refits."""
+    constants = {"log_score": float(finding.log_score)}
+    error = finding.point_error
+    return replace(options, constants=constants, starts=1, bootstrap=0, objective=None, point_error=error)
+
+
+def form_options(form: str, chance: float | None, options: FitOptions, bootstrap: int) -> FitOptions:
+    """Options of a form that is compared; only the sigmoid starts from the level of guessing."""
+    constants = {"chance": chance or 0.0} if form == Sigmoid.name else {}
+    starts = min(options.starts, FORM_STARTS)
+    return replace(options, constants=constants, starts=starts, bootstrap=bootstrap, objective=None)
+
+
+def compare_forms(points: Points, chance: float | None, options: FitOptions) -> list[HoldOut]:
+    """Every form's predictions of held-out sizes, in windows that all of the forms can predict."""
+    found = {form: hold_out([form], points, form_options(form, chance, options, 0)) for form in FORMS}
+    common = set.intersection(*({window.size for window in windows} for windows in found.values()))
+    windows = [window for windows in found.values() for window in windows if window.size in common]
+    return sorted(windows, key=lambda window: window.size)

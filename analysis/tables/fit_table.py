@@ -1,0 +1,202 @@
+"""From a file and column names to a fit: what `ladder fit` does, usable from a notebook."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ladder.analysis.fitting.envelope import EnvelopeFit, EnvelopeOptions, fit_envelope
+from ladder.analysis.fitting.fits import Fit, FitOptions, default_objective, fit_law
+from ladder.analysis.fitting.holdout import HoldOut, hold_out
+from ladder.analysis.fitting.isoflop import IsoFlopFit, IsoFlopOptions, fit_isoflop
+from ladder.analysis.fitting.objectives import Kind, Objective
+from ladder.analysis.fitting.points import Points, make_points
+from ladder.analysis.fitting.two_step import TwoStep, TwoStepFit, fit_two_step
+from ladder.analysis.laws.curves import LAWS, Hoffmann, Law, find_law
+from ladder.analysis.tables.files import numbers, read_table, refuse_duplicates
+from ladder.models.errors import InputError
+
+Found = Fit | TwoStepFit | IsoFlopFit | EnvelopeFit
+
+TWO_STEP, ISOFLOP, ENVELOPE = TwoStep.name, "isoflop", "envelope"
+WHOLE_TABLE = (TWO_STEP, ISOFLOP, ENVELOPE)
+"""What is fitted by more than one form over the points, and so has no hold-out."""
+NAMES = (*LAWS, *WHOLE_TABLE)
+"""Every name that --law knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFit:
+    """Which law to fit to which columns of which file, and how."""
+
+    path: Path
+    """A CSV, TSV, parquet, JSON or JSON lines file with a run a row."""
+    law_name: str
+    """One of NAMES."""
+    score: str
+    """Column of the score: a loss, or (for two-step and the laws of accuracy) an accuracy or error."""
+    params: str | None = None
+    """Column of N."""
+    tokens: str | None = None
+    """Column of D."""
+    flops: str | None = None
+    """Column of C; of the three any two give the third."""
+    loss: str | None = None
+    """Column of the loss that two-step, loss-sigmoid and loss-error read."""
+    objective: Kind | None = None
+    """None: the law's default."""
+    delta: float = 1e-3
+    """Huber's delta."""
+    drop_highest: int = 0
+    """Points of highest score to leave out."""
+    bootstrap: int = 1000
+    """Refits for the intervals."""
+    seed: int = 0
+    """Seeds starts and resampling."""
+    starts: int = 200
+    """Starting points."""
+    log_score: bool = False
+    """For log-linear: the line is in ln score."""
+    raw_residual: bool = False
+    """Residuals of the loss itself in place of its logarithm."""
+    chance: float = 0.0
+    """For sigmoid: the score of guessing."""
+    cluster: str | None = None
+    """Column whose equal values are one run: the bootstrap draws them together."""
+    tolerance: float = 0.1
+    """For isoflop: width in ln C of one budget."""
+    budgets: tuple[float, ...] = ()
+    """For isoflop: the budgets, training FLOPs; empty where they are to be found."""
+
+    def __post_init__(self) -> None:
+        if self.law_name not in NAMES:
+            raise InputError(f"law {self.law_name!r} is unknown; choose one of {', '.join(NAMES)}")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; give 0 or more")
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """The columns given of N, D and C."""
+        pairs = {"params": self.params, "tokens": self.tokens, "flops": self.flops}
+        return {name: column for name, column in pairs.items() if column is not None}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The columns given of N, D, C and the loss."""
+        return self.axes | ({} if self.loss is None else {"loss": self.loss})
+
+    @property
+    def takes_log(self) -> bool:
+        """True where the score must be above 0."""
+        if self.law_name in LAWS:
+            return find_law(self.law_name).log_residual or self.log_score
+        return self.law_name != TWO_STEP
+
+
+def fit_table(request: TableFit) -> Found:
+    """Reads, checks and fits; every mistake in the table or the request is an InputError."""
+    require_inputs(request)
+    points = read_points(read_table(request.path), request)
+    if request.law_name == ISOFLOP:
+        return fit_isoflop(points, isoflop_options(request))
+    if request.law_name == ENVELOPE:
+        return fit_envelope(points, EnvelopeOptions(bootstrap=request.bootstrap, seed=request.seed))
+    if request.law_name == TWO_STEP:
+        return fit_two_step(
+            points.quantity("params"),
+            points.quantity("tokens"),
+            points.quantity("loss"),
+            points.score,
+            clusters=points.clusters,
+            options=fit_options(Hoffmann, request),
+        )
+    return fit_law(request.law_name, points, fit_options(find_law(request.law_name), request))
+
+
+def hold_out_table(request: TableFit, laws: Sequence[str]) -> list[HoldOut]:
+    """The laws' predictions of each larger size from those below it, on the windows that all of them can predict."""
+    whole = [law for law in laws if law in WHOLE_TABLE]
+    if whole:
+        raise InputError(f"{whole[0]} has no hold-out; leave out --holdout or choose laws among {', '.join(LAWS)}")
+    asked = [replace(request, law_name=law) for law in laws]
+    for one in asked:
+        require_inputs(one)
+    strictest = max(asked, key=lambda one: one.takes_log)
+    points = read_points(read_table(request.path), strictest)
+    # Each law has its own default of what is minimised, unless one was asked for.
+    options = replace(
+        fit_options(find_law(laws[0]), request),
+        constants={"log_score": float(request.log_score), "chance": request.chance},
+        objective=None if request.objective is None else Objective(kind=request.objective, delta=request.delta),
+    )
+    windows = hold_out(laws, points, options)
+    if not windows:
+        raise InputError(
+            f"no size can be held out: {', '.join(laws)} need more sizes below the largest than the table has; add "
+            "sizes, or leave out --holdout"
+        )
+    return windows
+
+
+def require_inputs(request: TableFit) -> None:
+    """InputError when the columns given cannot give what the law reads."""
+    law = LAWS.get(request.law_name)
+    reads_loss = request.law_name == TWO_STEP or (law is not None and law.reads == "loss")
+    if reads_loss and request.loss is None:
+        raise InputError(f"{request.law_name} needs --loss, the column of the loss that the score is a function of")
+    if request.law_name == ENVELOPE and request.cluster is None:
+        raise InputError("envelope needs --cluster, the column that says of which run's curve a row is")
+    if request.law_name == TWO_STEP and request.drop_highest:
+        raise InputError("--drop-highest is about losses, and two-step's score is an accuracy; drop the rows yourself")
+    needed = 0 if law is not None and law.reads else 1 if law is not None and law.inputs == ("x",) else 2
+    if len(request.axes) < needed:
+        wanted = "one of --params, --tokens, --flops" if needed == 1 else "two of --params, --tokens, --flops"
+        raise InputError(
+            f"{request.law_name} needs {wanted} and got {len(request.axes)}; name the columns of the table"
+        )
+
+
+def fit_options(law: type[Law], request: TableFit) -> FitOptions:
+    """The options of a request, with only the constants that its law has."""
+    objective = Objective(kind=request.objective or default_objective(law).kind, delta=request.delta)
+    constants: dict[str, float] = {}
+    if law.name == "log-linear":
+        constants["log_score"] = float(request.log_score)
+    if law.name == "sigmoid":
+        constants["chance"] = request.chance
+    return FitOptions(
+        objective=objective,
+        bootstrap=request.bootstrap,
+        seed=request.seed,
+        starts=request.starts,
+        constants=constants,
+        log_residual=False if request.raw_residual else None,
+    )
+
+
+def isoflop_options(request: TableFit) -> IsoFlopOptions:
+    """The options of a request for isoflop."""
+    return IsoFlopOptions(
+        tolerance=request.tolerance,
+        flops=request.budgets or None,
+        bootstrap=request.bootstrap,
+        seed=request.seed,
+    )
+
+
+def read_points(table: pl.DataFrame, request: TableFit) -> Points:
+    """The table's columns as points, highest scores dropped as asked."""
+    score = numbers(table, request.score, positive=request.takes_log)
+    inputs = {name: numbers(table, column, positive=True) for name, column in request.inputs.items()}
+    told_apart = [column for column in ("seed", request.cluster) if column is not None and column in table.columns]
+    refuse_duplicates(table, [*request.inputs.values(), request.score, *told_apart])
+    if request.cluster is not None and request.cluster not in table.columns:
+        raise InputError(f"the table has no column {request.cluster!r}; it has {', '.join(table.columns)}")
+    clusters = None if request.cluster is None else table[request.cluster].cast(pl.String).fill_null("").to_numpy()
+    if request.drop_highest >= len(score):
+        raise InputError(f"--drop-highest {request.drop_highest} of {len(score)} points leaves none; drop fewer")
+    points = make_points(score, clusters=clusters, **inputs)  # type: ignore[arg-type]
+    kept = np.sort(np.argsort(score, kind="stable")[: len(score) - request.drop_highest])
+    return points.subset(kept)
