@@ -14,10 +14,10 @@ from scipy.optimize import minimize
 from ladder.analysis.fitting.fits import FitOptions, make_form
 from ladder.analysis.fitting.forms import Form
 from ladder.analysis.fitting.intervals import draw_points
-from ladder.analysis.fitting.objectives import Objective
 from ladder.analysis.fitting.points import Points, make_points
-from ladder.analysis.fitting.solver import Sample, refit, solve
-from ladder.analysis.laws.curves import Floats, Hoffmann
+from ladder.analysis.fitting.solver import Objective, Sample, refit, solve
+from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import Hoffmann
 
 LAW = Hoffmann(E=1.82, A=480.0, B=2090.0, alpha=0.348, beta=0.366)
 STARTS, REFITS = 1000, 4000

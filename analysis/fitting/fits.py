@@ -12,28 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ladder.analysis.fitting.accuracy_forms import LossErrorForm, LossSigmoidForm, SaturatingForm, SigmoidForm
-from ladder.analysis.fitting.forms import Form, KaplanForm, LineForm, RawSumOfPowers, SumOfPowers, Term
-from ladder.analysis.fitting.health import Health, Status, find_rival, judge, measure_health
-from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, draw
-from ladder.analysis.fitting.linear import Line, fit_line
-from ladder.analysis.fitting.objectives import Objective
-from ladder.analysis.fitting.points import Points, design_problem, is_one_ratio, make_points
-from ladder.analysis.fitting.solver import solve
-from ladder.analysis.fitting.summaries import describe_fit, fit_to_json
-from ladder.analysis.laws.curves import (
-    Floats,
-    Gadre,
-    Hoffmann,
-    Kaplan,
-    Law,
-    LogLinear,
-    LossError,
-    LossSigmoid,
-    Power,
-    PowerOffset,
-    find_law,
+from ladder.analysis.fitting.forms import (
+    Form,
+    KaplanForm,
+    LineForm,
+    LossErrorForm,
+    LossSigmoidForm,
+    RawSumOfPowers,
+    SaturatingForm,
+    SigmoidForm,
+    SumOfPowers,
+    Term,
 )
+from ladder.analysis.fitting.health import Health, Status, find_rival, judge, measure_health
+from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, draw, fit_line
+from ladder.analysis.fitting.points import Points, design_problem, is_one_ratio, make_points
+from ladder.analysis.fitting.solver import Objective, solve
+from ladder.analysis.fitting.summaries import describe_fit, fit_to_json
+from ladder.analysis.laws.known import find_law
+from ladder.analysis.laws.law import Floats, Law, LogLinear, LossError, LossSigmoid, Power, PowerOffset
+from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan
 from ladder.models.errors import InputError
 
 MIN_RAY_POINTS = 4

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ladder.analysis.fitting.forms import Form
-from ladder.analysis.fitting.objectives import Objective
-from ladder.analysis.fitting.solver import Sample, Solutions, derivatives
-
-Floats = NDArray[np.float64]
+from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives
+from ladder.analysis.laws.law import Floats
 
 SAME_OBJECTIVE = 1e-6
 """Starts within this relative distance of the least objective have reached it."""

@@ -29,8 +29,7 @@ from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import UNKNOWN, Interval
 from ladder.analysis.fitting.points import Points, count_distinct
 from ladder.analysis.fitting.summaries import describe_isoflop, isoflop_to_json
-from ladder.analysis.laws.law import Floats
-from ladder.analysis.laws.units import format_count
+from ladder.analysis.laws.law import Floats, format_count
 from ladder.models.errors import InputError
 
 Rows = NDArray[np.intp]

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ladder.analysis.fitting.intervals import Interval
-from ladder.analysis.laws.units import format_count, format_number
+from ladder.analysis.laws.law import format_count, format_number
 
 if TYPE_CHECKING:  # each kind of fit describes itself, so its module imports this one
-    from ladder.analysis.fitting.envelope import EnvelopeFit
     from ladder.analysis.fitting.fits import Fit
-    from ladder.analysis.fitting.frontiers import Frontier
+    from ladder.analysis.fitting.frontiers import EnvelopeFit, Frontier
     from ladder.analysis.fitting.holdout import HoldOut
     from ladder.analysis.fitting.isoflop import IsoFlopFit
     from ladder.analysis.fitting.two_step import TwoStepFit

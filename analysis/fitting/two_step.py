@@ -25,7 +25,8 @@ from ladder.analysis.fitting.intervals import (
 from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.solver import Sample, refit
 from ladder.analysis.fitting.summaries import describe_steps, steps_to_json
-from ladder.analysis.laws.curves import Floats, Hoffmann, LossSigmoid
+from ladder.analysis.laws.law import Floats, LossSigmoid
+from ladder.analysis.laws.surfaces import Hoffmann
 
 Rows = NDArray[np.intp]
 

@@ -1,24 +1,27 @@
-"""What to train with a compute budget, by a fitted law, and what a wrong choice of size costs.
+"""What to train with a compute budget, by a fitted law, what a wrong choice of size costs, and what to run first.
 
 The optimum is the law's closed form; its interval carries every bootstrap refit through the same form. A size that is
 not the optimal one reaches the optimum's loss too, with more tokens, unless its own term alone is above that loss: the
-compute it then takes beyond the budget is the cost of being wrong.
+compute it then takes beyond the budget is the cost of being wrong. Where no law is determined, `find_additions` names
+the cheapest runs that would determine one.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from ladder.analysis.fitting.fits import Fit
-from ladder.analysis.fitting.grouping import split_residuals
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Interval, find_groups
-from ladder.analysis.laws.curves import Allocation
-from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN
-from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.laws.units import format_count
-from ladder.analysis.planning.next_runs import first_of
-from ladder.analysis.planning.simulation import optima, span
+from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, find_groups, known
+from ladder.analysis.fitting.points import SeedNoise, count_distinct, split_residuals
+from ladder.analysis.laws.known import BESIROGLU
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, format_count
+from ladder.analysis.laws.surfaces import Allocation, Surface
+from ladder.analysis.planning.design import SEED_NOISE, optima, place_target, span
+from ladder.analysis.planning.proposal import Proposal, list_candidates, propose
+from ladder.analysis.tables.sweeps import PARAMS
 from ladder.models.errors import InputError
 
 FAR, VERY_FAR = 10.0, 100.0
@@ -194,3 +197,141 @@ def doubts(fit: Fit, best: Allocation, beyond: float, sizes: Interval) -> list[s
     if best.params > largest and beyond <= FAR:
         found.append(f"the size is above the largest fitted one, {format_count(largest)}")
     return found
+
+
+NEXT_COMPUTE = (1.0, 10.0, 100.0)
+"""Budgets of the suggested runs, as multiples of the compute of the largest run."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NextRun:
+    """The compute-optimal run at a multiple of the largest run's compute."""
+
+    factor: float
+    """The multiple."""
+    allocation: Allocation
+    params: Interval
+    """Optimal N over the refits, parameters."""
+    tokens: Interval
+    """Optimal D over the refits, tokens."""
+    loss: Interval
+    """The curve at the allocation, nats per token."""
+    new_run: Interval
+    """The loss of one run there, its own noise included, nats per token."""
+
+
+def suggest(fit: Fit, flops: float) -> list[NextRun]:
+    """The compute-optimal runs at multiples of a compute; none unless a law with an optimum converged."""
+    if not isinstance(fit.law, Surface) or fit.status is not Status.CONVERGED or not flops > 0:
+        return []
+    return [next_run(fit, fit.law, flops * factor, factor) for factor in NEXT_COMPUTE]
+
+
+def next_run(fit: Fit, law: Surface, flops: float, factor: float) -> NextRun:
+    """The optimum at a budget with its intervals."""
+    best = law.optimum(flops)
+    params = UNKNOWN if fit.draws is None else percentiles(draw_optima(fit, fit.draws, flops), fit.draws)
+    inputs = {"N": np.array([best.params]), "D": np.array([best.tokens])}
+    product = best.params * best.tokens
+    ends = (params.high, params.low)  # the larger the best size, the fewer its tokens
+    tokens = [None if end is None or end == 0 else product / end for end in ends]
+    return NextRun(
+        factor=factor,
+        allocation=best,
+        params=params,
+        tokens=Interval(low=tokens[0], high=tokens[1]),
+        loss=first_of(fit.band(inputs)),
+        new_run=first_of(fit.band(inputs, new_run=True)),
+    )
+
+
+def draw_optima(fit: Fit, draws: Draws, flops: float) -> Floats:
+    """The best N at a budget under every refit [R]; nan where a refit has no optimum (an exponent of 0)."""
+    law = type(fit.law)
+    assert issubclass(law, Surface)
+    constants = {name: float(value[0]) for name, value in fit.law.constants.items()}
+    optima = np.full(len(next(iter(draws.values.values()))), np.nan)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for index, values in enumerate(zip(*draws.values.values(), strict=True)):
+            # numpy's numbers overflow to infinity, where Python's raise.
+            drawn = law(**dict(zip(draws.values, values, strict=True)), **constants)
+            if drawn.decay > 0:
+                optima[index] = drawn.optimum(flops).params
+    return optima
+
+
+def percentiles(values: Floats, draws: Draws) -> Interval:
+    """The interval of drawn values; an end among values that are not finite is unknown."""
+    if not np.isfinite(values).all():
+        return UNKNOWN
+    low, high = np.quantile(values, [draws.tail, 1 - draws.tail])
+    return Interval(low=known(low), high=known(high))
+
+
+def first_of(band: tuple[Floats, Floats] | None) -> Interval:
+    """A band at one place as an interval."""
+    return UNKNOWN if band is None else Interval(low=known(band[0][0]), high=known(band[1][0]))
+
+
+SIZES = 3
+"""Sizes that a law with an offset needs; with fewer, other sizes must come first, and which is not for a formula."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Additions:
+    """The runs with what was assumed in choosing them."""
+
+    proposal: Proposal
+    names: dict[float, str]
+    """N -> name of the size."""
+    law: str
+    """Which law was taken for the truth."""
+    noise: str
+    """Which noise was reckoned with."""
+
+
+def find_additions(loss: pl.DataFrame, fit: Fit | None, noise: SeedNoise | None) -> Additions | None:
+    """Runs of the sweep's own sizes to add; None where there are too few sizes or nothing would help."""
+    known = loss.drop_nulls(["tokens"])
+    params, tokens = known[PARAMS].to_numpy().astype(float), known["tokens"].to_numpy().astype(float)
+    if known.height == 0 or count_distinct(params) < SIZES:
+        return None
+    law, told = stand_in(fit)
+    spread, source = reckoned_noise(fit, noise)
+    design = (params, tokens)
+    target = place_target(law, params, tokens, None)
+    found = propose(law, design, list_candidates(design, np.unique(params)), noise=spread, target=target)
+    names = dict(zip(known[PARAMS].cast(pl.Float64), known["size"], strict=True))
+    return Additions(proposal=found, names=names, law=told, noise=source) if found.runs else None
+
+
+def stand_in(fit: Fit | None) -> tuple[Surface, str]:
+    """The law that is taken for the truth: the fitted one where it is whole, else a published one."""
+    if fit is not None and isinstance(fit.law, Surface) and fit.status is Status.AMBIGUOUS and fit.law.decay > 0:
+        return fit.law, f"{fit.law.name} as fitted here"
+    return BESIROGLU, "the law of Besiroglu et al. 2024 as a stand-in"
+
+
+def reckoned_noise(fit: Fit | None, noise: SeedNoise | None) -> tuple[float, str]:
+    """Standard deviation of ln loss: between seeds, else the residuals, else assumed."""
+    if noise is not None and noise.standard_deviation > 0:
+        return noise.standard_deviation, f"the noise between seeds, {noise.standard_deviation:.2%}"
+    if fit is not None and fit.log_residual and fit.health.degrees_of_freedom > 0 and fit.health.residual_rms > 0:
+        scale = float(np.sqrt(len(fit.points) / fit.health.degrees_of_freedom))
+        return fit.health.residual_rms * scale, f"the residuals' noise, {fit.health.residual_rms * scale:.2%}"
+    return SEED_NOISE, f"an assumed noise of {SEED_NOISE:.2%}"
+
+
+def addition_words(additions: Additions) -> list[str]:
+    """The runs and what they would bring."""
+    runs = additions.proposal.runs
+    counts = Counter((run.params, run.tokens) for run in runs)
+    told = ", ".join(
+        f"{additions.names[params]} on {format_count(tokens)} tokens{f' ({count} seeds)' if count > 1 else ''}"
+        for (params, tokens), count in sorted(counts.items())
+    )
+    purpose = "determine the law" if additions.proposal.criterion == "all parameters" else "narrow its extrapolation"
+    return [
+        f"The cheapest runs that {purpose} most: {told}; {additions.proposal.share:.0%} of this sweep's compute.",
+        f"They are chosen to first order, under {additions.law} and {additions.noise}.",
+    ]

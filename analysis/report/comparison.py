@@ -11,13 +11,12 @@ import polars as pl
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, known, t_quantile
-from ladder.analysis.fitting.linear import Line
-from ladder.analysis.laws.law import Floats
+from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, known, t_quantile
+from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.laws.units import format_number
 from ladder.analysis.report.findings import Findings
-from ladder.analysis.report.scores import PARAMS, ScoreFinding
+from ladder.analysis.report.scores import ScoreFinding
+from ladder.analysis.tables.sweeps import PARAMS
 
 BUDGETS = 3
 """Budgets at which the least losses are compared: the ends and the middle of the compute that both sweeps have."""

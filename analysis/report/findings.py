@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
-from ladder.analysis.fitting.grouping import SeedNoise, seed_noise
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.holdout import HoldOut, hold_out
 from ladder.analysis.fitting.isoflop import IsoFlopFit, IsoFlopOptions, fit_isoflop
-from ladder.analysis.fitting.points import Points, make_points
-from ladder.analysis.laws.curves import find_law
-from ladder.analysis.planning.additions import Additions, find_additions
-from ladder.analysis.planning.next_runs import NextRun, suggest
-from ladder.analysis.report.scores import PARAMS, ScoreFinding, find_score, largest_budget
-from ladder.analysis.tables.sweeps import HELDOUT_LOSS, SweepData
+from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
+from ladder.analysis.laws.known import find_law
+from ladder.analysis.planning.budget import Additions, NextRun, find_additions, suggest
+from ladder.analysis.report.scores import ScoreFinding, find_score, largest_budget
+from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
 from ladder.models.errors import InputError
 
 OTHER_PARAMS = "params_non_embedding"

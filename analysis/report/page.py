@@ -18,18 +18,23 @@ from matplotlib.figure import Figure
 
 from ladder.analysis.fitting.fits import Fit, FitOptions
 from ladder.analysis.fitting.points import DISTINCT
-from ladder.analysis.laws.units import format_count, format_number
-from ladder.analysis.report import captions, words
-from ladder.analysis.report.answers import answers
-from ladder.analysis.report.canvas import to_svg
-from ladder.analysis.report.compute_figures import draw_compute, draw_isoflop, draw_optimal_size, draw_ratios
-from ladder.analysis.report.figures import draw_loss, draw_perplexity, draw_residuals, draw_training
+from ladder.analysis.laws.law import format_count, format_number
+from ladder.analysis.report import captions
+from ladder.analysis.report.answers import answers, counted, interval, interval_source, objective
+from ladder.analysis.report.canvas import draw_panel, to_svg
+from ladder.analysis.report.figures import (
+    draw_compute,
+    draw_isoflop,
+    draw_loss,
+    draw_optimal_size,
+    draw_perplexity,
+    draw_ratios,
+    draw_residuals,
+    draw_training,
+)
 from ladder.analysis.report.findings import Findings, find
-from ladder.analysis.report.panels import draw_panel
-from ladder.analysis.report.phrases import counted, interval, interval_source, objective
-from ladder.analysis.report.score_table import ScoreTable, score_tables
-from ladder.analysis.report.scores import PARAMS, ScoreFinding, largest_budget, paper_first
-from ladder.analysis.tables.sweeps import HELDOUT_LOSS, SweepData
+from ladder.analysis.report.scores import ScoreFinding, ScoreTable, largest_budget, paper_first, score_tables
+from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
 
 TABLE_SCORES = 7
 """Measurements side by side in a table of runs; more go into further tables."""
@@ -128,14 +133,14 @@ def page(findings: Findings) -> dict[str, Any]:
         "level": f"{findings.level:.0%}",
         "scores": [score_row(score) for score in findings.scores],
         "comparisons": [row for score in findings.scores if (row := captions.comparison(score)) is not None],
-        "resolution": words.resolution(findings),
+        "resolution": captions.resolution(findings),
         "runs": runs_table(data),
         "run_scores": scores_tables(data),
         "failed": data.failed.to_dicts(),
         "failed_title": "Failed" if is_sweep else "Left out",
         "unfinished": data.table.filter(pl.col("status").is_in(["running", "waiting"]))["run"].to_list(),
-        "conventions": words.conventions(findings),
-        "provenance": words.provenance(data),
+        "conventions": captions.conventions(findings),
+        "provenance": captions.provenance(data),
         "mlflow_runs": list(data.provenance.mlflow_run_ids.items())[:MOST_ROWS],
     }
 

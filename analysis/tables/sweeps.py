@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HELDOUT_LOSS = "heldout/loss"
 """The measurement that every run has: held-out loss in nats per token."""
+PARAMS = "params_total"
+"""N of every fit unless it says otherwise: with embeddings, as Hoffmann et al. 2022 count."""
 MLFLOW_INFINITY = 1e308
 """MLflow stores an infinite metric as plus or minus 1.797e308."""
 MEASUREMENTS_FILE = "measurements.json"

@@ -13,17 +13,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN
-from ladder.analysis.laws.units import format_count
-from ladder.analysis.tables.files import parse_numbers, read_table
-from ladder.analysis.tables.sweeps import (
-    COLUMNS,
-    CURVES,
-    HELDOUT_LOSS,
-    MEASUREMENT_FIELDS,
-    Provenance,
-    SweepData,
-)
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
+from ladder.analysis.tables.fit_table import parse_numbers, read_table
+from ladder.analysis.tables.sweeps import COLUMNS, CURVES, HELDOUT_LOSS, MEASUREMENT_FIELDS, Provenance, SweepData
 from ladder.models.errors import InputError
 
 

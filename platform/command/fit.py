@@ -61,9 +61,7 @@ def command(laws: tuple[str, ...], holdout: bool, as_json: bool, **options: Any)
     objective is their sum over points. With more than one law the JSON is {"fits": [...]}.
     """
     # Imported here, so that `ladder --help` does not pay for numpy, polars and scipy.
-    from ladder.analysis.fitting.holdout import mean_errors
-    from ladder.analysis.fitting.summaries import describe_holdout, holdout_to_json
-    from ladder.analysis.tables.fit_table import TableFit, fit_table, hold_out_table
+    from ladder.analysis.api import TableFit, describe_holdout, fit_table, hold_out_table, holdout_to_json, mean_errors
 
     path = options.pop("table")
     requests = [TableFit(path=path, law_name=law, **options) for law in dict.fromkeys(laws)]

@@ -7,8 +7,7 @@ import click
 from click.core import ParameterSource
 from upath import UPath
 
-from ladder.analysis.planning.design import REFERENCES, SEED_NOISE
-from ladder.analysis.planning.simulation import SIMULATIONS
+from ladder.analysis.api import REFERENCES, SEED_NOISE, SIMULATIONS
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import json_option, storage_option, tracking_option

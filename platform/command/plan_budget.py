@@ -9,16 +9,25 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from ladder.analysis.fitting.fits import Fit, FitOptions
-from ladder.analysis.fitting.intervals import Interval
-from ladder.analysis.laws.curves import find_law
-from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN
-from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.laws.units import FLOPS_PER_PF_DAY, format_count
-from ladder.analysis.planning.budget import BudgetPlan, Mistake, mistake, plan_budget
-from ladder.analysis.planning.prospect import ends
-from ladder.analysis.tables.fit_table import TableFit, fit_table
-from ladder.analysis.tables.sweeps import HELDOUT_LOSS, SweepData
+from ladder.analysis.api import (
+    FLOPS_PER_PARAMETER_TOKEN,
+    FLOPS_PER_PF_DAY,
+    HELDOUT_LOSS,
+    BudgetPlan,
+    Fit,
+    FitOptions,
+    Interval,
+    Mistake,
+    Surface,
+    SweepData,
+    TableFit,
+    ends,
+    find_law,
+    fit_table,
+    format_count,
+    mistake,
+    plan_budget,
+)
 from ladder.models.errors import InputError
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size, parse_size
 from ladder.platform.command.fitted import fit_sweep, read_finished

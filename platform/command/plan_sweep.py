@@ -10,14 +10,27 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from ladder.analysis.fitting.fits import Fit, FitOptions
-from ladder.analysis.fitting.grouping import SeedNoise, seed_noise
-from ladder.analysis.laws.law import Floats
-from ladder.analysis.planning.budget import surface_of
-from ladder.analysis.planning.design import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, Reference
-from ladder.analysis.planning.proposal import list_candidates
-from ladder.analysis.planning.prospect import Noise, Prospect, Question, ends, foresee, leaves_reference
-from ladder.analysis.tables.sweeps import HELDOUT_LOSS, SweepData
+from ladder.analysis.api import (
+    HELDOUT_LOSS,
+    REFERENCES,
+    SEED_NOISE,
+    SEED_NOISE_SOURCE,
+    Fit,
+    FitOptions,
+    Floats,
+    Noise,
+    Prospect,
+    Question,
+    Reference,
+    SeedNoise,
+    SweepData,
+    ends,
+    foresee,
+    leaves_reference,
+    list_candidates,
+    seed_noise,
+    surface_of,
+)
 from ladder.models.errors import InputError
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose

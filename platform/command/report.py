@@ -9,10 +9,7 @@ import click
 from mlflow.tracking import MlflowClient
 from upath import UPath
 
-from ladder.analysis.report.comparison_page import write_comparison
-from ladder.analysis.report.page import write_report
-from ladder.analysis.tables.sweeps import read_sweep
-from ladder.analysis.tables.table_runs import TableColumns, read_table_runs
+from ladder.analysis.api import TableColumns, read_sweep, read_table_runs, write_comparison, write_report
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option

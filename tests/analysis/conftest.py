@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ladder.analysis.laws.curves import Hoffmann
+from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.analysis.tables.sweeps import COLUMNS, MEASUREMENT_FIELDS, Provenance, SweepData
 
 LAW = Hoffmann(E=1.1, A=60.0, B=90.0, alpha=0.33, beta=0.32)

@@ -13,21 +13,12 @@ import pytest
 
 from ladder.analysis.fitting.fits import FitOptions, fit_law
 from ladder.analysis.fitting.isoflop import IsoFlopOptions, fit_isoflop
-from ladder.analysis.fitting.objectives import Objective
 from ladder.analysis.fitting.points import Points, make_points
+from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.fitting.two_step import TwoStep, fit_two_step
-from ladder.analysis.laws.curves import (
-    Floats,
-    Hoffmann,
-    Law,
-    LogLinear,
-    LossSigmoid,
-    Power,
-    PowerOffset,
-    Saturating,
-    find_law,
-)
-from ladder.analysis.laws.published import BESIROGLU, KAPLAN
+from ladder.analysis.laws.known import BESIROGLU, KAPLAN, find_law
+from ladder.analysis.laws.law import Floats, Law, LogLinear, LossSigmoid, Power, PowerOffset, Saturating
+from ladder.analysis.laws.surfaces import Hoffmann
 
 SIMULATIONS = 1000
 LOW, HIGH = 0.93, 0.97

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.fitting.envelope import EnvelopeOptions, fit_envelope
+from ladder.analysis.fitting.frontiers import EnvelopeOptions, fit_envelope
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.points import Points, make_points
-from ladder.analysis.laws.curves import Floats
-from ladder.analysis.laws.published import BESIROGLU
+from ladder.analysis.laws.known import BESIROGLU
+from ladder.analysis.laws.law import Floats
 from ladder.models.errors import InputError
 
 

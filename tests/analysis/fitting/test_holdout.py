@@ -8,9 +8,9 @@ import pytest
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_gadre, fit_law
 from ladder.analysis.fitting.holdout import held_variable, hold_out, mean_errors, split_sizes
-from ladder.analysis.fitting.objectives import Objective
 from ladder.analysis.fitting.points import make_points
-from ladder.analysis.laws.curves import Hoffmann
+from ladder.analysis.fitting.solver import Objective
+from ladder.analysis.laws.surfaces import Hoffmann
 
 QUICK = FitOptions(bootstrap=0, starts=60)
 

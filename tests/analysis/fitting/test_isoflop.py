@@ -9,8 +9,8 @@ import pytest
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.isoflop import BudgetStatus, IsoFlopOptions, fit_isoflop, group_budgets
 from ladder.analysis.fitting.points import Points, make_points
-from ladder.analysis.laws.curves import Floats
-from ladder.analysis.laws.published import BESIROGLU
+from ladder.analysis.laws.known import BESIROGLU
+from ladder.analysis.laws.law import Floats
 from ladder.models.errors import InputError
 
 BUDGETS = (1e18, 1e19, 1e20, 1e21)

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ladder.analysis.fitting.grouping import seed_noise, split_residuals
+from ladder.analysis.fitting.points import seed_noise, split_residuals
 from ladder.models.errors import InputError
 
 

@@ -5,10 +5,11 @@ import pytest
 
 from ladder.analysis.fitting.fits import FitOptions, fit_law, make_form
 from ladder.analysis.fitting.intervals import draw_noise, expanded_tail, find_groups, least_squares, resamples
-from ladder.analysis.fitting.objectives import Objective
 from ladder.analysis.fitting.points import make_points
-from ladder.analysis.laws.curves import Floats, Hoffmann
-from ladder.analysis.planning.simulation import coordinates
+from ladder.analysis.fitting.solver import Objective
+from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import Hoffmann
+from ladder.analysis.planning.design import coordinates
 
 LAW = Hoffmann(E=1.8, A=480.0, B=2000.0, alpha=0.35, beta=0.37)
 SQUARES = FitOptions(objective=Objective(kind="squares"), bootstrap=300, starts=10)

@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.fitting.accuracy_forms import LossErrorForm, LossSigmoidForm, SaturatingForm, SigmoidForm
 from ladder.analysis.fitting.fits import TERMS
-from ladder.analysis.fitting.forms import Form, KaplanForm, LineForm, RawSumOfPowers, SumOfPowers
-from ladder.analysis.fitting.objectives import Objective, Rho
-from ladder.analysis.fitting.solver import Sample, derivatives
-from ladder.analysis.laws.curves import find_law
+from ladder.analysis.fitting.forms import (
+    Form,
+    KaplanForm,
+    LineForm,
+    LossErrorForm,
+    LossSigmoidForm,
+    RawSumOfPowers,
+    SaturatingForm,
+    SigmoidForm,
+    SumOfPowers,
+)
+from ladder.analysis.fitting.solver import Objective, Rho, Sample, derivatives
+from ladder.analysis.laws.known import find_law
 from ladder.models.errors import InputError
 
 GENERATOR = np.random.default_rng(0)

@@ -5,9 +5,10 @@ import pytest
 
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.objectives import Objective
+from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.fitting.two_step import TwoStep, fit_two_step
-from ladder.analysis.laws.curves import Floats, Hoffmann, LossSigmoid
+from ladder.analysis.laws.law import Floats, LossSigmoid
+from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.models.errors import InputError
 
 LAW = TwoStep(

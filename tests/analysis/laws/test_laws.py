@@ -3,19 +3,7 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.laws.curves import (
-    Gadre,
-    Hoffmann,
-    Kaplan,
-    LogLinear,
-    LossSigmoid,
-    Power,
-    PowerOffset,
-    Sigmoid,
-    Surface,
-    find_law,
-)
-from ladder.analysis.laws.published import (
+from ladder.analysis.laws.known import (
     BESIROGLU,
     KAPLAN,
     KAPLAN_BATCH,
@@ -23,7 +11,10 @@ from ladder.analysis.laws.published import (
     KAPLAN_DATA,
     KAPLAN_SIZE,
     KAPLAN_STEPS,
+    find_law,
 )
+from ladder.analysis.laws.law import LogLinear, LossSigmoid, Power, PowerOffset, Sigmoid
+from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan, Surface
 from ladder.models.errors import InputError
 
 CHINCHILLA = BESIROGLU

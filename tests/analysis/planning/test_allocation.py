@@ -10,9 +10,9 @@ from scipy.optimize import brentq, minimize_scalar
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_hoffmann, fit_power
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.laws.curves import Floats, Gadre, Hoffmann, Kaplan
-from ladder.analysis.laws.published import BESIROGLU
-from ladder.analysis.laws.surfaces import Surface
+from ladder.analysis.laws.known import BESIROGLU
+from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan, Surface
 from ladder.analysis.planning.budget import mistake, plan_budget
 from ladder.models.errors import InputError
 

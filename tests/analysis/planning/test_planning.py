@@ -7,23 +7,34 @@ import polars as pl
 import pytest
 
 from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, make_form
-from ladder.analysis.fitting.objectives import Objective
 from ladder.analysis.fitting.points import make_points
-from ladder.analysis.laws.curves import Floats, Gadre, Hoffmann, Kaplan
-from ladder.analysis.laws.published import BESIROGLU
-from ladder.analysis.laws.surfaces import Surface
+from ladder.analysis.fitting.solver import Objective
+from ladder.analysis.laws.known import BESIROGLU
+from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan, Surface
 from ladder.analysis.planning.design import (
     REFERENCES,
     SEED_NOISE,
+    coordinates,
     half_widths,
     log_gradients,
     place_target,
     resolve,
+    simulate,
     undetermined,
+    width,
 )
-from ladder.analysis.planning.proposal import lay_out, list_candidates, narrowing, propose, update
-from ladder.analysis.planning.prospect import Noise, Question, foresee, leaves_reference
-from ladder.analysis.planning.simulation import coordinates, simulate, width
+from ladder.analysis.planning.proposal import (
+    Noise,
+    Question,
+    foresee,
+    lay_out,
+    leaves_reference,
+    list_candidates,
+    narrowing,
+    propose,
+    update,
+)
 from ladder.models.errors import InputError
 
 SURFACES: list[Surface] = [
@@ -178,7 +189,7 @@ def test_candidates_of_a_sweep_of_thousands_are_thinned() -> None:
 def test_blocks_of_a_large_simulation_make_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     N, D = grid()
     target = place_target(BESIROGLU, N, D, None)
-    monkeypatch.setattr("ladder.analysis.planning.simulation.BLOCK_VALUES", 21 * 150)
+    monkeypatch.setattr("ladder.analysis.planning.design.BLOCK_VALUES", 21 * 150)
     blocks = simulate(BESIROGLU, N, D, noise=0.005, target=target, count=400)
     assert len(blocks.draws["alpha"]) == 400 and len(np.unique(blocks.draws["alpha"])) == 400
 

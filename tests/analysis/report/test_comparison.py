@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from ladder.analysis.fitting.fits import FitOptions
-from ladder.analysis.fitting.intervals import Draws
-from ladder.analysis.fitting.linear import fit_line
+from ladder.analysis.fitting.intervals import Draws, fit_line
 from ladder.analysis.report.comparison import Comparison, compare, independent, percentile_interval, slope_interval
 from ladder.analysis.report.comparison_page import answers, render_comparison
 from ladder.analysis.report.findings import find

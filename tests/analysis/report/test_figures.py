@@ -8,12 +8,18 @@ import numpy as np
 import polars as pl
 
 from ladder.analysis.fitting.fits import FitOptions
-from ladder.analysis.laws.units import format_count, format_number
-from ladder.analysis.report.canvas import VERY_MANY, bins, colours, mark_look, spread, to_svg
-from ladder.analysis.report.compute_figures import draw_compute, draw_ratios
-from ladder.analysis.report.figures import draw_loss, draw_training, group_budgets, level_words, thin
+from ladder.analysis.laws.law import format_count, format_number
+from ladder.analysis.report.canvas import VERY_MANY, bins, colours, draw_panel, mark_look, score_limits, spread, to_svg
+from ladder.analysis.report.figures import (
+    draw_compute,
+    draw_loss,
+    draw_ratios,
+    draw_training,
+    group_budgets,
+    level_words,
+    thin,
+)
 from ladder.analysis.report.findings import find
-from ladder.analysis.report.panels import draw_panel, score_limits
 from ladder.analysis.tables.sweeps import SweepData
 
 QUICK = FitOptions(bootstrap=50, starts=20)

@@ -11,12 +11,12 @@ import pytest
 
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.laws.curves import Hoffmann
+from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.analysis.report.answers import answers
+from ladder.analysis.report.captions import conventions, resolution
 from ladder.analysis.report.findings import Findings, find
 from ladder.analysis.report.page import render_report, write_report
 from ladder.analysis.report.scores import largest_budget
-from ladder.analysis.report.words import conventions, resolution
 from ladder.analysis.tables.sweeps import REFERENCE_SCHEMA, SweepData, make_references
 from ladder.models.errors import InputError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ladder.analysis.tables.files import numbers, read_table, refuse_duplicates
+from ladder.analysis.tables.fit_table import numbers, read_table, refuse_duplicates
 from ladder.models.errors import InputError
 
 TABLE = pl.DataFrame({"n": [1.0, 2.0], "loss": [3.0, 2.5], "name": ["a", "b"]})

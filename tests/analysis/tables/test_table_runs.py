@@ -7,9 +7,9 @@ import pytest
 
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.report.answers import answers
+from ladder.analysis.report.captions import conventions
 from ladder.analysis.report.findings import Findings, find
 from ladder.analysis.report.page import write_report
-from ladder.analysis.report.words import conventions
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS
 from ladder.analysis.tables.table_runs import TableColumns, read_table_runs, score_kind, table_runs
 from ladder.models.errors import InputError

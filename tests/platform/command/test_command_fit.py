@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann
-from ladder.analysis.laws.curves import Hoffmann, LossSigmoid
+from ladder.analysis.laws.law import LossSigmoid
+from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.models.errors import InputError
 from ladder.platform.command.fit import command
 

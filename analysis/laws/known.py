@@ -1,12 +1,36 @@
-"""Laws with the constants that papers print, to compare with and to plan by.
+"""Every law by its name, and laws with the constants that papers print, to compare with and to plan by.
 
 Kaplan et al. 2020 count N without embeddings and give compute in petaflop/s-days; here compute is in FLOPs.
 """
 
 from dataclasses import dataclass
 
-from ladder.analysis.laws.curves import Hoffmann, Kaplan, Power
-from ladder.analysis.laws.units import FLOPS_PER_PF_DAY
+from ladder.analysis.laws.law import (
+    FLOPS_PER_PF_DAY,
+    Law,
+    LogLinear,
+    LossError,
+    LossSigmoid,
+    Power,
+    PowerOffset,
+    Saturating,
+    Sigmoid,
+)
+from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan
+from ladder.models.errors import InputError
+
+LAWS: dict[str, type[Law]] = {
+    law.name: law
+    for law in (LogLinear, Power, PowerOffset, Kaplan, Hoffmann, Gadre, Saturating, Sigmoid, LossSigmoid, LossError)
+}
+
+
+def find_law(name: str) -> type[Law]:
+    """The law class of a name; unknown names are an InputError that lists the known ones."""
+    if name not in LAWS:
+        raise InputError(f"law {name!r} is unknown; choose one of {', '.join(LAWS)}")
+    return LAWS[name]
+
 
 KAPLAN_SIZE = Power.from_critical(8.8e13, 0.076)
 """L(N), N without embeddings, data unlimited (Kaplan et al. 2020, eq. 1.1)."""
