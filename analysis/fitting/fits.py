@@ -24,18 +24,35 @@ from ladder.analysis.fitting.forms import (
     SumOfPowers,
     Term,
 )
-from ladder.analysis.fitting.health import Health, Status, find_rival, judge, measure_health
-from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, draw, fit_line
-from ladder.analysis.fitting.points import Points, design_problem, is_one_ratio, make_points
+from ladder.analysis.fitting.health import (
+    Health,
+    Status,
+    check_points,
+    find_rival,
+    flat_problem,
+    measure_health,
+    natural_ceiling,
+    status_of,
+)
+from ladder.analysis.fitting.intervals import (
+    UNKNOWN,
+    Draws,
+    Interval,
+    Line,
+    Progress,
+    at_one_place,
+    draw,
+    ends,
+    fit_line,
+    interval_of,
+)
+from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.solver import Objective, solve
 from ladder.analysis.fitting.summaries import describe_fit, fit_to_json
 from ladder.analysis.laws.known import find_law
 from ladder.analysis.laws.law import Floats, Law, LogLinear, LossError, LossSigmoid, Power, PowerOffset
-from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan
+from ladder.analysis.laws.surfaces import Allocation, Gadre, Hoffmann, Kaplan, Surface
 from ladder.models.errors import InputError
-
-MIN_RAY_POINTS = 4
-"""Runs along one ratio from which a curve, though not the law, can be judged: its three parameters and one to spare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +77,8 @@ class FitOptions:
     """Standard error of a score in the unit of the residual: a line's scatter is not taken as less. None: unknown."""
     ceiling: float | None = None
     """Most that a fitted ceiling can be; None: 1 for scores up to 1, 100 for scores up to 100, otherwise no limit."""
+    progress: Progress | None = None
+    """Told how many refits are done."""
 
     def __post_init__(self) -> None:
         if self.bootstrap < 0 or self.starts < 1 or not 0 < self.level < 1:
@@ -85,6 +104,25 @@ class Optimum:
     status: Status
     reason: str
     """Why the status is not `converged`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OptimalRun:
+    """The compute-optimal run at a budget with its intervals, every one unknown where the fit has no refits."""
+
+    best: Allocation
+    params: Interval
+    """Optimal N, parameters."""
+    tokens: Interval
+    """Optimal D, tokens."""
+    ratio: Interval
+    """Optimal tokens per parameter."""
+    least_loss: Interval
+    """The least loss that the budget buys, each refit at its own optimum, nats per token."""
+    loss: Interval
+    """The curve at `best`, nats per token."""
+    new_run: Interval
+    """The loss of one run at `best`, its own noise included."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -127,22 +165,67 @@ class Fit:
     def band(self, inputs: Mapping[str, Floats], *, new_run: bool = False) -> tuple[Floats, Floats] | None:
         """Interval of the curve at inputs [m], or of one new run's score; None where it is unknown.
 
-        A new run adds a residual drawn from the fit's own, scaled up for the parameters that were fitted.
+        A new run adds the noise that the residuals allow, drawn with each refit.
         """
         if self.line is not None:
             return self.line_band(self.line, inputs["x"], new_run)
-        freedom = self.health.degrees_of_freedom
-        if self.draws is None or freedom < 1:
+        if self.draws is None:
             return None
         columns = {name: values[:, None] for name, values in (self.law.constants | self.draws.values).items()}
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             curves = type(self.law).formula(inputs, columns)  # [R, m]
             if new_run:
-                spread = self.residuals * np.sqrt(len(self.points) / freedom)
-                noise = np.random.default_rng(0).choice(spread, size=(len(curves), 1))
-                curves = curves * np.exp(noise) if self.log_residual else curves + noise
-            low, high = np.quantile(curves, [self.draws.tail, 1 - self.draws.tail], axis=0)
-        return low, high
+                if self.draws.noise is None:
+                    return None
+                logarithmic = self.log_residual or self.law.values.get("log_score", 0.0) > 0
+                noise = self.draws.noise[:, None]
+                curves = curves * np.exp(noise) if logarithmic else curves + noise
+        return ends(curves, self.draws.tail)
+
+    def optima(self, flops: float) -> dict[str, Floats] | None:
+        """`Surface.optima` of every refit at a budget in training FLOPs; None without refits or without an optimum."""
+        law = type(self.law)
+        if self.draws is None or not issubclass(law, Surface):
+            return None
+        return law.optima(self.law.constants | self.draws.values, flops)
+
+    def interval(self, name: str) -> Interval:
+        """The interval of a parameter, or of the exponents a and b of the optimal N and D in C.
+
+        Raises InputError for a name that the law does not have.
+        """
+        if name in self.intervals:
+            return self.intervals[name]
+        if name not in ("a", "b") or not isinstance(self.law, Surface):
+            known = [*self.intervals, *(("a", "b") if isinstance(self.law, Surface) else ())]
+            raise InputError(f"{self.law.name} has no {name!r}; ask for one of {', '.join(known)}")
+        drawn = self.optima(1.0)
+        return UNKNOWN if drawn is None or self.draws is None else interval_of(drawn[name], self.draws.tail)
+
+    def optimum(self, flops: float) -> OptimalRun:
+        """The compute-optimal run at a budget in training FLOPs, with intervals.
+
+        Raises InputError for a law without an optimum and for a budget that is not above 0.
+        """
+        if not isinstance(self.law, Surface):
+            raise InputError(
+                f"{self.law.name} is no law in N and D, so it has no optimum; use hoffmann, gadre or kaplan"
+            )
+        best, drawn = self.law.optimum(flops), self.optima(flops)
+        place = {"N": np.array([best.params]), "D": np.array([best.tokens])}
+        names = ("params", "tokens", "tokens_per_parameter", "loss")
+        found = dict.fromkeys(names, UNKNOWN)
+        if drawn is not None and self.draws is not None:
+            found = {name: interval_of(drawn[name], self.draws.tail) for name in names}
+        return OptimalRun(
+            best=best,
+            params=found["params"],
+            tokens=found["tokens"],
+            ratio=found["tokens_per_parameter"],
+            least_loss=found["loss"],
+            loss=at_one_place(self.band(place)),
+            new_run=at_one_place(self.band(place, new_run=True)),
+        )
 
     def line_band(self, line: Line, x: Floats, new_run: bool) -> tuple[Floats, Floats] | None:
         """The exact t band of a straight line, taken back from the logarithm where the line is in ln score."""
@@ -189,12 +272,6 @@ def make_score_form(law: type[Law], score: Floats, x: Floats, options: FitOption
     return SigmoidForm(score, np.log(x), options.constants.get("chance", 0.0), ceiling)
 
 
-def natural_ceiling(score: Floats) -> float:
-    """1 where no score is above it, else 100 likewise, else far above."""
-    top = float(score.max())
-    return next((limit for limit in (1.0, 100.0) if top <= limit), 10 * abs(top))
-
-
 TERMS: dict[str, tuple[Term, ...]] = {
     Power.name: (Term(amplitude=0, exponent=1, variable="x"),),
     PowerOffset.name: (Term(amplitude=0, exponent=None, variable=""), Term(amplitude=1, exponent=2, variable="x")),
@@ -211,39 +288,17 @@ TERMS: dict[str, tuple[Term, ...]] = {
 }
 
 
-def check_points(law: type[Law], points: Points, options: FitOptions) -> str | None:
-    """Raises InputError for points no fit can be made of; returns why the design cannot determine the law, or None."""
-    strange = options.constants.keys() - set(law.given())
-    if strange:
-        raise InputError(
-            f"{law.name} has no constant {', '.join(sorted(strange))}; it has {', '.join(law.given()) or 'none'}"
-        )
-    logarithmic = law.log_residual or options.constants.get("log_score", 0.0) > 0
-    if logarithmic and (points.score <= 0).any():
-        row = int(np.argmax(points.score <= 0))
-        raise InputError(
-            f"the score is {points.score[row]:g} in row {row + 1}; {law.name} takes its log: drop or mend that row"
-        )
-    problem = design_problem(law, points)
-    ray = law.inputs == ("N", "D") and is_one_ratio(points) and len(points) >= MIN_RAY_POINTS
-    if len(points) < len(law.fitted) and not (problem and ray):
-        raise InputError(
-            f"{len(points)} points are fewer than the {len(law.fitted)} parameters of {law.name} "
-            f"({', '.join(law.fitted)}); add runs or choose a law with fewer parameters"
-        )
-    return problem
-
-
 def find_optimum(law: type[Law], points: Points, options: FitOptions) -> Optimum:
     """The best parameters from many starts, and how far they may be trusted."""
-    problem = check_points(law, points, options)
+    problem = check_points(law, points, options.constants)
     objective = options.objective or default_objective(law)
     form = make_form(law, points, options)
     starts = form.starts(np.random.default_rng([options.seed, 0]), options.starts)
     solutions = solve(form, objective, starts)
     best = int(np.argmin(solutions.objective))
     health = measure_health(form, form.names, objective, solutions, best)
-    status, reason = judge(health, problem, find_rival(solutions, best), smooth=objective.kind != "lad")
+    rival = find_rival(solutions, best, objective, health.degrees_of_freedom)
+    status, reason = status_of(health, problem or flat_problem(law, points), rival, smooth=objective.kind != "lad")
     return Optimum(
         form=form,
         objective=objective,
@@ -260,7 +315,8 @@ def tell(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, 
     form, theta = optimum.form, optimum.theta
     line = None
     if law is LogLinear and optimum.objective.kind == "squares" and optimum.status is not Status.NOT_IDENTIFIABLE:
-        line = fit_line(np.log(points.inputs(law)["x"]), form.target, point_error=options.point_error)
+        x, groups = np.log(points.inputs(law)["x"]), find_groups(points)
+        line = fit_line(x, form.target, groups=groups, point_error=options.point_error)
     fitted = {key: float(value[0]) for key, value in form.values(theta[None]).items()}
     return Fit(
         law=law(**fitted, **options.constants),
@@ -286,7 +342,8 @@ def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit
     found = find_optimum(law, points, options)
     draws = None
     if found.status is not Status.NOT_IDENTIFIABLE:
-        draws = draw(found.form, found.objective, found.theta, points, options.bootstrap, options.level, options.seed)
+        settings = (options.bootstrap, options.level, options.seed)
+        draws = draw(found.form, found.objective, found.theta, points, *settings, progress=options.progress)
     return tell(law, points, options, found, draws)
 
 

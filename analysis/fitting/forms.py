@@ -41,15 +41,16 @@ class Form:
     """Base of the forms; bounds keep every coordinate where the law can still be told from a simpler one."""
 
     lower: Floats
-    """[P], least allowed coordinates."""
     upper: Floats
-    """[P], greatest allowed coordinates."""
+    """[P], least and greatest allowed coordinates."""
     target: Floats
     """[n], the observed values in the residual's scale."""
     reach: Floats
     """[P], most that a coordinate may move in one step: 2 for logarithms and exponents, in its own unit for a score."""
     names: tuple[str, ...]
     """[P], what each coordinate is, in the law's words: a bound that is hit is told by this name."""
+    follows: Mapping[str, tuple[str, ...]] = {}
+    """Coordinate -> parameters that mean nothing where it is pressed against a bound."""
 
     def evaluate(self, theta: Floats) -> State:
         """Predictions at theta [S, P]."""
@@ -64,12 +65,27 @@ class Form:
         return None
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
-        """Starting points [count, P] drawn over everything the data could plausibly mean."""
+        """Starting points [count, P] over everything the data could mean."""
         raise NotImplementedError
 
     def values(self, theta: Floats) -> dict[str, Floats]:
         """The law's own parameters, each [S]."""
         raise NotImplementedError
+
+    def pinned(self, theta: Floats) -> dict[str, Floats]:
+        """The parameters of which some theta [S, P] presses against a bound, each [S]: the value, -inf or inf where it
+        is at its least or most itself, nan where it follows another that is."""
+        values = self.values(theta)
+        found: dict[str, Floats] = {}
+        for place, name in enumerate(self.names):
+            low, high = theta[:, place] <= self.lower[place], theta[:, place] >= self.upper[place]
+            if not (low | high).any():
+                continue
+            if name in values:
+                found[name] = np.select([low, high], [-np.inf, np.inf], found.get(name, values[name]))
+            for other in self.follows.get(name, ()):
+                found[other] = np.where(low | high, np.nan, found.get(other, values[other]))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +120,8 @@ class SumOfPowers(Form):
         low, high = float(self.target.min()), float(self.target.max())
         self.lower, self.upper = np.empty(len(names)), np.empty(len(names))
         self.reach = np.full(len(names), LOG_REACH)
+        bent = [(names[term.amplitude], names[term.exponent]) for term in terms if term.exponent is not None]
+        self.follows = {one: tuple(b if one == a else a for a, b in bent if one in (a, b)) for one in names}
         for term in terms:
             # A term of less than e^-12 of the loss is absent to the sixth digit: at this bound the fit says so.
             self.lower[term.amplitude], self.upper[term.amplitude] = low - 12.0, high + 3.0
@@ -173,8 +191,7 @@ class RawSumOfPowers(SumOfPowers):
         return super().curvature(theta, state, np.zeros_like(jacobian), slope)
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
-        logarithmic = SumOfPowers(self.target, self.logs, self.terms, self.names)
-        return logarithmic.starts(generator, count)
+        return SumOfPowers(self.target, self.logs, self.terms, self.names).starts(generator, count)
 
 
 class KaplanForm(Form):
@@ -186,6 +203,7 @@ class KaplanForm(Form):
         self.x, self.z = logs["N"] - self.centres["N"], logs["D"] - self.centres["D"]
         low, high = float(self.target.min()), float(self.target.max())
         self.names = ("Nc", "Dc", "alpha_N", "alpha_D")
+        self.follows = {"Nc": ("alpha_N",), "alpha_N": ("Nc",), "Dc": ("alpha_D",), "alpha_D": ("Dc",)}
         self.lower = np.array([low - 12.0, low - 12.0, 0.0, 1e-3])
         self.upper = np.array([high + 3.0, high + 3.0, 4.0, 4.0])
         self.reach = np.full(4, LOG_REACH)
@@ -202,6 +220,14 @@ class KaplanForm(Form):
         s = theta[:, 3, None]
         by_s = (state.prediction - share * u - (1 - share) * v) / s - (1 - share) * self.z
         return np.stack([share, 1 - share, -share * self.x, by_s], axis=1)
+
+    def curvature(self, theta: Floats, state: State, jacobian: Floats, slope: Floats) -> Floats:
+        """By central differences of the Jacobian; without it reweighting stalls at the kinks of a narrow Huber."""
+        columns = []
+        for step in 1e-5 * np.eye(4):
+            ahead, behind = (self.jacobian(at, self.evaluate(at)) for at in (theta + step, theta - step))
+            columns.append((((ahead - behind) / 2e-5) @ slope[:, :, None])[:, :, 0])
+        return np.stack(columns, axis=2)
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
         amplitudes = self.target.min() + generator.uniform(-2.0, 0.5, (count, 2))
@@ -237,18 +263,15 @@ class LineForm(Form):
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
         spread = float(np.ptp(self.target)) or 1.0
-        return np.stack(
-            [self.target.mean() + generator.normal(0, spread, count), generator.normal(0, spread, count)], axis=1
-        )
+        middles = self.target.mean() + generator.normal(0, spread, count)
+        return np.stack([middles, generator.normal(0, spread, count)], axis=1)
 
     def values(self, theta: Floats) -> dict[str, Floats]:
         return {"a": theta[:, 0] - theta[:, 1] * self.centre, "b": theta[:, 1]}
 
 
-MAX_STEEPNESS = 50.0
-"""Per nat: a step within a twentieth of a nat, steeper than any task's."""
-LEAST_STEEPNESS = 1e-3
-"""Per nat: flat over every loss that there is."""
+LEAST_STEEPNESS, MAX_STEEPNESS = 1e-3, 50.0
+"""Per nat: flat over every loss that there is; a step within a twentieth of a nat, steeper than any task's."""
 
 
 class SaturatingForm(Form):
@@ -258,6 +281,7 @@ class SaturatingForm(Form):
         """`ceiling` is the most the score can be (1 or 100 for an accuracy)."""
         self.target = score
         self.names = ("ceiling", "A", "alpha")
+        self.follows = {"A": ("alpha",), "alpha": ("A",)}
         self.centre = float(np.mean(log_x))
         self.x = log_x - self.centre
         self.spread = float(np.ptp(score)) or 1.0
@@ -324,6 +348,7 @@ class LossErrorForm(SaturatingForm):
         """`ceiling` is the most the error can be (1 or 100)."""
         super().__init__(error, loss, ceiling)
         self.names = ("eps", "k", "gamma")
+        self.follows = {"k": ("gamma",), "gamma": ("k",)}
         self.upper[2] = MAX_STEEPNESS
 
     def values(self, theta: Floats) -> dict[str, Floats]:
@@ -340,6 +365,7 @@ class LossSigmoidForm(Form):
         """`ceiling` is the most the accuracy can be (1 or 100)."""
         self.target = score
         self.names = ("chance", "ceiling", "L0", "k")
+        self.follows = {"chance": ("a",), "ceiling": ("a", "b"), "k": ("L0",)}
         self.centre = float(np.mean(loss))
         self.x = loss - self.centre
         low, high = float(score.min()), float(score.max())

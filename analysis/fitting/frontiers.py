@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Interval, known
+from ladder.analysis.fitting.intervals import UNKNOWN, Interval, ends, interval_of
 from ladder.analysis.fitting.points import DISTINCT, Points
 from ladder.analysis.fitting.summaries import describe_envelope, envelope_to_json
 from ladder.analysis.laws.law import Floats
@@ -65,25 +65,13 @@ class FrontierDraws:
 
     def interval(self, name: str) -> Interval:
         """The percentile interval of one parameter."""
-        return percentiles(self.values[name], self.tail)
+        return interval_of(self.values[name], self.tail)
 
     def band(self, flops: Floats) -> tuple[Floats, Floats]:
         """Interval of N_opt at budgets [m]; NaN where it is unknown."""
         sizes = np.log(self.values["params_at_one"])[:, None] + self.values["a"][:, None] * np.log(flops)  # [R, m]
-        ends = [percentiles(column, self.tail).as_list() for column in sizes.T]
-        low, high = np.exp(np.array(ends, dtype=np.float64)).T
-        return low, high
-
-
-def percentiles(values: Floats, tail: float) -> Interval:
-    """The interval that leaves `tail` of the draws out on each side.
-
-    A draw without a value says that anything is possible, so it counts as beyond both ends: where more than `tail` of
-    the draws have none, the interval is unknown.
-    """
-    low = np.quantile(np.where(np.isnan(values), -np.inf, values), tail, method="lower")
-    high = np.quantile(np.where(np.isnan(values), np.inf, values), 1 - tail, method="higher")
-    return Interval(low=known(low), high=known(high))
+        low, high = ends(sizes, self.tail)
+        return np.exp(low), np.exp(high)
 
 
 def fit_frontiers(log_flops: Floats, log_params: Floats, log_tokens: Floats) -> dict[str, Floats]:
@@ -225,7 +213,7 @@ def fit_envelope(points: Points, options: EnvelopeOptions | None = None) -> Enve
         run=best[0],
         kept=kept[0],
     )
-    status, reason = judge(minima)
+    status, reason = status_of_minima(minima)
     frontier, draws = None, None
     if status is not Status.NOT_IDENTIFIABLE:
         frontier = make_frontier(through_minima(curves, best, kept))
@@ -302,7 +290,7 @@ def draw_runs(curves: Curves, options: EnvelopeOptions) -> FrontierDraws | None:
     return FrontierDraws(values=values, tail=(1 - options.level) / 2)
 
 
-def judge(minima: Minima) -> tuple[Status, str]:
+def status_of_minima(minima: Minima) -> tuple[Status, str]:
     """What the minima amount to."""
     winners = np.unique(np.round(np.log(minima.params[minima.kept]) / DISTINCT))
     if len(winners) < 2:

@@ -1,5 +1,6 @@
 """How sound a fit is: measured numbers, and the status they amount to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -7,15 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ladder.analysis.fitting.forms import Form
+from ladder.analysis.fitting.points import Points, design_problem, is_one_ratio
 from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives
-from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.law import Floats, Law, Power
+from ladder.models.errors import InputError
 
 SAME_OBJECTIVE = 1e-6
 """Starts within this relative distance of the least objective have reached it."""
-RIVAL_OBJECTIVE = 1e-2
-"""Another end point within this relative distance of the best objective is a rival the data hardly tells apart."""
+RIVAL_CHI_SQUARE = 3.84
+"""Twice the log likelihood by which another end point may be worse and still be a rival: the 95 % quantile of chi^2
+with one degree of freedom. So 240 points tell apart what 12 do not."""
 RIVAL_DISTANCE = 0.05
 """... if it differs from the best by more than this in a solver coordinate (a logarithm or an exponent)."""
+LEAST_SHARE = 0.02
+"""Share of the starts that must end at the best objective; with fewer a better one may not have been found."""
 SINGULAR = 1e6
 """Condition number beyond which some direction of parameters does not show in the residuals; 240 points of
 Hoffmann et al. have 58."""
@@ -23,6 +29,14 @@ LOOSE_GRADIENT = 1e-3
 """Scaled gradient beyond which the solver has not arrived."""
 EXACT_RESIDUAL = 1e-9
 """Root mean square residual below which the data is the law itself, and rounding is all that is left to compare."""
+
+
+FLAT = 1e-12
+"""Relative difference of scores below which they are one and the same number."""
+
+
+MIN_RAY_POINTS = 4
+"""Runs along one ratio from which a curve, though not the law, can be judged: its three parameters and one to spare."""
 
 
 class Status(StrEnum):
@@ -104,15 +118,21 @@ def condition_number(jacobian: Floats) -> float:
     return float(singular[0] / singular[-1])
 
 
-def find_rival(solutions: Solutions, best: int) -> float | None:
-    """Relative excess objective of the best end point that is elsewhere and nearly as good; None without one."""
+def find_rival(solutions: Solutions, best: int, objective: Objective, freedom: int) -> float | None:
+    """Relative excess objective of the best end point that is elsewhere and fits as well; None without one.
+
+    Noise of unknown scale: twice the log likelihood falls by freedom * ln(ratio) for squares (normal residuals) and by
+    2 freedom * ln(ratio) for absolute values, which a narrow Huber function is.
+    """
     least = solutions.objective[best]
+    power = 1.0 if objective.kind == "squares" else 2.0
+    allowed = np.expm1(RIVAL_CHI_SQUARE / (power * max(freedom, 1)))
     away = np.abs(solutions.theta - solutions.theta[best]).max(axis=1) > RIVAL_DISTANCE
-    rivals = solutions.objective[away & (solutions.objective <= least * (1 + RIVAL_OBJECTIVE))]
+    rivals = solutions.objective[away & (solutions.objective <= least * (1 + allowed))]
     return float(rivals.min() / least - 1) if len(rivals) and least > 0 else None
 
 
-def judge(health: Health, problem: str | None, rival: float | None, *, smooth: bool) -> tuple[Status, str]:
+def status_of(health: Health, problem: str | None, rival: float | None, *, smooth: bool) -> tuple[Status, str]:
     """The status of a fit and why, the worst finding first; `problem` is the design's.
 
     The gradient judges smooth objectives only: least absolute deviation ends in a corner, where none vanishes.
@@ -135,6 +155,53 @@ def judge(health: Health, problem: str | None, rival: float | None, *, smooth: b
             Status.AMBIGUOUS,
             f"other parameters fit as well (objective higher by {rival:.2%}); more points are needed",
         )
+    if health.best_share < LEAST_SHARE:
+        return (
+            Status.AMBIGUOUS,
+            f"{health.best_share:.1%} of {health.starts} starts reached the best objective, so that a better one may "
+            "not have been found; give more --starts",
+        )
     if smooth and health.gradient_norm > LOOSE_GRADIENT:
         return Status.AMBIGUOUS, f"the solver did not arrive (scaled gradient {health.gradient_norm:.2g})"
     return Status.CONVERGED, ""
+
+
+def flat_problem(law: type[Law], points: Points) -> str | None:
+    """Why scores that do not move, or move the wrong way, determine no law; None where they do."""
+    least, most = float(points.score.min()), float(points.score.max())
+    if most - least <= FLAT * max(abs(most), abs(least)):
+        return f"every score is {least:.4g}: nothing changes, so that nothing says how; give scores that differ"
+    if law is Power:
+        x = np.log(points.inputs(law)["x"])
+        if float((x - x.mean()) @ np.log(points.score)) > 0:
+            return "the score rises with x, and a power law only falls; name a loss, or a law of scores that rise"
+    return None
+
+
+def natural_ceiling(score: Floats) -> float:
+    """1 where no score is above it, else 100 likewise, else far above."""
+    top = float(score.max())
+    return next((limit for limit in (1.0, 100.0) if top <= limit), 10 * abs(top))
+
+
+def check_points(law: type[Law], points: Points, constants: Mapping[str, float]) -> str | None:
+    """Raises InputError for points no fit can be made of; returns why the design cannot determine the law, or None."""
+    strange = constants.keys() - set(law.given())
+    if strange:
+        raise InputError(
+            f"{law.name} has no constant {', '.join(sorted(strange))}; it has {', '.join(law.given()) or 'none'}"
+        )
+    logarithmic = law.log_residual or constants.get("log_score", 0.0) > 0
+    if logarithmic and (points.score <= 0).any():
+        row = int(np.argmax(points.score <= 0))
+        raise InputError(
+            f"the score is {points.score[row]:g} in row {row + 1}; {law.name} takes its log: drop or mend that row"
+        )
+    problem = design_problem(law, points)
+    ray = law.inputs == ("N", "D") and is_one_ratio(points) and len(points) >= MIN_RAY_POINTS
+    if len(points) < len(law.fitted) and not (problem and ray):
+        raise InputError(
+            f"{len(points)} points are fewer than the {len(law.fitted)} parameters of {law.name} "
+            f"({', '.join(law.fitted)}); add runs or choose a law with fewer parameters"
+        )
+    return problem

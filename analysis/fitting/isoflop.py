@@ -17,16 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ladder.analysis.fitting.frontiers import (
-    Frontier,
-    FrontierDraws,
-    fit_frontiers,
-    frontier_intervals,
-    make_frontier,
-    percentiles,
-)
+from ladder.analysis.fitting.frontiers import Frontier, FrontierDraws, fit_frontiers, frontier_intervals, make_frontier
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Interval
+from ladder.analysis.fitting.intervals import UNKNOWN, Interval, interval_of
 from ladder.analysis.fitting.points import Points, count_distinct
 from ladder.analysis.fitting.summaries import describe_isoflop, isoflop_to_json
 from ladder.analysis.laws.law import Floats, format_count
@@ -193,7 +186,7 @@ def fit_isoflop(points: Points, options: IsoFlopOptions | None = None) -> IsoFlo
             frontier = make_frontier(through_vertices(used, [coefficients_of(budget)[None] for budget in used]))
             if drawn is not None:
                 draws = FrontierDraws(values=through_vertices(used, drawn), tail=(1 - options.level) / 2)
-    status, reason = judge(budgets)
+    status, reason = status_of_budgets(budgets)
     return IsoFlopFit(
         budgets=budgets,
         frontier=frontier,
@@ -335,7 +328,7 @@ def with_intervals(budgets: tuple[Budget, ...], drawn: list[Floats], level: floa
     told = []
     for budget in budgets:
         if budget.status is BudgetStatus.USED:
-            ends = percentiles(lowest(next(rest)) + budget.centre, (1 - level) / 2)
+            ends = interval_of(lowest(next(rest)) + budget.centre, (1 - level) / 2)
             budget = replace(budget, interval=Interval(low=exponential(ends.low), high=exponential(ends.high)))
         told.append(budget)
     return tuple(told)
@@ -346,7 +339,7 @@ def exponential(end: float | None) -> float | None:
     return None if end is None else float(np.exp(min(end, 700.0)))
 
 
-def judge(budgets: tuple[Budget, ...]) -> tuple[Status, str]:
+def status_of_budgets(budgets: tuple[Budget, ...]) -> tuple[Status, str]:
     """What the usable budgets amount to."""
     used = used_of(budgets)
     refused = [budget for budget in budgets if budget.status is not BudgetStatus.USED]

@@ -139,6 +139,25 @@ def count_distinct(values: Floats, tolerance: float = DISTINCT) -> int:
     return 1 + int((np.diff(logs) > tolerance).sum())
 
 
+def find_groups(points: Points) -> NDArray[np.int64]:
+    """[n] label, from 0, of what deviates together and so is drawn as one: the setting, or the given cluster.
+
+    Clusters that stand at one setting, or that go through the same settings of N and D, are seeds of it and one group.
+    """
+    given = np.stack([np.log(values) for values in points.quantities.values() if values is not None])
+    settings = np.unique(np.round(given, 9), axis=1, return_inverse=True)[1].reshape(-1)
+    if points.clusters is None:
+        return np.asarray(settings, dtype=np.int64)
+    labels = np.unique(points.clusters, return_inverse=True)[1]  # a subset of points may lack some
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(settings[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    places = [frozenset(part.tolist()) for part in parts]
+    merge = [len(given) > 1 or len(place) == 1 for place in places]
+    names = [place if same else label for label, (place, same) in enumerate(zip(places, merge, strict=True))]
+    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return np.asarray([number[names[label]] for label in labels], dtype=np.int64)
+
+
 def is_one_ratio(points: Points) -> bool:
     """True where every point has one and the same number of tokens per parameter."""
     ratio = np.log(points.quantity("tokens") / points.quantity("params"))

@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, Optimum, find_optimum, tell
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.health import Status, natural_ceiling
 from ladder.analysis.fitting.intervals import (
     Draws,
     Interval,
-    draw_noise,
+    draw,
+    draw_kind,
     draw_points,
+    ends,
     expanded_tail,
-    least_squares,
-    resamples,
+    spare_residuals,
 )
-from ladder.analysis.fitting.points import Points, make_points
+from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.solver import Sample, refit
 from ladder.analysis.fitting.summaries import describe_steps, steps_to_json
 from ladder.analysis.laws.law import Floats, LossSigmoid
@@ -30,6 +31,10 @@ from ladder.analysis.laws.surfaces import Hoffmann
 
 Rows = NDArray[np.intp]
 
+ANCHOR_LOSS = 1e-9
+"""What stands for a loss of 0, nats: a loss must be above it."""
+SECOND_STREAM = 1_000_003
+"""Added to the seed for the second step's draws, so that its noise is not the first step's."""
 WORST_FIRST = (Status.NOT_IDENTIFIABLE, Status.AT_BOUND, Status.AMBIGUOUS, Status.CONVERGED)
 
 
@@ -107,24 +112,18 @@ class TwoStepFit:
     def band(self, inputs: Mapping[str, Floats], *, new_run: bool = False) -> tuple[Floats, Floats] | None:
         """Interval of the accuracy at inputs [m], or of one new run's; None where it is unknown.
 
-        A new run adds to either step the residual of one and the same run, scaled up for the fitted parameters.
+        A new run adds the noise of both steps, each drawn with its refit.
         """
         first, second = self.first.draws, self.second.draws
-        freedoms = [fit.health.degrees_of_freedom for fit in (self.first, self.second)]
-        if first is None or second is None or min(freedoms) < 1:
+        if first is None or second is None or first.noise is None or second.noise is None:
             return None
         columns = [{name: values[:, None] for name, values in draws.values.items()} for draws in (first, second)]
         with np.errstate(over="ignore", invalid="ignore"):
             losses = Hoffmann.formula(inputs, columns[0])  # [R, m]
-            noise: Floats | float = 0.0
             if new_run:
-                run = np.random.default_rng(0).integers(len(self.last), size=losses.shape)
-                of_loss, of_score = self.first.residuals, self.second.residuals[self.last]
-                losses = losses * np.exp((of_loss * np.sqrt(len(of_loss) / freedoms[0]))[run])
-                noise = (of_score * np.sqrt(len(self.second.residuals) / freedoms[1]))[run]
-            scores = LossSigmoid.formula({"x": losses}, columns[1]) + noise
-            low, high = np.quantile(scores, [first.tail, 1 - first.tail], axis=0)
-        return low, high
+                losses = losses * np.exp(first.noise[:, None])
+            scores = LossSigmoid.formula({"x": losses}, columns[1]) + (second.noise[:, None] if new_run else 0.0)
+        return ends(scores, first.tail)
 
 
 def fit_two_step(
@@ -134,19 +133,24 @@ def fit_two_step(
     accuracy: ArrayLike,
     *,
     clusters: ArrayLike | None = None,
+    anchored: bool = True,
     options: FitOptions | None = None,
 ) -> TwoStepFit:
     """Accuracy from N and D by way of the loss on the task, nats; accuracy in 0 to 1 or 0 to 100.
 
     `clusters` labels the run of each point. With it the first step reads the last point (the largest D) of each run
     only: an earlier checkpoint is not what a run of so many tokens, its learning rate brought down, would have reached.
-    The second step reads all points, and the bootstrap draws whole runs (section 3 of the paper).
+    The second step reads all points, and whole runs are what is drawn again (section 3 of the paper). `anchored` adds
+    the paper's point to the second step: a loss of 0 is the task's maximum, 1 or 100 (section 3.2); without it nothing
+    keeps the ceiling from lying far below what larger models reach.
+
+    Raises InputError for points no fit can be made of.
     """
     options = options or FitOptions()
     whole = make_points(loss, params=N, tokens=D, clusters=clusters)
     last = last_points(whole)
     points = whole.subset(last)
-    scores = make_points(accuracy, loss=loss, clusters=clusters)
+    scores = score_points(accuracy, loss, whole.clusters, anchored=anchored)
     first = find_optimum(Hoffmann, points, options)
     second_options = replace(options, objective=None, log_residual=None, constants={})
     second = find_optimum(LossSigmoid, scores, second_options)
@@ -170,39 +174,59 @@ def last_points(points: Points) -> Rows:
     return np.asarray(order[np.append(np.diff(points.clusters[order]) != 0, True)], dtype=np.intp)
 
 
+def score_points(accuracy: ArrayLike, loss: ArrayLike, clusters: Rows | None, *, anchored: bool) -> Points:
+    """The second step's points; with the anchor as the last one where a score has a natural maximum."""
+    given = make_points(accuracy, loss=loss, clusters=clusters)
+    most = natural_ceiling(given.score)
+    if not anchored or most not in (1.0, 100.0):
+        return given
+    assert given.loss is not None, "the loss was given"
+    labels = None if given.clusters is None else np.append(given.clusters, given.clusters.max() + 1)
+    return make_points(np.append(given.score, most), loss=np.append(given.loss, ANCHOR_LOSS), clusters=labels)
+
+
 def draw_steps(
     optima: tuple[Optimum, Optimum], points: Points, scores: Points, options: FitOptions
 ) -> tuple[Draws | None, Draws | None]:
-    """Refits of both steps on the same draws; None where nothing is left to judge the noise by.
+    """Refits of both steps; None where nothing is left to judge the noise by.
 
-    Whole runs are drawn where there are many or where a run has several points; otherwise new noise is drawn around
-    both steps. The two noises are independent: the second step's is what is left of the accuracy at the observed loss.
+    Where runs are many, whole runs are drawn again, the same for both steps. Otherwise the two noises are independent:
+    the second step's is what is left of the accuracy at the observed loss. The first step has one point a run, so its
+    noise is normal; the second keeps the pattern of each run's checkpoints.
     """
-    if options.bootstrap == 0 or min(optimum.health.degrees_of_freedom for optimum in optima) < 1:
+    first, second = optima
+    alone = replace(points, clusters=None)
+    kind = draw_kind(alone, find_groups(alone), len(first.theta))
+    if options.bootstrap == 0 or kind is None:
         return None, None
+    if kind == "points":
+        return draw_runs((first, second), points, scores, options)
+    given = (options.bootstrap, options.level)
+    draws = [
+        draw(step.form, step.objective, step.theta, own, *given, seed)
+        for step, own, seed in ((first, alone, options.seed), (second, scores, options.seed + SECOND_STREAM))
+    ]
+    return (None, None) if draws[0] is None or draws[1] is None else (draws[0], draws[1])
+
+
+def draw_runs(
+    optima: tuple[Optimum, Optimum], points: Points, scores: Points, options: FitOptions
+) -> tuple[Draws, Draws]:
+    """Refits of both steps to runs drawn again; the anchor stays in each."""
     generator = np.random.default_rng([options.seed, 1])
-    by_points = resamples(points, len(Hoffmann.fitted))
-    if by_points:
-        weights = draw_points(points, options.bootstrap, generator, len(Hoffmann.fitted))  # [R, runs]
-        run = np.arange(len(scores)) if scores.clusters is None else scores.clusters
-        samples = [
-            Sample(weights=w, targets=np.broadcast_to(optimum.form.target, w.shape))
-            for w, optimum in zip((weights, weights[:, run]), optima, strict=True)
-        ]
-    else:
-        samples = [
-            draw_noise(o.form, o.theta, least_squares(o.form, o.theta), options.bootstrap, generator) for o in optima
-        ]
-    # Runs drawn again are other designs too, which with 16 of them widens the bands as much as the parameters would:
-    # taking off one degree of freedom holds the truth in 96 to 97 % of simulations, taking off five in 99 %.
-    taken = len(Hoffmann.fitted) if points.clusters is None else 1
-    tail = expanded_tail(len(points), taken, options.level) if by_points else (1 - options.level) / 2
-    first, second = (
-        Draws(
-            values=optimum.form.values(refit(optimum.form, optimum.objective, optimum.theta, sample)),
-            tail=tail,
-            kind="points" if by_points else "noise",
+    runs = np.arange(len(points))
+    weights = draw_points(runs, options.bootstrap, generator, len(Hoffmann.fitted))  # [R, runs]
+    own = np.arange(len(scores)) if scores.clusters is None else scores.clusters
+    wide = np.hstack([weights, np.ones((options.bootstrap, 1))])[:, np.minimum(own, len(runs))]
+    tail = expanded_tail(len(points), 1 if points.clusters is not None else len(Hoffmann.fitted), options.level)
+    made = []
+    for step, weight in zip(optima, (weights, wide), strict=True):
+        targets = np.broadcast_to(step.form.target, weight.shape)
+        refits = refit(step.form, step.objective, step.theta, Sample(weights=weight, targets=targets))
+        noise = generator.choice(spare_residuals(step.form, step.theta), size=options.bootstrap)
+        made.append(
+            Draws(
+                values=step.form.values(refits), tail=tail, kind="points", pinned=step.form.pinned(refits), noise=noise
+            )
         )
-        for optimum, sample in zip(optima, samples, strict=True)
-    )
-    return first, second
+    return made[0], made[1]

@@ -131,8 +131,9 @@ class Power(Law):
 
     @property
     def critical(self) -> float:
-        """x_c of Kaplan's (x_c / x)^alpha, in the unit of x."""
-        return float(self.A ** (1 / self.alpha))
+        """x_c of Kaplan's (x_c / x)^alpha, in the unit of x; infinite where alpha is 0 or no number is as large."""
+        with np.errstate(over="ignore", divide="ignore"):
+            return float(np.exp(np.log(self.A) / np.float64(self.alpha)))
 
     @classmethod
     def from_critical(cls, critical: float, alpha: float) -> "Power":
@@ -171,7 +172,8 @@ class PowerOffset(Law):
                 f"a loss of {loss:g} is not above the law's irreducible loss {self.E:.4g}, or its exponent "
                 f"{self.alpha:g} is not above 0; ask for a higher loss"
             )
-        return float((self.A / (loss - self.E)) ** (1 / self.alpha))
+        with np.errstate(over="ignore"):
+            return float(np.exp(np.log(self.A / (loss - self.E)) / self.alpha))
 
     @classmethod
     def formula(cls, inputs: Mapping[str, Floats], values: Mapping[str, Floats]) -> Floats:
@@ -219,8 +221,9 @@ class Sigmoid(Law):
 
     @property
     def midpoint(self) -> float:
-        """The x at which the score is half way from chance to ceiling."""
-        return float(np.exp(-self.a / self.b))
+        """The x at which the score is half way from chance to ceiling; not finite for a flat or a far-off one."""
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return float(np.exp(np.float64(-self.a) / self.b))
 
     @classmethod
     def formula(cls, inputs: Mapping[str, Floats], values: Mapping[str, Floats]) -> Floats:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, Law
 from ladder.models.errors import InputError
@@ -32,6 +33,18 @@ class Allocation:
     def tokens_per_parameter(self) -> float:
         """D / N."""
         return self.tokens / self.params
+
+
+def plain(value: ArrayLike) -> float:
+    """A number as a float; an array, where the law stands for many draws at once, as it is."""
+    array = np.asarray(value, dtype=np.float64)
+    return float(array) if array.ndim == 0 else array  # type: ignore[return-value]
+
+
+def divide(over: float, under: float) -> float:
+    """over / under; not finite, and no error, where `under` is 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return plain(np.divide(over, under))
 
 
 class Surface(Law):
@@ -81,6 +94,23 @@ class Surface(Law):
         params = self.G * product**self.a
         tokens = product / params
         return Allocation(flops=flops, params=params, tokens=tokens, loss=float(self.score(N=params, D=tokens)))
+
+    @classmethod
+    def optima(cls, values: Mapping[str, Floats], flops: float) -> dict[str, Floats]:
+        """a, b, params, tokens, tokens_per_parameter and loss at the optimum of a budget for many laws at once.
+
+        `values` are the law's fields, each [R]; nan for one without an optimum (an exponent of 0).
+        """
+        law = cls(**values)
+        product = flops / FLOPS_PER_PARAMETER_TOKEN
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            whole = np.asarray(law.decay) > 0
+            a = np.where(whole, law.a, np.nan)
+            params = np.where(whole, np.exp(np.log(law.G) + a * np.log(product)), np.nan)
+            loss = cls.formula({"N": params, "D": product / params}, values)
+        tokens = product / params
+        found = {"a": a, "b": 1 - a, "params": params, "tokens": tokens}
+        return found | {"tokens_per_parameter": tokens / params, "loss": loss}
 
     def flops_for(self, loss: float) -> float:
         """Least training FLOPs that reach a loss (the inverse of `optimum(C).loss`)."""
@@ -134,17 +164,18 @@ class Kaplan(Surface):
     @property
     def ratio(self) -> float:
         """alpha_N / alpha_D: data must grow as N^ratio to keep the two terms in step (their eq. 4.4)."""
-        return self.alpha_N / self.alpha_D
+        return divide(self.alpha_N, self.alpha_D)
 
     @property
     def a(self) -> float:
         """N_opt grows as C^a, a = alpha_D / (alpha_N + alpha_D): where ratio times the size term is the data term."""
-        return self.alpha_D / (self.alpha_N + self.alpha_D)
+        return divide(self.alpha_D, self.alpha_N + self.alpha_D)
 
     @property
     def G(self) -> float:
         """(ratio Nc^ratio / Dc)^a: N_opt = G (C / 6)^a."""
-        return float((self.ratio * self.Nc**self.ratio / self.Dc) ** self.a)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return plain(np.exp((np.log(self.ratio) + self.ratio * np.log(self.Nc) - np.log(self.Dc)) * self.a))
 
     @property
     def decay(self) -> float:
@@ -180,19 +211,20 @@ class PowerSum(Surface):
     @property
     def a(self) -> float:
         """N_opt grows as C^a, a = beta / (alpha + beta) (Hoffmann et al. 2022, eq. 4)."""
-        return self.data_exponent / (self.alpha + self.data_exponent)
+        return divide(self.data_exponent, self.alpha + self.data_exponent)
 
     @property
     def G(self) -> float:
         """(alpha A / (beta B))^(1 / (alpha + beta)): N_opt = G (C / 6)^a (Hoffmann et al. 2022, eq. 4)."""
-        ratio = self.alpha * self.A / (self.data_exponent * self.B)
-        return float(ratio ** (1 / (self.alpha + self.data_exponent)))
+        total = self.alpha + self.data_exponent
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            ratio = np.log(self.alpha) + np.log(self.A) - np.log(self.data_exponent) - np.log(self.B)
+            return plain(np.exp(ratio / np.float64(total)))
 
     @property
     def decay(self) -> float:
         """At the optimum alpha A N^-alpha = beta B D^-beta, so both terms fall as C^-(alpha beta / (alpha + beta))."""
-        total = self.alpha + self.data_exponent
-        return self.alpha * self.data_exponent / total if total > 0 else 0.0
+        return plain(np.nan_to_num(divide(self.alpha * self.data_exponent, self.alpha + self.data_exponent)))
 
     def reducible(self, loss: float) -> float:
         """L - E."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ladder.analysis.fitting.fits import Fit
+from ladder.analysis.fitting.fits import Fit, OptimalRun
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, find_groups, known
-from ladder.analysis.fitting.points import SeedNoise, count_distinct, split_residuals
+from ladder.analysis.fitting.intervals import Interval
+from ladder.analysis.fitting.points import SeedNoise, count_distinct, find_groups, split_residuals
 from ladder.analysis.laws.known import BESIROGLU
-from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, format_count
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
 from ladder.analysis.laws.surfaces import Allocation, Surface
-from ladder.analysis.planning.design import SEED_NOISE, optima, place_target, span
+from ladder.analysis.planning.design import SEED_NOISE, place_target
 from ladder.analysis.planning.proposal import Proposal, list_candidates, propose
 from ladder.analysis.tables.sweeps import PARAMS
 from ladder.models.errors import InputError
@@ -83,30 +83,28 @@ class BudgetPlan:
 
 
 def plan_budget(fit: Fit, flops: float) -> BudgetPlan:
-    """The best use of `flops` under a fit; InputError where the fit does not say."""
+    """The best use of `flops` under a fit.
+
+    Raises InputError where the fit does not say how to spend compute, or the budget is not above 0.
+    """
     law = surface_of(fit)
-    if not flops > 0:
-        raise InputError(f"the compute budget is {flops:g}; give training FLOPs above 0, such as 1e21")
-    largest = float(fit.points.quantity("flops").max())
-    best = law.optimum(flops)
-    sizes = size_interval(fit, flops)
-    low, high = sizes.low, sizes.high
-    product = flops / FLOPS_PER_PARAMETER_TOKEN  # D = product / N falls with N, and D / N with its square
-    place = {"N": np.array([best.params]), "D": np.array([best.tokens])}
-    ends = (("low end of the interval", low), ("high end of the interval", high))
+    found = fit.optimum(flops)
+    require_size(fit, flops, found)
+    best, beyond = found.best, flops / float(fit.points.quantity("flops").max())
+    ends = (("low end of the interval", found.params.low), ("high end of the interval", found.params.high))
     places = [(name, end) for name, end in ends if end is not None]
     places += [(f"{factor:g} x the optimum", factor * best.params) for factor in FACTORS]
     return BudgetPlan(
         fit=fit,
         best=best,
-        params=sizes,
-        tokens=Interval(low=product / high if high else None, high=product / low if low else None),
-        ratio=Interval(low=product / high**2 if high else None, high=product / low**2 if low else None),
-        loss=first_of(fit.band(place)),
-        new_run=first_of(fit.band(place, new_run=True)),
-        beyond=flops / largest,
+        params=found.params,
+        tokens=found.tokens,
+        ratio=found.ratio,
+        loss=found.loss,
+        new_run=found.new_run,
+        beyond=beyond,
         mistakes=tuple(mistake(law, best, params, name) for name, params in places),
-        warnings=tuple(doubts(fit, best, flops / largest, sizes)),
+        warnings=tuple(doubts(fit, best, beyond, found.params)),
     )
 
 
@@ -127,21 +125,18 @@ def surface_of(fit: Fit) -> Surface:
     return fit.law
 
 
-def size_interval(fit: Fit, flops: float) -> Interval:
-    """Optimal N over the refits; InputError where too many of them have none (an exponent of 0 wants N of 0 or all)."""
-    if fit.draws is None:
-        return UNKNOWN
-    kind = type(fit.law)
-    assert issubclass(kind, Surface)
-    params = optima(kind, fit.draws.values, flops)["params"]
-    found = span(params, fit.draws.tail)
-    if found.low and found.high:
-        return found
-    without = 1 - float((np.isfinite(params) & (params > 0)).mean())
+def require_size(fit: Fit, flops: float, found: OptimalRun) -> None:
+    """InputError where too many refits have no best size: an exponent of 0 wants N of 0, or all of it."""
+    drawn = fit.optima(flops)
+    if drawn is None or found.params.known:
+        return
+    without = float(np.mean(~np.isfinite(drawn["params"])))
+    if fit.draws is not None and without <= fit.draws.tail:  # the ends are unknown since the refits are few
+        return
     raise InputError(
-        f"these runs cannot say how to spend compute (not identifiable): in {without:.0%} of {len(params)} refits an "
-        "exponent is 0, so that more parameters, or more tokens, would change nothing; add runs over a wider range of "
-        "sizes and tokens, which `ladder plan SWEEP` proposes"
+        f"these runs cannot say how to spend compute (not identifiable): in {without:.0%} of {len(drawn['params'])} "
+        "refits an exponent is 0, so that more parameters, or more tokens, would change nothing; add runs over a wider "
+        "range of sizes and tokens, which `ladder plan SWEEP` proposes"
     )
 
 
@@ -203,74 +198,14 @@ NEXT_COMPUTE = (1.0, 10.0, 100.0)
 """Budgets of the suggested runs, as multiples of the compute of the largest run."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NextRun:
-    """The compute-optimal run at a multiple of the largest run's compute."""
-
-    factor: float
-    """The multiple."""
-    allocation: Allocation
-    params: Interval
-    """Optimal N over the refits, parameters."""
-    tokens: Interval
-    """Optimal D over the refits, tokens."""
-    loss: Interval
-    """The curve at the allocation, nats per token."""
-    new_run: Interval
-    """The loss of one run there, its own noise included, nats per token."""
-
-
-def suggest(fit: Fit, flops: float) -> list[NextRun]:
-    """The compute-optimal runs at multiples of a compute; none unless a law with an optimum converged."""
+def suggest(fit: Fit, flops: float) -> list[BudgetPlan]:
+    """The compute-optimal runs at multiples of a compute; none unless a law with an optimum converged and says how."""
     if not isinstance(fit.law, Surface) or fit.status is not Status.CONVERGED or not flops > 0:
         return []
-    return [next_run(fit, fit.law, flops * factor, factor) for factor in NEXT_COMPUTE]
-
-
-def next_run(fit: Fit, law: Surface, flops: float, factor: float) -> NextRun:
-    """The optimum at a budget with its intervals."""
-    best = law.optimum(flops)
-    params = UNKNOWN if fit.draws is None else percentiles(draw_optima(fit, fit.draws, flops), fit.draws)
-    inputs = {"N": np.array([best.params]), "D": np.array([best.tokens])}
-    product = best.params * best.tokens
-    ends = (params.high, params.low)  # the larger the best size, the fewer its tokens
-    tokens = [None if end is None or end == 0 else product / end for end in ends]
-    return NextRun(
-        factor=factor,
-        allocation=best,
-        params=params,
-        tokens=Interval(low=tokens[0], high=tokens[1]),
-        loss=first_of(fit.band(inputs)),
-        new_run=first_of(fit.band(inputs, new_run=True)),
-    )
-
-
-def draw_optima(fit: Fit, draws: Draws, flops: float) -> Floats:
-    """The best N at a budget under every refit [R]; nan where a refit has no optimum (an exponent of 0)."""
-    law = type(fit.law)
-    assert issubclass(law, Surface)
-    constants = {name: float(value[0]) for name, value in fit.law.constants.items()}
-    optima = np.full(len(next(iter(draws.values.values()))), np.nan)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for index, values in enumerate(zip(*draws.values.values(), strict=True)):
-            # numpy's numbers overflow to infinity, where Python's raise.
-            drawn = law(**dict(zip(draws.values, values, strict=True)), **constants)
-            if drawn.decay > 0:
-                optima[index] = drawn.optimum(flops).params
-    return optima
-
-
-def percentiles(values: Floats, draws: Draws) -> Interval:
-    """The interval of drawn values; an end among values that are not finite is unknown."""
-    if not np.isfinite(values).all():
-        return UNKNOWN
-    low, high = np.quantile(values, [draws.tail, 1 - draws.tail])
-    return Interval(low=known(low), high=known(high))
-
-
-def first_of(band: tuple[Floats, Floats] | None) -> Interval:
-    """A band at one place as an interval."""
-    return UNKNOWN if band is None else Interval(low=known(band[0][0]), high=known(band[1][0]))
+    try:
+        return [plan_budget(fit, flops * factor) for factor in NEXT_COMPUTE]
+    except InputError:  # the refits do not say; the runs to add are named in its place
+        return []
 
 
 SIZES = 3

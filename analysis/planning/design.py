@@ -21,7 +21,7 @@ from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, known
 from ladder.analysis.fitting.points import count_distinct, design_problem, make_points
 from ladder.analysis.fitting.solver import Sample, refit
 from ladder.analysis.laws.known import BESIROGLU, HOFFMANN, KAPLAN
-from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats
+from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import Surface
 from ladder.models.errors import InputError
 
@@ -221,14 +221,15 @@ def simulate(
     refits = refit_noisy(form, law, noise, count, np.random.default_rng([seed, 2]))
     bound = ((refits <= form.lower) | (refits >= form.upper)).any(axis=1)
     values = form.values(refits)
-    draws = Draws(values=values | extrapolate(kind, values, target), tail=0.025, kind="noise")
+    drawn = values | extrapolate(kind, values, target)
+    draws = Draws(values=drawn, tail=0.025, kind="noise", pinned=form.pinned(refits))
     return Simulation(
         count=count,
         draws=values,
         intervals={name: draws.interval(name) for name in kind.fitted},
         loss=draws.interval("loss"),
-        params=span(draws.values["params"], draws.tail),
-        a=span(draws.values["a"], draws.tail),
+        params=draws.interval("params"),
+        a=draws.interval("a"),
         at_bound=float(bound.mean()),
     )
 
@@ -251,25 +252,8 @@ def extrapolate(kind: type[Surface], values: dict[str, Floats], target: Target) 
     place = {"N": np.array(target.params), "D": np.array(target.tokens)}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss = kind.formula(place, values)
-    return {"loss": loss} | optima(kind, values, target.flops)
-
-
-def optima(kind: type[Surface], values: dict[str, Floats], flops: float) -> dict[str, Floats]:
-    """[count] optimal N at a budget and its exponent; not finite for a draw without an optimum (an exponent of 0)."""
-    laws = [kind(**dict(zip(values, drawn, strict=True))) for drawn in zip(*values.values(), strict=True)]
-    # numpy's numbers overflow to infinity, where Python's raise.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        exponents = np.array([law.a for law in laws])
-        scales = np.array([law.G for law in laws])
-        return {"params": scales * (flops / FLOPS_PER_PARAMETER_TOKEN) ** exponents, "a": exponents}
-
-
-def span(values: Floats, tail: float) -> Interval:
-    """The interval of drawn optima; a draw without any (nan) counts against both ends, and an end may be unknown."""
-    with np.errstate(invalid="ignore"):
-        low = np.quantile(np.where(np.isnan(values), 0.0, values), tail, method="weibull")
-        high = np.quantile(np.where(np.isnan(values), np.inf, values), 1 - tail, method="weibull")
-    return Interval(low=known(low), high=known(high))
+    best = kind.optima(values, target.flops)
+    return {"loss": loss, "params": best["params"], "a": best["a"]}
 
 
 def coordinates(form: Form, law: Surface) -> Floats:

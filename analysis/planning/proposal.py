@@ -353,7 +353,7 @@ def leaves_reference(reference: Reference, params: Floats) -> str | None:
     )
 
 
-def ends(interval: Interval, form: str = ".3g") -> str:
+def interval_words(interval: Interval, form: str = ".3g") -> str:
     """low to high for people; unknown where an end is."""
     if interval.low is None or interval.high is None:
         return "unknown"

@@ -13,7 +13,7 @@ from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.laws.known import find_law
 from ladder.analysis.laws.law import FLOPS_PER_PF_DAY, Floats, LogLinear, format_count, format_number
-from ladder.analysis.planning.budget import FACTORS, NextRun, addition_words, plan_budget
+from ladder.analysis.planning.budget import FACTORS, BudgetPlan, addition_words, plan_budget
 from ladder.analysis.report.findings import Findings
 from ladder.analysis.report.scores import ScoreFinding
 from ladder.analysis.tables.sweeps import PARAMS, is_heldout
@@ -138,10 +138,10 @@ def next_answer(findings: Findings) -> Answer:
     runs = findings.next_runs
     if not runs:
         return Answer(label="Train next", lead="First the runs that determine a law.", sentences=missing(findings))
-    beyond = [run for run in runs if run.allocation.params > float(findings.loss[PARAMS].max())]  # type: ignore[arg-type]
+    beyond = [run for run in runs if run.best.params > float(findings.loss[PARAMS].max())]  # type: ignore[arg-type]
     note = (
         "Sizes beyond those that were run are an extrapolation, whose band holds only as far as the law does "
-        f"(from {beyond[0].factor:g}x on)."
+        f"(from {beyond[0].beyond:g}x on)."
         if beyond
         else ""
     )
@@ -152,7 +152,7 @@ def next_answer(findings: Findings) -> Answer:
         lead="The compute-optimal run at multiples of the largest run's compute, by the law:",
         head=["compute", "N", "tokens", "per N", "loss"],
         rows=[next_row(run) for run in runs],
-        sentences=[f"Ranges are {fit.level:.0%} intervals.", note, *mistake_words(fit, runs[0].allocation.flops)],
+        sentences=[f"Ranges are {fit.level:.0%} intervals.", note, *mistake_words(fit, runs[0].best.flops)],
     )
 
 
@@ -165,12 +165,12 @@ def mistake_words(fit: Fit, flops: float) -> list[str]:
     return [f"The cost of being wrong at 1x: {', '.join(told)}."]
 
 
-def next_row(run: NextRun) -> list[str]:
+def next_row(run: BudgetPlan) -> list[str]:
     """A suggested run as text."""
-    best = run.allocation
+    best = run.best
     days = f"{format_number(best.flops / FLOPS_PER_PF_DAY, 3)} PF-days"
     return [
-        f"{run.factor:g}x\n{format_number(best.flops, 3)} FLOPs\n{days}",
+        f"{run.beyond:g}x\n{format_number(best.flops, 3)} FLOPs\n{days}",
         f"{format_count(best.params)}\n{count_interval(run.params)}",
         f"{format_count(best.tokens)}\n{count_interval(run.tokens)}",
         format_number(best.tokens_per_parameter, 3),

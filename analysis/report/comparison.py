@@ -11,7 +11,7 @@ import polars as pl
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, known, t_quantile
+from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, interval_of, t_quantile
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
 from ladder.analysis.report.findings import Findings
@@ -128,7 +128,9 @@ def difference_interval(first: Fit, second: Fit, name: str) -> Interval:
         return slope_interval(first.line, second.line, first.level) if name == "b" else UNKNOWN
     if first.draws is None or second.draws is None:
         return UNKNOWN
-    values = independent(first.draws.values[name], second.draws.values[name])
+    own, other = (fit.draws.pinned.get(name, fit.draws.values[name]) for fit in (first, second) if fit.draws)
+    with np.errstate(invalid="ignore"):
+        values = independent(own, other)
     return percentile_interval(values, first.draws, second.draws)
 
 
@@ -141,18 +143,14 @@ def independent(first: Floats, second: Floats) -> Floats:
 
 def percentile_interval(values: Floats, first: Draws, second: Draws) -> Interval:
     """Percentiles of a difference, as far out as the more careful of the two bootstraps."""
-    tail = min(first.tail, second.tail)
-    if not np.isfinite(values).all():
-        return UNKNOWN
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(low=known(low), high=known(high))
+    return interval_of(values, min(first.tail, second.tail))
 
 
 def slope_interval(first: Line, second: Line, level: float) -> Interval:
     """Welch's interval of the difference of two slopes, degrees of freedom after Satterthwaite."""
-    if first.sigma is None or second.sigma is None:
+    if first.covariance is None or second.covariance is None:
         return UNKNOWN
-    variances = [line.sigma**2 / line.squares for line in (first, second) if line.sigma is not None]
+    variances = [first.covariance[1], second.covariance[1]]
     total = sum(variances)
     if total == 0:
         return Interval(low=second.b - first.b, high=second.b - first.b)
@@ -186,32 +184,16 @@ def compare_budgets(first: Findings, second: Findings) -> list[Difference]:
         return []
     found = []
     for flops in np.geomspace(*compute, BUDGETS):
-        draws = [least_losses(fit, float(flops)) for fit in (first.surface, second.surface)]
+        drawn = [fit.optima(float(flops)) for fit in (first.surface, second.surface)]
         interval = UNKNOWN
-        if draws[0] is not None and draws[1] is not None and first.surface.draws and second.surface.draws:
-            values = independent(draws[0], draws[1])
+        if drawn[0] is not None and drawn[1] is not None and first.surface.draws and second.surface.draws:
+            values = independent(drawn[0]["loss"], drawn[1]["loss"])
             interval = percentile_interval(values, first.surface.draws, second.surface.draws)
         losses = [law.optimum(float(flops)).loss for law in laws if law is not None]
         found.append(
             Difference(name=format_number(float(flops), 3), first=losses[0], second=losses[1], interval=interval)
         )
     return found
-
-
-def least_losses(fit: Fit, flops: float) -> Floats | None:
-    """The least loss at a budget under every refit [R]; None without refits."""
-    if fit.draws is None:
-        return None
-    law = type(fit.law)
-    assert issubclass(law, Surface)
-    names = list(fit.draws.values)
-    losses = np.full(len(fit.draws.values[names[0]]), np.nan)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for index in range(len(losses)):
-            # numpy's numbers overflow to infinity, where Python's raise.
-            drawn = law(**{name: fit.draws.values[name][index] for name in names})
-            losses[index] = drawn.optimum(flops).loss if drawn.decay > 0 else np.nan
-    return losses
 
 
 def pair_runs(first: pl.DataFrame, second: pl.DataFrame, level: float) -> PairedRuns | None:

@@ -13,7 +13,7 @@ from ladder.analysis.fitting.holdout import HoldOut, hold_out
 from ladder.analysis.fitting.isoflop import IsoFlopFit, IsoFlopOptions, fit_isoflop
 from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
 from ladder.analysis.laws.known import find_law
-from ladder.analysis.planning.budget import Additions, NextRun, find_additions, suggest
+from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
 from ladder.analysis.report.scores import ScoreFinding, find_score, largest_budget
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
 from ladder.models.errors import InputError
@@ -52,7 +52,7 @@ class Findings:
     isoflop: IsoFlopFit | None
     """Parabolas at equal compute; None where size or data of a run is not known."""
     scores: list[ScoreFinding]
-    next_runs: list[NextRun]
+    next_runs: list[BudgetPlan]
     """Compute-optimal runs at the next budgets; empty where the law does not say."""
     noise: SeedNoise | None
     """Spread of ln loss between seeds; None where no setting was run with two seeds."""

@@ -15,6 +15,7 @@ from polars.exceptions import PolarsError
 from ladder.analysis.fitting.fits import Fit, FitOptions, default_objective, fit_law
 from ladder.analysis.fitting.frontiers import EnvelopeFit, EnvelopeOptions, fit_envelope
 from ladder.analysis.fitting.holdout import HoldOut, hold_out
+from ladder.analysis.fitting.intervals import Progress
 from ladder.analysis.fitting.isoflop import IsoFlopFit, IsoFlopOptions, fit_isoflop
 from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.solver import Kind, Objective
@@ -71,6 +72,12 @@ class TableFit:
     """For sigmoid: the score of guessing."""
     cluster: str | None = None
     """Column whose equal values are one run: the bootstrap draws them together."""
+    anchored: bool = True
+    """For two-step: a loss of 0 is the score's maximum, 1 or 100."""
+    level: float = 0.95
+    """Confidence level of the intervals."""
+    progress: Progress | None = None
+    """Told how many refits are done."""
     tolerance: float = 0.1
     """For isoflop: width in ln C of one budget."""
     budgets: tuple[float, ...] = ()
@@ -108,7 +115,9 @@ def fit_table(request: TableFit) -> Found:
     if request.law_name == ISOFLOP:
         return fit_isoflop(points, isoflop_options(request))
     if request.law_name == ENVELOPE:
-        return fit_envelope(points, EnvelopeOptions(bootstrap=request.bootstrap, seed=request.seed))
+        return fit_envelope(
+            points, EnvelopeOptions(bootstrap=request.bootstrap, seed=request.seed, level=request.level)
+        )
     if request.law_name == TWO_STEP:
         return fit_two_step(
             points.quantity("params"),
@@ -116,6 +125,7 @@ def fit_table(request: TableFit) -> Found:
             points.quantity("loss"),
             points.score,
             clusters=points.clusters,
+            anchored=request.anchored,
             options=fit_options(Hoffmann, request),
         )
     return fit_law(request.law_name, points, fit_options(find_law(request.law_name), request))
@@ -177,6 +187,8 @@ def fit_options(law: type[Law], request: TableFit) -> FitOptions:
         bootstrap=request.bootstrap,
         seed=request.seed,
         starts=request.starts,
+        level=request.level,
+        progress=request.progress,
         constants=constants,
         log_residual=False if request.raw_residual else None,
     )
@@ -189,6 +201,7 @@ def isoflop_options(request: TableFit) -> IsoFlopOptions:
         flops=request.budgets or None,
         bootstrap=request.bootstrap,
         seed=request.seed,
+        level=request.level,
     )
 
 

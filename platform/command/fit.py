@@ -41,13 +41,21 @@ Example:
 @click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Leave out the K points of highest score.")
 @click.option("--holdout", is_flag=True, help="Also predict each larger size from all below it, by every law given.")
 @click.option(
-    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Refits for the 95 % intervals."
+    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Refits for the intervals."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds starts and resampling.")
 @click.option("--starts", type=click.IntRange(min=1), default=200, show_default=True, help="Starting points.")
 @click.option("--log-score", is_flag=True, help="For log-linear: the line is in ln score (perplexities).")
 @click.option("--raw-residual", is_flag=True, help="Residuals of the loss itself instead of its logarithm.")
 @click.option("--chance", type=float, default=0.0, show_default=True, help="For sigmoid: the score of guessing.")
+@click.option(
+    "--anchor/--no-anchor",
+    "anchored",
+    default=True,
+    show_default=True,
+    help="For two-step: a loss of 0 is the score's maximum, 1 or 100 (Bhagia et al. 2024).",
+)
+@click.option("--level", type=float, default=0.95, show_default=True, help="Confidence level of the intervals.")
 @click.option("--cluster", help="Column whose equal values are one run; the bootstrap draws whole runs.")
 @click.option(
     "--tolerance", type=float, default=0.1, show_default=True, help="For isoflop: width in ln C of one budget."

@@ -21,10 +21,10 @@ from ladder.analysis.api import (
     Surface,
     SweepData,
     TableFit,
-    ends,
     find_law,
     fit_table,
     format_count,
+    interval_words,
     mistake,
     plan_budget,
 )
@@ -260,9 +260,9 @@ def tell_optimum(screen: Console, request: BudgetRequest, source: str, plan: Bud
         known = interval.low is not None and interval.high is not None
         span = f"{format_count(interval.low)} to {format_count(interval.high)}" if known else "unknown"  # type: ignore[arg-type]
         table.add_row(name, format_count(value), span)
-    table.add_row("D / N", f"{best.tokens_per_parameter:.3g}", ends(plan.ratio))
-    table.add_row("loss, nats per token", f"{best.loss:.4f}", ends(plan.loss, ".4f"))
-    table.add_row("  of one new run", "", ends(plan.new_run, ".4f"))
+    table.add_row("D / N", f"{best.tokens_per_parameter:.3g}", interval_words(plan.ratio))
+    table.add_row("loss, nats per token", f"{best.loss:.4f}", interval_words(plan.loss, ".4f"))
+    table.add_row("  of one new run", "", interval_words(plan.new_run, ".4f"))
     screen.print(table)
 
 

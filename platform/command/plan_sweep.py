@@ -24,8 +24,8 @@ from ladder.analysis.api import (
     Reference,
     SeedNoise,
     SweepData,
-    ends,
     foresee,
+    interval_words,
     leaves_reference,
     list_candidates,
     seed_noise,
@@ -326,13 +326,13 @@ def interval_table(prospect: Prospect) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     simulations = [prospect.before, *([prospect.after] if added else [])]
     for name, truth in prospect.reference.law.parameters.items():
-        cells = ["unknown" if s is None else ends(s.intervals[name]) for s in simulations]
+        cells = ["unknown" if s is None else interval_words(s.intervals[name]) for s in simulations]
         table.add_row(name, f"{truth:.4g}", *cells)
-    loss = ["unknown" if s is None else ends(s.loss, ".3f") for s in simulations]
-    exponent = ["unknown" if s is None else ends(s.a) for s in simulations]
+    loss = ["unknown" if s is None else interval_words(s.loss, ".3f") for s in simulations]
+    exponent = ["unknown" if s is None else interval_words(s.a) for s in simulations]
     table.add_row("a, as in best N ~ C^a", f"{prospect.reference.law.a:.4g}", *exponent)
     table.add_row("loss at the target", f"{prospect.target.loss:.3f}", *loss)
-    best = ["unknown" if s is None else ends(s.params) for s in simulations]
+    best = ["unknown" if s is None else interval_words(s.params) for s in simulations]
     table.add_row("best N there", f"{prospect.target.params:.3g}", *best)
     return table
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.fitting.frontiers import Frontier, FrontierDraws, fit_frontiers, make_frontier, percentiles
+from ladder.analysis.fitting.frontiers import Frontier, FrontierDraws, fit_frontiers, make_frontier
+from ladder.analysis.fitting.intervals import interval_of
 
 FRONTIER = Frontier(a=0.49, b=0.51, params_at_one=0.1, tokens_at_one=1.6)
 LOG_FLOPS = np.log([[1e18, 1e19, 1e20, 1e21]])
@@ -31,17 +32,17 @@ def test_an_optimum_that_is_missing_is_left_out() -> None:
 
 def test_draws_without_a_value_count_as_beyond_both_ends() -> None:
     values = np.linspace(0, 1, 1001)
-    assert percentiles(values, 0.025).as_list() == pytest.approx([0.025, 0.975], abs=2e-3)
+    assert interval_of(values, 0.025).as_list() == pytest.approx([0.025, 0.975], abs=2e-3)
     few, many = values.copy(), values.copy()
     few[::100], many[::20] = np.nan, np.nan
-    wider = percentiles(few, 0.025)
+    wider = interval_of(few, 0.025)
     assert wider.low is not None and wider.low < 0.025 - 5e-3, "1 % without a value pushes both ends out"
-    assert percentiles(many, 0.025).as_list() == [None, None]
+    assert interval_of(many, 0.025).as_list() == [None, None]
 
 
 def test_the_band_is_the_interval_of_the_best_size_at_each_budget() -> None:
-    a = np.array([0.48, 0.49, 0.5])
-    values = {"a": a, "b": 1 - a, "params_at_one": np.full(3, 0.1), "tokens_at_one": np.full(3, 1.6)}
-    low, high = FrontierDraws(values=values, tail=0.01).band(np.array([1e18, 1e21]))
+    a = np.linspace(0.48, 0.5, 199)
+    values = {"a": a, "b": 1 - a, "params_at_one": np.full(199, 0.1), "tokens_at_one": np.full(199, 1.6)}
+    low, high = FrontierDraws(values=values, tail=0.005).band(np.array([1e18, 1e21]))
     assert low == pytest.approx([0.1 * 1e18**0.48, 0.1 * 1e21**0.48])
     assert high == pytest.approx([0.1 * 1e18**0.5, 0.1 * 1e21**0.5])

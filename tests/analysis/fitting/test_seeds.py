@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ladder.analysis.fitting.fits import FitOptions, fit_law, make_form
-from ladder.analysis.fitting.intervals import draw_noise, expanded_tail, find_groups, least_squares, resamples
-from ladder.analysis.fitting.points import make_points
+from ladder.analysis.fitting.intervals import draw_kind, draw_noise, expanded_tail, least_squares
+from ladder.analysis.fitting.points import find_groups, make_points
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import Hoffmann
@@ -55,9 +55,11 @@ def test_runs_at_the_same_quantities_are_one_setting() -> None:
 
 def test_settings_and_not_runs_are_counted_where_points_are_drawn_again() -> None:
     N, D = repeated_grid(10)
-    assert not resamples(make_points(LAW.score(N=N, D=D), params=N, tokens=D), 5)
+    points = make_points(LAW.score(N=N, D=D), params=N, tokens=D)
+    assert draw_kind(points, find_groups(points), 5) == "noise"
     many = np.geomspace(1e6, 1e9, 120)
-    assert resamples(make_points(LAW.score(N=many, D=many * 20), params=many, tokens=many * 20), 5)
+    points = make_points(LAW.score(N=many, D=many * 20), params=many, tokens=many * 20)
+    assert draw_kind(points, find_groups(points), 5) == "points"
 
 
 def test_a_subset_of_clusters_is_counted_as_what_is_there() -> None:
@@ -72,8 +74,8 @@ def test_settings_without_repeats_are_drawn_as_runs() -> None:
     theta = coordinates(form, LAW)
     left = least_squares(form, theta)
     with_settings, without = (
-        draw_noise(form, theta, left, 20, np.random.default_rng(0), settings=settings)
-        for settings in (find_groups(points), None)
+        draw_noise(form, theta, left, settings, 20, np.random.default_rng(0))[0]
+        for settings in (find_groups(points), np.arange(12))
     )
     assert (with_settings.targets == without.targets).all()
 

@@ -86,8 +86,9 @@ def test_intervals_are_the_optima_of_the_refits() -> None:
     ]
     low, high = np.quantile(optima, [fit.draws.tail, 1 - fit.draws.tail], method="weibull")
     assert plan.params.as_list() == pytest.approx([low, high])
-    assert plan.tokens.as_list() == pytest.approx([1e22 / 6 / high, 1e22 / 6 / low])
-    assert plan.ratio.as_list() == pytest.approx([1e22 / 6 / high**2, 1e22 / 6 / low**2])
+    # D and D / N have quantiles of their own: between two draws these interpolate in D, not in 1 / N.
+    assert plan.tokens.as_list() == pytest.approx([1e22 / 6 / high, 1e22 / 6 / low], rel=1e-3)
+    assert plan.ratio.as_list() == pytest.approx([1e22 / 6 / high**2, 1e22 / 6 / low**2], rel=1e-2)
     assert low < BESIROGLU.optimum(1e22).params < high
     assert plan.loss.low is not None and plan.loss.low < plan.best.loss
     assert plan.new_run.low is not None and plan.new_run.low < plan.loss.low

@@ -90,9 +90,9 @@ def test_the_next_runs_are_the_planted_laws_optima_and_lie_in_their_intervals(
 ) -> None:
     findings = find(planted(noise=1e-3), QUICK)
     most = float(findings.loss["flops_6nd"].max())  # type: ignore[arg-type]
-    assert [run.allocation.flops / most for run in findings.next_runs] == pytest.approx([1, 10, 100])
+    assert [run.best.flops / most for run in findings.next_runs] == pytest.approx([1, 10, 100])
     for run in findings.next_runs[:2]:
-        true = planted_law.optimum(run.allocation.flops)
+        true = planted_law.optimum(run.best.flops)
         for interval, value in ((run.params, true.params), (run.tokens, true.tokens), (run.loss, true.loss)):
             assert interval.low is not None and interval.high is not None and interval.low < value < interval.high
 
