@@ -10,9 +10,8 @@ from ladder.analysis.fitting.holdout import mean_errors
 from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
 from ladder.analysis.fitting.summaries import describe_holdout, holdout_to_json
-from ladder.analysis.laws.known import find_law
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, FLOPS_PER_PF_DAY, Floats, format_count
-from ladder.analysis.laws.surfaces import Surface
+from ladder.analysis.laws.surfaces import Surface, find_law
 from ladder.analysis.planning.budget import BudgetPlan, Mistake, mistake, plan_budget, surface_of
 from ladder.analysis.planning.design import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, SIMULATIONS, Reference
 from ladder.analysis.planning.proposal import (

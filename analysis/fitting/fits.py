@@ -49,9 +49,8 @@ from ladder.analysis.fitting.intervals import (
 from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.solver import Objective, solve
 from ladder.analysis.fitting.summaries import describe_fit, fit_to_json
-from ladder.analysis.laws.known import find_law
 from ladder.analysis.laws.law import Floats, Law, LogLinear, LossError, LossSigmoid, Power, PowerOffset
-from ladder.analysis.laws.surfaces import Allocation, Gadre, Hoffmann, Kaplan, Surface
+from ladder.analysis.laws.surfaces import Allocation, Gadre, Hoffmann, Kaplan, Surface, find_law
 from ladder.models.errors import InputError
 
 

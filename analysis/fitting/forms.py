@@ -48,7 +48,7 @@ class Form:
     reach: Floats
     """[P], most that a coordinate may move in one step: 2 for logarithms and exponents, in its own unit for a score."""
     names: tuple[str, ...]
-    """[P], what each coordinate is, in the law's words: a bound that is hit is told by this name."""
+    """[P], what each coordinate is, in the law's words."""
     follows: Mapping[str, tuple[str, ...]] = {}
     """Coordinate -> parameters that mean nothing where it is pressed against a bound."""
 
@@ -299,10 +299,8 @@ class SaturatingForm(Form):
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
         ceilings = np.minimum(self.target.max() + generator.uniform(0, 1.5, count) * self.spread, self.upper[0])
-        return np.stack(
-            [ceilings, np.log(self.spread) + generator.uniform(-2, 1, count), generator.uniform(0.05, 1.5, count)],
-            axis=1,
-        )
+        gaps = np.log(self.spread) + generator.uniform(-2, 1, count)
+        return np.stack([ceilings, gaps, generator.uniform(0.05, 1.5, count)], axis=1)
 
     def values(self, theta: Floats) -> dict[str, Floats]:
         return {"ceiling": theta[:, 0], "A": np.exp(theta[:, 1] + theta[:, 2] * self.centre), "alpha": theta[:, 2]}

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ladder.analysis.fitting.fits import FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.points import DISTINCT, Points
-from ladder.analysis.laws.known import find_law
 from ladder.analysis.laws.law import Floats, Variable
+from ladder.analysis.laws.surfaces import find_law
 from ladder.models.errors import InputError
 
 

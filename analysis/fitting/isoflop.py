@@ -2,134 +2,49 @@
 
 At one budget the final loss over ln N has a minimum; a parabola through the runs of the budget finds it, and a power
 law through the minima of several budgets says how the best size grows. What makes it go wrong in silence is said here
-budget by budget: too few sizes, a parabola that opens downward, a vertex outside of the sizes that were tried.
+budget by budget: too few sizes, a parabola that opens downward, a vertex outside of the sizes that were tried, one that
+its runs do not determine.
 
 The loss is not a parabola in ln N, so that the vertex lies a percent off the optimum when the sizes lie evenly around
 it and several percent when they do not. Under a law of Hoffmann's form the shift is the same factor at every budget as
 long as the sizes lie alike around the optimum, and then the exponent is right; where the sizes are the same at every
-budget it is not. The intervals know nothing of that.
+budget it is not. A cubic tells: where it moves the exponent the status says so, and a `window` around each budget's
+best run is the remedy.
+
+Intervals of the exponents come from the scatter of the vertices about their line, on two degrees of freedom less than
+there are budgets, whatever makes them scatter.
 """
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from ladder.analysis.fitting.frontiers import Frontier, FrontierDraws, fit_frontiers, frontier_intervals, make_frontier
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Interval, interval_of
-from ladder.analysis.fitting.points import Points, count_distinct
+from ladder.analysis.fitting.intervals import Interval, t_scale
+from ladder.analysis.fitting.parabolas import (
+    CUBIC_MOVE,
+    Budget,
+    BudgetStatus,
+    IsoFlopOptions,
+    beside_best,
+    coefficients_of,
+    cubic_exponent,
+    draw_coefficients,
+    fit_budget,
+    group_budgets,
+    keep_rows,
+    lowest,
+    used_of,
+    with_intervals,
+)
+from ladder.analysis.fitting.points import Points
 from ladder.analysis.fitting.summaries import describe_isoflop, isoflop_to_json
-from ladder.analysis.laws.law import Floats, format_count
-from ladder.models.errors import InputError
+from ladder.analysis.laws.law import Floats
 
-Rows = NDArray[np.intp]
-
-SIZES_OF_PARABOLA = 3
-"""Sizes that determine a parabola; one more is needed to judge it."""
-
-RUNS_OF_OWN_NOISE = 10
-"""Runs at every budget from which on residuals speak for themselves. Intervals of a hold that of exact parabolas with
-equal noise in 93 to 95 % of 1,000 simulations when the noise is pooled (4 to 7 runs) and in 97 to 98 % when it is not
-(9 or 12 runs). With one of five budgets four times as noisy it is 98 to 100 % pooled and 96 to 97 % not."""
-LEAST_FREEDOM = 1e-3
-"""Least share of a residual that a run of high leverage keeps."""
-
-
-class BudgetStatus(StrEnum):
-    """What became of one budget's parabola."""
-
-    USED = "used"
-    TOO_FEW = "too few sizes"
-    DOWNWARD = "opens downward"
-    OUTSIDE = "vertex outside the sizes"
-
-
-@dataclass(frozen=True, kw_only=True)
-class IsoFlopOptions:
-    """How the budgets are told apart and how the intervals are made."""
-
-    tolerance: float = 0.1
-    """Width in ln C of what counts as one budget: runs stop at whole batches, and points read off a figure scatter."""
-    flops: tuple[float, ...] | None = None
-    """The budgets themselves, training FLOPs, each taking the runs within tolerance / 2 in ln C; None: found."""
-    bootstrap: int = 1000
-    """Redrawn sets of losses for the intervals; 0 leaves them unknown."""
-    seed: int = 0
-    """Seeds the redrawing."""
-    level: float = 0.95
-    """Confidence level."""
-
-    def __post_init__(self) -> None:
-        if not (self.tolerance > 0 and 0 < self.level < 1 and self.bootstrap >= 0):
-            raise InputError(
-                f"tolerance is {self.tolerance}, level {self.level}, bootstrap {self.bootstrap}; the tolerance must be "
-                "above 0, the level between 0 and 1, bootstrap 0 or more"
-            )
-        if self.flops is not None and not all(flops > 0 for flops in self.flops):
-            raise InputError(f"the budgets are {self.flops}; each must be training FLOPs above 0")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Budget:
-    """One budget's runs and the parabola through them."""
-
-    flops: float
-    """Geometric mean of the runs' training FLOPs."""
-    rows: Rows
-    """Which of the points."""
-    n_sizes: int
-    """Distinct sizes among them."""
-    status: BudgetStatus
-    reason: str
-    """Why it is not used; empty where it is."""
-    centre: float
-    """Mean ln N of the runs."""
-    coefficients: Floats | None
-    """[3] loss = c0 + c1 x + c2 x^2, x = ln N - centre, nats; None where there are too few sizes."""
-    tokens_line: tuple[float, float]
-    """ln D = intercept + slope x of the runs: slope -1 where C is 6 N D."""
-    interval: Interval = UNKNOWN
-    """Of N at the vertex."""
-
-    @property
-    def vertex(self) -> float | None:
-        """ln N - centre of the lowest loss; None where the parabola has no lowest point."""
-        if self.coefficients is None or not self.coefficients[2] > 0:
-            return None
-        return float(lowest(self.coefficients[None])[0])
-
-    @property
-    def params(self) -> float | None:
-        """N at the vertex, parameters."""
-        return None if self.vertex is None else float(np.exp(self.centre + self.vertex))
-
-    @property
-    def tokens(self) -> float | None:
-        """D at the vertex."""
-        return None if self.vertex is None else float(np.exp(self.tokens_at(np.array(self.vertex))))
-
-    @property
-    def loss(self) -> float | None:
-        """Loss at the vertex, nats per token."""
-        found = None if self.params is None else self.parabola(np.array([self.params]))
-        return None if found is None else float(found[0])
-
-    @property
-    def curvature(self) -> float | None:
-        """2 c2, nats per (ln N)^2; None where there are too few sizes."""
-        return None if self.coefficients is None else 2 * float(self.coefficients[2])
-
-    def parabola(self, params: ArrayLike) -> Floats | None:
-        """The parabola's loss at sizes; None where there is none."""
-        x = np.log(np.asarray(params, dtype=np.float64)) - self.centre
-        return None if self.coefficients is None else powers(x) @ self.coefficients
-
-    def tokens_at(self, x: Floats) -> Floats:
-        """ln D at ln N - centre."""
-        return np.asarray(self.tokens_line[0] + self.tokens_line[1] * x)
+EXACT_SCATTER = 1e-9
+"""Scatter of the vertices, in ln N, below which they are the line itself and say nothing of noise."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -171,22 +86,23 @@ class IsoFlopFit:
 def fit_isoflop(points: Points, options: IsoFlopOptions | None = None) -> IsoFlopFit:
     """Parabolas in ln N of the loss at each budget, and power laws through their vertices.
 
-    Points are final losses of runs with two of params, tokens and flops.
+    Points are final losses of runs with two of params, tokens and flops. Where they have clusters, the last point of
+    each run at a budget is its loss there. Raises InputError for points without them.
     """
     options = options or IsoFlopOptions()
-    groups = group_budgets(points.quantity("flops"), options)
+    groups = [keep_rows(points, rows, options) for rows in group_budgets(points.quantity("flops"), options)]
     budgets = tuple(fit_budget(points, rows) for rows in groups)
+    drawn = draw_coefficients(points, used_of(budgets), options)
+    if drawn is not None:
+        budgets = with_intervals(budgets, drawn, options.level)
     used = used_of(budgets)
     frontier, draws = None, None
-    if used:
-        drawn = draw_coefficients(points, used, options)
-        if drawn is not None:
-            budgets = with_intervals(budgets, drawn, options.level)
-        if len(used) > 1:
-            frontier = make_frontier(through_vertices(used, [coefficients_of(budget)[None] for budget in used]))
-            if drawn is not None:
-                draws = FrontierDraws(values=through_vertices(used, drawn), tail=(1 - options.level) / 2)
-    status, reason = status_of_budgets(budgets)
+    if len(used) > 1:
+        vertices = [coefficients_of(budget)[None] for budget in used]
+        frontier = make_frontier(through_vertices(used, vertices))
+        if frontier is not None and not shared_runs(points, used):
+            draws = draw_vertices(used, frontier, options)
+    status, reason = status_of_budgets(points, budgets, frontier)
     return IsoFlopFit(
         budgets=budgets,
         frontier=frontier,
@@ -199,118 +115,12 @@ def fit_isoflop(points: Points, options: IsoFlopOptions | None = None) -> IsoFlo
     )
 
 
-def used_of(budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
-    """Those with a vertex inside of their sizes."""
-    return tuple(budget for budget in budgets if budget.status is BudgetStatus.USED)
-
-
-def coefficients_of(budget: Budget) -> Floats:
-    """The parabola [3] of a budget that has one."""
-    assert budget.coefficients is not None, "a used budget has a parabola"
-    return budget.coefficients
-
-
-def group_budgets(flops: Floats, options: IsoFlopOptions) -> list[Rows]:
-    """Rows of each budget, in ascending order of compute.
-
-    Budgets that are not given are found as the window of `tolerance` in ln C that holds most runs, then the one that
-    holds most of the rest, and so on.
-    """
-    logs = np.log(flops)
-    if options.flops is not None:
-        wanted = np.log(np.unique(options.flops))
-        away = np.abs(logs[:, None] - wanted)
-        nearest = np.where(away.min(axis=1) <= options.tolerance / 2, away.argmin(axis=1), -1)
-        return [rows for rows in (np.flatnonzero(nearest == index) for index in range(len(wanted))) if len(rows)]
-    left = np.argsort(logs, kind="stable")
-    groups: list[Rows] = []
-    while len(left):
-        sorted_logs = logs[left]
-        ends = np.searchsorted(sorted_logs, sorted_logs + options.tolerance, side="right")
-        begin = int(np.argmax(ends - np.arange(len(left))))
-        groups.append(left[begin : ends[begin]])
-        left = np.delete(left, slice(begin, ends[begin]))
-    return sorted(groups, key=lambda rows: float(logs[rows].mean()))
-
-
-def powers(x: Floats) -> Floats:
-    """1, x, x^2 along a new last axis."""
-    return np.stack([np.ones_like(x), x, x * x], axis=-1)
-
-
-def lowest(coefficients: Floats) -> Floats:
-    """x of the lowest point of parabolas [R, 3]; NaN where one opens downward."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.where(coefficients[:, 2] > 0, -coefficients[:, 1] / (2 * coefficients[:, 2]), np.nan)
-
-
-def fit_budget(points: Points, rows: Rows) -> Budget:
-    """The parabola of one budget and what became of it."""
-    logs = np.log(points.quantity("params")[rows])
-    log_tokens = np.log(points.quantity("tokens")[rows])
-    centre = float(logs.mean())
-    x, n_sizes = logs - centre, count_distinct(np.exp(logs))
-    slope = float(x @ log_tokens / (x @ x)) if n_sizes > 1 else -1.0
-    coefficients: Floats | None = None
-    if n_sizes >= SIZES_OF_PARABOLA:
-        coefficients = np.asarray(np.linalg.lstsq(powers(x), points.score[rows], rcond=None)[0], dtype=np.float64)
-    status, reason = judge_parabola(x, centre, n_sizes, coefficients)
-    return Budget(
-        flops=float(np.exp(np.log(points.quantity("flops")[rows]).mean())),
-        rows=rows,
-        n_sizes=n_sizes,
-        status=status,
-        reason=reason,
-        centre=centre,
-        coefficients=coefficients,
-        tokens_line=(float(log_tokens.mean()), slope),
-    )
-
-
-def judge_parabola(x: Floats, centre: float, n_sizes: int, coefficients: Floats | None) -> tuple[BudgetStatus, str]:
-    """Whether a budget's vertex can be used, and if not why and what to run."""
-    if coefficients is None:
-        missing = SIZES_OF_PARABOLA - n_sizes
-        return BudgetStatus.TOO_FEW, f"{n_sizes} sizes; a parabola needs {SIZES_OF_PARABOLA}: add {missing} more"
-    if not coefficients[2] > 0:
-        return BudgetStatus.DOWNWARD, "the loss bends downward over ln N: there is no lowest point; add sizes or seeds"
-    vertex = float(lowest(coefficients[None])[0])
-    if not x.min() <= vertex <= x.max():
-        least, largest = (format_count(float(np.exp(centre + end))) for end in (x.min(), x.max()))
-        side = "smaller" if vertex < x.min() else "larger"
-        return (
-            BudgetStatus.OUTSIDE,
-            f"the lowest point, N {format_count(float(np.exp(min(centre + vertex, 700))))}, lies outside of the sizes "
-            f"{least} to {largest}; add {side} sizes",
-        )
-    return BudgetStatus.USED, ""
-
-
-def draw_coefficients(points: Points, used: tuple[Budget, ...], options: IsoFlopOptions) -> list[Floats] | None:
-    """[R, 3] of every used budget: its parabola refitted to itself plus new noise; None where none can be judged.
-
-    With RUNS_OF_OWN_NOISE or more at every budget each run keeps the size of its own residual (a wild bootstrap with
-    Davidson and MacKinnon's HC3 residuals), since outliers and budgets differ. With fewer the noise is normal and
-    pooled over budgets. Its size is in both drawn from what so many residuals allow, as in `bootstrap`; lack of fit is
-    part of the residuals, so it widens the intervals.
-    """
-    designs = [powers(np.log(points.quantity("params")[budget.rows]) - budget.centre) for budget in used]  # [n, 3]
-    freedom = sum(len(design) - SIZES_OF_PARABOLA for design in designs)
-    if freedom < 1 or options.bootstrap == 0:
-        return None
-    generator = np.random.default_rng([options.seed, 1])
-    own = min(len(design) for design in designs) >= RUNS_OF_OWN_NOISE
-    residuals = [points.score[b.rows] - x @ coefficients_of(b) for b, x in zip(used, designs, strict=True)]
-    pooled = np.sqrt(sum(float(left @ left) for left in residuals) / freedom)
-    scale = np.sqrt(freedom / generator.chisquare(freedom, size=(options.bootstrap, 1)))
-    drawn = []
-    for budget, design, left in zip(used, designs, residuals, strict=True):
-        inverse = np.linalg.pinv(design)  # [3, n]
-        leverage = np.einsum("ni,in->n", design, inverse)
-        size = left / np.maximum(1 - leverage, LEAST_FREEDOM) if own else pooled
-        noise = scale * size * generator.standard_normal((options.bootstrap, len(left)))
-        drawn.append(coefficients_of(budget) + noise @ inverse.T)
-    return drawn
+def shared_runs(points: Points, used: tuple[Budget, ...]) -> bool:
+    """True where a run has points at several budgets, so that their vertices share its noise."""
+    if points.clusters is None:
+        return False
+    found = [set(points.clusters[budget.rows].tolist()) for budget in used]
+    return sum(len(runs) for runs in found) > len(set().union(*found))
 
 
 def through_vertices(used: tuple[Budget, ...], coefficients: list[Floats]) -> dict[str, Floats]:
@@ -322,28 +132,32 @@ def through_vertices(used: tuple[Budget, ...], coefficients: list[Floats]) -> di
     return fit_frontiers(np.log([[budget.flops for budget in used]]), sizes, tokens)
 
 
-def with_intervals(budgets: tuple[Budget, ...], drawn: list[Floats], level: float) -> tuple[Budget, ...]:
-    """The budgets, those in use with the interval of their N_opt."""
-    rest = iter(drawn)
-    told = []
-    for budget in budgets:
-        if budget.status is BudgetStatus.USED:
-            ends = interval_of(lowest(next(rest)) + budget.centre, (1 - level) / 2)
-            budget = replace(budget, interval=Interval(low=exponential(ends.low), high=exponential(ends.high)))
-        told.append(budget)
-    return tuple(told)
+def draw_vertices(used: tuple[Budget, ...], frontier: Frontier, options: IsoFlopOptions) -> FrontierDraws | None:
+    """Frontiers through vertices that scatter about the line as these do; None where no scatter is left to judge by.
+
+    Student's t: the scatter's own size is drawn from what budgets - 2 degrees of freedom allow. It holds the noise of
+    the parabolas as well as what makes budgets differ.
+    """
+    freedom = len(used) - 2
+    flops = np.array([budget.flops for budget in used])
+    sizes = np.array([budget.centre + float(lowest(coefficients_of(budget)[None])[0]) for budget in used])
+    line = np.log(frontier.params(flops))
+    spread = float(np.sqrt(((sizes - line) ** 2).sum() / max(freedom, 1)))
+    if freedom < 1 or options.bootstrap == 0 or spread < EXACT_SCATTER:
+        return None
+    generator = np.random.default_rng([options.seed, 2])
+    noise = generator.standard_normal((options.bootstrap, len(used)))
+    drawn = line + spread * t_scale(generator, freedom, options.bootstrap) * noise
+    moved = drawn - np.array([budget.centre for budget in used])
+    tokens = np.stack([budget.tokens_at(column) for budget, column in zip(used, moved.T, strict=True)], axis=1)
+    return FrontierDraws(values=fit_frontiers(np.log(flops)[None], drawn, tokens), tail=(1 - options.level) / 2)
 
 
-def exponential(end: float | None) -> float | None:
-    """exp of an interval's end."""
-    return None if end is None else float(np.exp(min(end, 700.0)))
-
-
-def status_of_budgets(budgets: tuple[Budget, ...]) -> tuple[Status, str]:
-    """What the usable budgets amount to."""
+def status_of_budgets(points: Points, budgets: tuple[Budget, ...], frontier: Frontier | None) -> tuple[Status, str]:
+    """What the usable budgets amount to, the worst finding first."""
     used = used_of(budgets)
     refused = [budget for budget in budgets if budget.status is not BudgetStatus.USED]
-    if len(used) < 2:
+    if len(used) < 2 or frontier is None:
         why = "; ".join(f"{budget.flops:.2g} FLOPs: {budget.reason}" for budget in refused[:3])
         return (
             Status.NOT_IDENTIFIABLE,
@@ -352,4 +166,24 @@ def status_of_budgets(budgets: tuple[Budget, ...]) -> tuple[Status, str]:
         )
     if len(used) == 2:
         return Status.AMBIGUOUS, "two budgets: any line goes through them, so that nothing checks it; add a third"
+    if shared_runs(points, used):
+        return (
+            Status.AMBIGUOUS,
+            "runs have points at several budgets, whose lowest points share their noise: intervals are unknown",
+        )
+    far = [budget for budget in used if not beside_best(points, budget)]
+    if far:
+        told = ", ".join(f"{budget.flops:.2g}" for budget in far[:3])
+        return (
+            Status.AMBIGUOUS,
+            f"at {told} FLOPs the lowest point does not lie beside the best run: the loss is no parabola over such a "
+            "range of sizes; narrow it with --window 4",
+        )
+    moved = cubic_exponent(points, used)
+    if moved is not None and abs(moved - frontier.a) > CUBIC_MOVE:
+        return (
+            Status.AMBIGUOUS,
+            f"the loss is no parabola over these sizes: a cubic gives an exponent of {moved:.3g} in place of "
+            f"{frontier.a:.3g}; narrow the sizes around each best run with --window 4",
+        )
     return Status.CONVERGED, ""

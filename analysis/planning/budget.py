@@ -16,9 +16,8 @@ from ladder.analysis.fitting.fits import Fit, OptimalRun
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.points import SeedNoise, count_distinct, find_groups, split_residuals
-from ladder.analysis.laws.known import BESIROGLU
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
-from ladder.analysis.laws.surfaces import Allocation, Surface
+from ladder.analysis.laws.surfaces import BESIROGLU, Allocation, Surface
 from ladder.analysis.planning.design import SEED_NOISE, place_target
 from ladder.analysis.planning.proposal import Proposal, list_candidates, propose
 from ladder.analysis.tables.sweeps import PARAMS

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ladder.analysis.fitting.fits import FitOptions, default_objective, make_form
+from ladder.analysis.fitting.fits import FitOptions, default_objective, find_optimum, make_form
 from ladder.analysis.fitting.forms import Form, KaplanForm, SumOfPowers
+from ladder.analysis.fitting.health import SINGULAR, Status
 from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, known
 from ladder.analysis.fitting.points import count_distinct, design_problem, make_points
 from ladder.analysis.fitting.solver import Sample, refit
-from ladder.analysis.laws.known import BESIROGLU, HOFFMANN, KAPLAN
 from ladder.analysis.laws.law import Floats
-from ladder.analysis.laws.surfaces import Surface
+from ladder.analysis.laws.surfaces import BESIROGLU, HOFFMANN, KAPLAN, Surface
 from ladder.models.errors import InputError
 
 SEED_NOISE = 0.005
@@ -35,6 +35,13 @@ SEED_NOISE_SOURCE = (
     "assumed: as the points of Hoffmann et al. 2022 scatter; Kaplan et al. 2020, section 4.2, say 0.02 nats"
 )
 
+MOST_CHECKED = 200
+"""Runs up to which a design is fitted without noise; with more the rank of its gradients is enough."""
+RECOVERED = 1e-3
+"""Relative error of a parameter up to which a fit without noise has found the law."""
+SCATTER = 0.5
+"""Standard deviation, in the solver's logarithms and of the logarithm of exponents, of the points where the refits of a
+simulation start: a fit does not know the truth, and from it a design that determines nothing looks sound."""
 TARGET_COMPUTE = 10.0
 """Compute at which a plan asks for the extrapolated loss, as a multiple of the largest run's."""
 
@@ -134,11 +141,38 @@ def resolve(params: ArrayLike, tokens: ArrayLike, *, law: Surface = BESIROGLU, n
 
 
 def undetermined(law: Surface, N: Floats, D: Floats) -> str | None:
-    """Why runs at N and D cannot determine the law, with what to add; None where they can."""
-    problem = design_problem(type(law), make_points(law.score(N=N, D=D), params=N, tokens=D))
-    if problem is None and len(N) < len(law.fitted):
-        return f"{len(N)} runs are fewer than the {len(law.fitted)} parameters of {law.name}; add runs"
-    return problem
+    """Why runs at N and D cannot determine the law, with what to add; None where they can.
+
+    The rank of the law's gradients is what counts, not how many levels N and D have; and what `ladder fit` would make
+    of the same runs without noise, from starts scattered over everything they could mean.
+    """
+    kind = type(law)
+    settings = np.unique(np.round(np.log([N, D]), 9), axis=1)
+    n, d = np.exp(settings)
+    points = make_points(law.score(N=n, D=d), params=n, tokens=d)
+    problem = design_problem(kind, points)
+    if problem is not None:
+        return problem
+    gradients = log_gradients(law, n, d)
+    lengths = np.maximum(np.linalg.norm(gradients, axis=0), 1e-300)
+    rank = int(np.linalg.matrix_rank(gradients / lengths, tol=1 / SINGULAR))
+    if rank < len(law.fitted):
+        what = f"{len(n)} runs" if len(n) == len(N) else f"{len(N)} runs at {len(n)} settings"
+        return (
+            f"{what} are fewer than the {len(law.fitted)} parameters of {law.name}; add runs"
+            if len(n) < len(law.fitted)
+            else f"{what} tell only {rank} of the {len(law.fitted)} parameters of {law.name} apart; add runs at other "
+            "sizes and token counts"
+        )
+    if len(N) > MOST_CHECKED:
+        return None
+    whole = make_points(law.score(N=N, D=D), params=N, tokens=D)
+    found = find_optimum(kind, whole, FitOptions(bootstrap=0))
+    if found.status is not Status.CONVERGED:
+        return f"without any noise the fit would be {found.status}: {found.reason}"
+    fitted = found.form.values(found.theta[None])
+    wrong = [name for name, value in law.parameters.items() if abs(fitted[name][0] / value - 1) > RECOVERED]
+    return f"without any noise the fit would miss {', '.join(wrong)}; add runs at other ratios" if wrong else None
 
 
 def is_exponent(name: str) -> bool:
@@ -243,8 +277,16 @@ def refit_noisy(form: Form, law: Surface, noise: float, count: int, generator: n
         sigma = noise * np.sqrt((n - len(theta)) / generator.chisquare(n - len(theta), size=(size, 1)))
         targets = form.target + sigma * generator.standard_normal((size, n))
         sample = Sample(weights=np.ones_like(targets), targets=targets)
-        refits.append(refit(form, default_objective(type(law)), theta, sample))
+        starts = np.clip(scatter(form, theta, size, generator), form.lower, form.upper)
+        refits.append(refit(form, default_objective(type(law)), starts, sample))
     return np.concatenate(refits)
+
+
+def scatter(form: Form, theta: Floats, count: int, generator: np.random.Generator) -> Floats:
+    """[count, P] points around theta [P] to start from: amplitudes as logarithms, exponents by a factor."""
+    moved = SCATTER * generator.standard_normal((count, len(theta)))
+    exponent = np.array([is_exponent(name) for name in form.names])
+    return np.where(exponent, theta * np.exp(moved), theta + moved)
 
 
 def extrapolate(kind: type[Surface], values: dict[str, Floats], target: Target) -> dict[str, Floats]:

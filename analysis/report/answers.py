@@ -11,8 +11,8 @@ import numpy as np
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import Interval
-from ladder.analysis.laws.known import find_law
 from ladder.analysis.laws.law import FLOPS_PER_PF_DAY, Floats, LogLinear, format_count, format_number
+from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import FACTORS, BudgetPlan, addition_words, plan_budget
 from ladder.analysis.report.findings import Findings
 from ladder.analysis.report.scores import ScoreFinding

@@ -7,7 +7,8 @@ import numpy as np
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import t_quantile
-from ladder.analysis.fitting.isoflop import BudgetStatus, IsoFlopFit
+from ladder.analysis.fitting.isoflop import IsoFlopFit
+from ladder.analysis.fitting.parabolas import BudgetStatus
 from ladder.analysis.fitting.points import DISTINCT, SeedNoise, count_distinct
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface

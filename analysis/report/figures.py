@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.isoflop import Budget, BudgetStatus, IsoFlopFit
+from ladder.analysis.fitting.isoflop import IsoFlopFit
+from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
 from ladder.analysis.laws.law import Floats, format_count, format_number
 from ladder.analysis.laws.surfaces import Surface
 from ladder.analysis.report.canvas import (

@@ -10,9 +10,10 @@ import polars as pl
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.holdout import HoldOut, hold_out
-from ladder.analysis.fitting.isoflop import IsoFlopFit, IsoFlopOptions, fit_isoflop
+from ladder.analysis.fitting.isoflop import IsoFlopFit, fit_isoflop
+from ladder.analysis.fitting.parabolas import IsoFlopOptions
 from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
-from ladder.analysis.laws.known import find_law
+from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
 from ladder.analysis.report.scores import ScoreFinding, find_score, largest_budget
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData

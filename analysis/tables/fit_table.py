@@ -16,13 +16,13 @@ from ladder.analysis.fitting.fits import Fit, FitOptions, default_objective, fit
 from ladder.analysis.fitting.frontiers import EnvelopeFit, EnvelopeOptions, fit_envelope
 from ladder.analysis.fitting.holdout import HoldOut, hold_out
 from ladder.analysis.fitting.intervals import Progress
-from ladder.analysis.fitting.isoflop import IsoFlopFit, IsoFlopOptions, fit_isoflop
+from ladder.analysis.fitting.isoflop import IsoFlopFit, fit_isoflop
+from ladder.analysis.fitting.parabolas import IsoFlopOptions
 from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.solver import Kind, Objective
 from ladder.analysis.fitting.two_step import TwoStep, TwoStepFit, fit_two_step
-from ladder.analysis.laws.known import LAWS, find_law
 from ladder.analysis.laws.law import Law
-from ladder.analysis.laws.surfaces import Hoffmann
+from ladder.analysis.laws.surfaces import LAWS, Hoffmann, find_law
 from ladder.models.errors import InputError
 
 Found = Fit | TwoStepFit | IsoFlopFit | EnvelopeFit

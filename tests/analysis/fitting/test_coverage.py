@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from ladder.analysis.fitting.fits import FitOptions, fit_law
-from ladder.analysis.fitting.isoflop import IsoFlopOptions, fit_isoflop
+from ladder.analysis.fitting.isoflop import fit_isoflop
+from ladder.analysis.fitting.parabolas import IsoFlopOptions
 from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.fitting.two_step import TwoStep, fit_two_step
-from ladder.analysis.laws.known import BESIROGLU, KAPLAN, find_law
 from ladder.analysis.laws.law import Floats, Law, LogLinear, LossSigmoid, Power, PowerOffset, Saturating
-from ladder.analysis.laws.surfaces import Hoffmann
+from ladder.analysis.laws.surfaces import BESIROGLU, KAPLAN, Hoffmann, find_law
 
 SIMULATIONS = 1000
 LOW, HIGH = 0.93, 0.97

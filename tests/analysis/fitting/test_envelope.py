@@ -6,8 +6,8 @@ import pytest
 from ladder.analysis.fitting.frontiers import EnvelopeOptions, fit_envelope
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.points import Points, make_points
-from ladder.analysis.laws.known import BESIROGLU
 from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import BESIROGLU
 from ladder.models.errors import InputError
 
 

@@ -18,9 +18,8 @@ from ladder.analysis.fitting.fits import (
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.points import make_points
 from ladder.analysis.fitting.solver import Kind, Objective
-from ladder.analysis.laws.known import find_law
 from ladder.analysis.laws.law import Floats
-from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan
+from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan, find_law
 from ladder.models.errors import InputError
 
 QUICK = FitOptions(bootstrap=0, starts=50)

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.isoflop import BudgetStatus, IsoFlopOptions, fit_isoflop, group_budgets
+from ladder.analysis.fitting.isoflop import fit_isoflop
+from ladder.analysis.fitting.parabolas import BudgetStatus, IsoFlopOptions, group_budgets
 from ladder.analysis.fitting.points import Points, make_points
-from ladder.analysis.laws.known import BESIROGLU
 from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import BESIROGLU
 from ladder.models.errors import InputError
 
 BUDGETS = (1e18, 1e19, 1e20, 1e21)

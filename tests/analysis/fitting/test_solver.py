@@ -16,7 +16,7 @@ from ladder.analysis.fitting.forms import (
     SumOfPowers,
 )
 from ladder.analysis.fitting.solver import Objective, Rho, Sample, derivatives
-from ladder.analysis.laws.known import find_law
+from ladder.analysis.laws.surfaces import find_law
 from ladder.models.errors import InputError
 
 GENERATOR = np.random.default_rng(0)

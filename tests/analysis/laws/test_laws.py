@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.laws.known import (
+from ladder.analysis.laws.law import LogLinear, LossSigmoid, Power, PowerOffset, Sigmoid
+from ladder.analysis.laws.surfaces import (
     BESIROGLU,
     KAPLAN,
     KAPLAN_BATCH,
@@ -11,10 +12,12 @@ from ladder.analysis.laws.known import (
     KAPLAN_DATA,
     KAPLAN_SIZE,
     KAPLAN_STEPS,
+    Gadre,
+    Hoffmann,
+    Kaplan,
+    Surface,
     find_law,
 )
-from ladder.analysis.laws.law import LogLinear, LossSigmoid, Power, PowerOffset, Sigmoid
-from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan, Surface
 from ladder.models.errors import InputError
 
 CHINCHILLA = BESIROGLU

@@ -10,9 +10,8 @@ from scipy.optimize import brentq, minimize_scalar
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_hoffmann, fit_power
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.laws.known import BESIROGLU
 from ladder.analysis.laws.law import Floats
-from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan, Surface
+from ladder.analysis.laws.surfaces import BESIROGLU, Gadre, Hoffmann, Kaplan, Surface
 from ladder.analysis.planning.budget import mistake, plan_budget
 from ladder.models.errors import InputError
 

@@ -9,9 +9,8 @@ import pytest
 from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, make_form
 from ladder.analysis.fitting.points import make_points
 from ladder.analysis.fitting.solver import Objective
-from ladder.analysis.laws.known import BESIROGLU
 from ladder.analysis.laws.law import Floats
-from ladder.analysis.laws.surfaces import Gadre, Hoffmann, Kaplan, Surface
+from ladder.analysis.laws.surfaces import BESIROGLU, Gadre, Hoffmann, Kaplan, Surface
 from ladder.analysis.planning.design import (
     REFERENCES,
     SEED_NOISE,
