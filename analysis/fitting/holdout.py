@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ladder.analysis.fitting.fits import FitOptions, fit_law
+from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.intervals import Interval, at_one_place
 from ladder.analysis.fitting.points import DISTINCT, Points
 from ladder.analysis.laws.law import Floats, Variable
 from ladder.analysis.laws.surfaces import find_law
@@ -36,6 +37,12 @@ class HoldOut:
     """Mean prediction for them."""
     relative_error: float
     """Mean over the size's runs of |predicted - observed| / |observed|."""
+    low: float | None = None
+    """Lower end of the interval of one new run at the size's run of most compute; None where it is unknown."""
+    high: float | None = None
+    """Upper end."""
+    inside: bool | None = None
+    """Whether that run's score lies within it; None where the interval is unknown."""
 
 
 def held_variable(laws: Sequence[str], points: Points) -> Variable:
@@ -60,10 +67,10 @@ def split_sizes(points: Points, variable: Variable = "params") -> list[float]:
 
 
 def split_at(values: Floats, size: float, variable: Variable) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which points come before a size and which are of it."""
+    """Which points come before a size and which are of it; `size` is the least of its own, so that none is both."""
     if variable == "loss":
         return values > size, values == size
-    return values < size * (1 - DISTINCT / 2), np.abs(np.log(values / size)) <= DISTINCT
+    return values < size, (values >= size) & (np.log(values / size) <= DISTINCT)
 
 
 def predict_next(
@@ -83,6 +90,9 @@ def predict_next(
     if not np.all(wanted.score):
         return None  # an accuracy of 0 has no relative error
     predicted = fit.predict(wanted.inputs(type(fit.law)))
+    largest = int(np.argmax(wanted.score)) if variable == "loss" else most_compute(wanted)
+    ends = new_run_at(fit, wanted, largest)
+    known = ends.low is not None and ends.high is not None
     return HoldOut(
         law=law,
         variable=variable,
@@ -91,15 +101,38 @@ def predict_next(
         observed=float(wanted.score.mean()),
         predicted=float(predicted.mean()),
         relative_error=float(np.mean(np.abs(predicted - wanted.score) / np.abs(wanted.score))),
+        low=ends.low,
+        high=ends.high,
+        inside=bool(ends.low <= wanted.score[largest] <= ends.high) if known else None,
     )
 
 
-def hold_out(laws: Sequence[str], points: Points, options: FitOptions, *, largest_only: bool = False) -> list[HoldOut]:
+def most_compute(points: Points) -> int:
+    """The point of most compute, or of the largest of whatever is known."""
+    known = [np.log(values) for name, values in points.quantities.items() if values is not None and name != "loss"]
+    return int(np.argmax(np.sum(known, axis=0)))
+
+
+def new_run_at(fit: Fit, points: Points, place: int) -> Interval:
+    """The interval of one new run at one of the points."""
+    inputs = {name: values[place : place + 1] for name, values in points.inputs(type(fit.law)).items()}
+    return at_one_place(fit.band(inputs, new_run=True))
+
+
+def hold_out(
+    laws: Sequence[str],
+    points: Points,
+    options: FitOptions,
+    *,
+    largest_only: bool = False,
+    intervals: bool = False,
+) -> list[HoldOut]:
     """Predictions of every form in every window (or in the last only), windows in ascending order of size.
 
+    `intervals` gives each prediction the interval of one new run, by as many refits as the options ask for.
     Only windows that all of the forms can predict are kept, so that their errors are comparable.
     """
-    plain = replace(options, bootstrap=0)
+    plain = options if intervals else replace(options, bootstrap=0)
     windows: list[HoldOut] = []
     variable = held_variable(laws, points)
     sizes = split_sizes(points, variable)

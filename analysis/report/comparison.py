@@ -4,10 +4,11 @@ The sweeps are independent, so that a difference's interval comes from independe
 and tokens in both are compared in pairs too, which needs no law.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from scipy import special
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
@@ -15,7 +16,7 @@ from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, in
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
 from ladder.analysis.report.findings import Findings
-from ladder.analysis.report.scores import ScoreFinding
+from ladder.analysis.report.scores import ScoreFinding, holm
 from ladder.analysis.tables.sweeps import PARAMS
 
 BUDGETS = 3
@@ -35,6 +36,8 @@ class Difference:
     """Of second - first; unknown where either sweep does not know its own."""
     first_interval: Interval = UNKNOWN
     second_interval: Interval = UNKNOWN
+    established: bool | None = None
+    """Whether the difference stands among all that were looked at (`holm`); None where it was the only question."""
 
     @property
     def value(self) -> float:
@@ -43,7 +46,9 @@ class Difference:
 
     @property
     def sure(self) -> bool:
-        """True where the interval leaves out 0."""
+        """True where the interval leaves out 0, and the difference stands among all that were looked at."""
+        if self.established is not None:
+            return self.established
         low, high = self.interval.low, self.interval.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
@@ -150,13 +155,9 @@ def slope_interval(first: Line, second: Line, level: float) -> Interval:
     """Welch's interval of the difference of two slopes, degrees of freedom after Satterthwaite."""
     if first.covariance is None or second.covariance is None:
         return UNKNOWN
-    variances = [first.covariance[1], second.covariance[1]]
-    total = sum(variances)
-    if total == 0:
+    if not first.covariance[1] + second.covariance[1] > 0:
         return Interval(low=second.b - first.b, high=second.b - first.b)
-    freedom = total**2 / sum(
-        variance**2 / line.degrees_of_freedom for variance, line in zip(variances, (first, second), strict=True)
-    )
+    total, freedom = welch(first, second)
     reach = t_quantile(0.5 + level / 2, freedom) * float(np.sqrt(total))
     return Interval(low=second.b - first.b - reach, high=second.b - first.b + reach)
 
@@ -211,24 +212,43 @@ def pair_runs(first: pl.DataFrame, second: pl.DataFrame, level: float) -> Paired
 
 
 def compare_slopes(first: list[ScoreFinding], second: list[ScoreFinding]) -> list[Difference]:
-    """The slopes of measurements that both sweeps have."""
+    """The slopes of measurements that both sweeps have; which differ is judged over all of them together."""
     others = {score.name: score for score in second}
-    found = []
+    found, doubts = [], []
     for score in first:
         other = others.get(score.name)
         if other is None or score.fit is None or other.fit is None or not score.fit.line or not other.fit.line:
             continue
+        lines = score.fit.line, other.fit.line
         found.append(
             Difference(
                 name=score.name,
-                first=score.fit.line.b,
-                second=other.fit.line.b,
-                interval=slope_interval(score.fit.line, other.fit.line, score.fit.level),
+                first=lines[0].b,
+                second=lines[1].b,
+                interval=slope_interval(*lines, score.fit.level),
                 first_interval=score.fit.intervals["b"],
                 second_interval=other.fit.intervals["b"],
             )
         )
-    return found
+        doubts.append(slope_doubt(*lines))
+    allowed = 1 - (first[0].fit.level if first and first[0].fit else 0.95)
+    return [replace(one, established=sure) for one, sure in zip(found, holm(doubts, allowed), strict=True)]
+
+
+def slope_doubt(first: Line, second: Line) -> float:
+    """Two-sided p value of the difference of two slopes; 1 where either is unknown."""
+    if not first.slope_error or not second.slope_error:
+        return 1.0
+    total, freedom = welch(first, second)
+    return float(2 * special.stdtr(freedom, -abs(second.b - first.b) / np.sqrt(total)))
+
+
+def welch(first: Line, second: Line) -> tuple[float, float]:
+    """Variance of the difference of two slopes, and its degrees of freedom after Satterthwaite."""
+    variances = [float(line.slope_error or 0.0) ** 2 for line in (first, second)]
+    freedoms = (first.degrees_of_freedom, second.degrees_of_freedom)
+    total = sum(variances)
+    return total, total**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
 
 
 def differing_settings(first: Findings, second: Findings) -> list[tuple[str, str, str]]:

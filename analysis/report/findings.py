@@ -15,7 +15,7 @@ from ladder.analysis.fitting.parabolas import IsoFlopOptions
 from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
 from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
-from ladder.analysis.report.scores import ScoreFinding, find_score, largest_budget
+from ladder.analysis.report.scores import ScoreFinding, find_scores, largest_budget
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
 from ladder.models.errors import InputError
 
@@ -47,7 +47,7 @@ class Findings:
     """Laws of held-out loss in the order asked for."""
     refusals: list[Refusal]
     windows: list[HoldOut]
-    """The first law's prediction of the largest size from the smaller ones; empty where it cannot."""
+    """The drawn law's prediction of the largest size from the smaller ones; empty where it cannot."""
     other_convention: Fit | None
     """The first law again with N without embeddings."""
     isoflop: IsoFlopFit | None
@@ -80,22 +80,28 @@ def find(data: SweepData, options: FitOptions | None = None) -> Findings:
     options = options or FitOptions()
     loss = loss_runs(data)
     fits, refusals = fit_losses(data, loss, options)
-    first = fits[0] if fits else None
     found = Findings(
         data=data,
         loss=loss,
         fits=fits,
         refusals=refusals,
-        windows=hold_out([first.law.name], first.points, options, largest_only=True) if first else [],
-        other_convention=refit_convention(data, first, loss, options),
+        windows=[],
+        other_convention=refit_convention(data, fits[0] if fits else None, loss, options),
         isoflop=find_isoflop(data, loss, options),
-        scores=[find_score(data, name, options) for name in data.scores],
+        scores=find_scores(data, options),
         next_runs=[],
         noise=seed_noise(loss, "score") if loss.height else None,
         additions=None,
         level=options.level,
     )
-    return advise(found)
+    return advise(replace(found, windows=hold_out_drawn(found.drawn, options)))
+
+
+def hold_out_drawn(fit: Fit | None, options: FitOptions) -> list[HoldOut]:
+    """The drawn law's prediction of the largest size from the smaller ones, with its interval."""
+    if fit is None:
+        return []
+    return hold_out([fit.law.name], fit.points, options, largest_only=True, intervals=True)
 
 
 def advise(found: Findings) -> Findings:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, make_form
+from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, fit_law, make_form
 from ladder.analysis.fitting.points import make_points
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.law import Floats
@@ -256,3 +256,34 @@ def test_the_assumed_noise_is_the_scatter_of_hoffmanns_points(shared: Path) -> N
     N, C = table["Model Size"].to_numpy(), table["Training FLOP"].to_numpy()
     fit = fit_hoffmann(N, C / (6 * N), table["loss"].to_numpy(), options=FitOptions(bootstrap=0, starts=50))
     assert 1.4826 * np.median(np.abs(fit.residuals)) == pytest.approx(SEED_NOISE, rel=0.1)
+
+
+def test_three_settings_with_two_seeds_each_are_not_identifiable() -> None:
+    """Levels of N and D are three each, and the rank of the law's gradients is three of five."""
+    N, D = np.repeat([1e7, 1e8, 1e9], 2), np.repeat([1e9, 3e9, 5e9], 2)
+    resolution = resolve(N, D)
+    assert resolution.status == "not identifiable" and resolution.half_widths == {}
+    assert "6 runs at 3 settings are fewer than the 5 parameters" in str(resolution.problem)
+
+
+def test_a_design_is_identifiable_if_and_only_if_a_fit_without_noise_recovers_the_law() -> None:
+    generator, identifiable = np.random.default_rng(1), 0
+    for number in range(60):
+        law = SURFACES[number % 3]
+        sizes = np.exp(generator.uniform(np.log(1e7), np.log(1e9), generator.integers(2, 6)))
+        ratios = np.exp(generator.uniform(np.log(2), np.log(200), generator.integers(1, 6)))
+        count, seeds = generator.integers(3, 13), generator.integers(1, 3)
+        N = generator.choice(sizes, count)
+        N, D = (np.repeat(axis, seeds) for axis in (N, N * generator.choice(ratios, count)))
+        found = resolve(N, D, law=law)
+        assert all(np.isfinite(width) for width in found.half_widths.values())
+        try:
+            fit = fit_law(law.name, make_points(law.score(N=N, D=D), params=N, tokens=D), FitOptions(bootstrap=0))
+        except InputError:
+            recovered = False
+        else:
+            right = [abs(fit.law.parameters[name] / value - 1) < 0.01 for name, value in law.parameters.items()]
+            recovered = fit.status == "converged" and all(right)
+        assert (found.status == "identifiable") == recovered, (number, found.problem)
+        identifiable += recovered
+    assert 10 < identifiable < 50, "the designs are of both kinds"
