@@ -29,12 +29,12 @@ from ladder.analysis.fitting.parabolas import (
     BudgetStatus,
     IsoFlopOptions,
     beside_best,
+    choose_rows,
     coefficients_of,
     cubic_exponent,
     draw_coefficients,
     fit_budget,
     group_budgets,
-    keep_rows,
     lowest,
     used_of,
     with_intervals,
@@ -90,7 +90,7 @@ def fit_isoflop(points: Points, options: IsoFlopOptions | None = None) -> IsoFlo
     each run at a budget is its loss there. Raises InputError for points without them.
     """
     options = options or IsoFlopOptions()
-    groups = [keep_rows(points, rows, options) for rows in group_budgets(points.quantity("flops"), options)]
+    groups = [choose_rows(points, rows, options) for rows in group_budgets(points.quantity("flops"), options)]
     budgets = tuple(fit_budget(points, rows) for rows in groups)
     drawn = draw_coefficients(points, used_of(budgets), options)
     if drawn is not None:

@@ -138,7 +138,7 @@ class Budget:
         return np.asarray(self.tokens_line[0] + self.tokens_line[1] * x)
 
 
-def keep_rows(points: Points, rows: Rows, options: IsoFlopOptions) -> Rows:
+def choose_rows(points: Points, rows: Rows, options: IsoFlopOptions) -> Rows:
     """Of a budget's rows the last of each run, and of these the ones within the window around the best."""
     if points.clusters is not None:
         tokens, runs = points.quantity("tokens")[rows], points.clusters[rows]

@@ -7,6 +7,7 @@ the noise: then it is unknown, which is not 0.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -64,6 +65,11 @@ class Points:
     def quantities(self) -> dict[Variable, Floats | None]:
         """N, D, C, L as they were given."""
         return {"params": self.params, "tokens": self.tokens, "flops": self.flops, "loss": self.loss}
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any] | None]:
+        """Every array by the name of its field."""
+        return {"score": self.score, **self.quantities, "clusters": self.clusters}  # type: ignore[dict-item]
 
     def given(self) -> str:
         """Names of the quantities that were given."""
@@ -134,9 +140,12 @@ def as_numbers(name: str, values: ArrayLike, *, positive: bool = False) -> Float
 
 
 def count_distinct(values: Floats, tolerance: float = DISTINCT) -> int:
-    """How many values differ by more than a tolerance: by default a rounding of the batch."""
-    logs = np.sort(np.log(values))
-    return 1 + int((np.diff(logs) > tolerance).sum())
+    """How many levels the values have; what lies within a tolerance (a rounding of the batch) of a level's least is of
+    it. Chained to their neighbours, thousands of values would be one level."""
+    logs, count, place = np.sort(np.log(values)), 0, 0
+    while place < len(logs):
+        place, count = int(np.searchsorted(logs, logs[place] + tolerance, side="right")), count + 1
+    return count
 
 
 def find_groups(points: Points) -> NDArray[np.int64]:

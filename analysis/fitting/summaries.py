@@ -25,9 +25,11 @@ def finite(value: Any) -> Any:
 
 
 def ends_of(interval: Interval) -> str:
-    """low to high, or unknown."""
-    known = interval.low is not None and interval.high is not None
-    return f"{format_number(interval.low)} to {format_number(interval.high)}" if known else "unknown"
+    """low to high, or unknown; where one end is known it is told."""
+    if interval.low is None and interval.high is None:
+        return "unknown"
+    low, high = ("unknown" if end is None else format_number(end) for end in (interval.low, interval.high))
+    return f"{low} to {high}"
 
 
 def parameter_lines(parameters: Mapping[str, float], intervals: Mapping[str, Interval], level: float) -> list[str]:

@@ -355,6 +355,7 @@ def leaves_reference(reference: Reference, params: Floats) -> str | None:
 
 def interval_words(interval: Interval, form: str = ".3g") -> str:
     """low to high for people; unknown where an end is."""
-    if interval.low is None or interval.high is None:
+    if interval.low is None and interval.high is None:
         return "unknown"
-    return f"{interval.low:{form}} to {interval.high:{form}}"
+    low, high = ("unknown" if end is None else f"{end:{form}}" for end in (interval.low, interval.high))
+    return f"{low} to {high}"

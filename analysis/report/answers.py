@@ -11,6 +11,7 @@ import numpy as np
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import Interval
+from ladder.analysis.fitting.summaries import ends_of
 from ladder.analysis.laws.law import FLOPS_PER_PF_DAY, Floats, LogLinear, format_count, format_number
 from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import FACTORS, BudgetPlan, addition_words, plan_budget
@@ -256,10 +257,8 @@ NAMED = 6
 
 
 def interval(ends: Interval) -> str:
-    """low to high, or unknown."""
-    if ends.low is None or ends.high is None:
-        return "unknown"
-    return f"{format_number(ends.low)} to {format_number(ends.high)}"
+    """low to high, or unknown; where one end is known it is told."""
+    return ends_of(ends)
 
 
 def count_interval(ends: Interval) -> str:

@@ -3,6 +3,7 @@
 Anyone's CSV, TSV, parquet, JSON or JSON lines are read, with errors that name the place.
 """
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,12 +39,13 @@ NAMES = (*LAWS, *WHOLE_TABLE)
 class TableFit:
     """Which law to fit to which columns of which file, and how."""
 
-    path: Path
-    """A CSV, TSV, parquet, JSON or JSON lines file with a run a row."""
+    path: Path | pl.DataFrame
+    """A CSV, TSV, parquet, JSON or JSON lines file with a run a row, or such a table."""
     law_name: str
     """One of NAMES."""
     score: str
-    """Column of the score: a loss, or (for two-step and the laws of accuracy) an accuracy or error."""
+    """Column of the score: a loss, or (for two-step and the laws of accuracy) an accuracy or error. This and the other
+    columns may be arithmetic over columns, such as N*1e9."""
     params: str | None = None
     """Column of N."""
     tokens: str | None = None
@@ -78,6 +80,12 @@ class TableFit:
     """Confidence level of the intervals."""
     progress: Progress | None = None
     """Told how many refits are done."""
+    where: tuple[str, ...] = ()
+    """COLUMN=VALUE: only rows with the value."""
+    drop_missing: bool = False
+    """Leave out rows with an empty cell in a used column, in place of refusing the table."""
+    window: float | None = None
+    """For isoflop: factor in N around each budget's best run; None: all runs."""
     tolerance: float = 0.1
     """For isoflop: width in ln C of one budget."""
     budgets: tuple[float, ...] = ()
@@ -111,7 +119,7 @@ class TableFit:
 def fit_table(request: TableFit) -> Found:
     """Reads, checks and fits; every mistake in the table or the request is an InputError."""
     require_inputs(request)
-    points = read_points(read_table(request.path), request)
+    points = read_points(prepare(request)[0], request)
     if request.law_name == ISOFLOP:
         return fit_isoflop(points, isoflop_options(request))
     if request.law_name == ENVELOPE:
@@ -140,7 +148,7 @@ def hold_out_table(request: TableFit, laws: Sequence[str]) -> list[HoldOut]:
     for one in asked:
         require_inputs(one)
     strictest = max(asked, key=lambda one: one.takes_log)
-    points = read_points(read_table(request.path), strictest)
+    points = read_points(prepare(strictest)[0], strictest)
     # Each law has its own default of what is minimised, unless one was asked for.
     options = replace(
         fit_options(find_law(laws[0]), request),
@@ -199,6 +207,7 @@ def isoflop_options(request: TableFit) -> IsoFlopOptions:
     return IsoFlopOptions(
         tolerance=request.tolerance,
         flops=request.budgets or None,
+        window=request.window,
         bootstrap=request.bootstrap,
         seed=request.seed,
         level=request.level,
@@ -210,10 +219,8 @@ def read_points(table: pl.DataFrame, request: TableFit) -> Points:
     score = numbers(table, request.score, positive=request.takes_log)
     inputs = {name: numbers(table, column, positive=True) for name, column in request.inputs.items()}
     told_apart = [column for column in ("seed", request.cluster) if column is not None and column in table.columns]
-    refuse_duplicates(table, [*request.inputs.values(), request.score, *told_apart])
-    if request.cluster is not None and request.cluster not in table.columns:
-        raise InputError(f"the table has no column {request.cluster!r}; it has {', '.join(table.columns)}")
-    clusters = None if request.cluster is None else table[request.cluster].cast(pl.String).fill_null("").to_numpy()
+    refuse_duplicates(table, list(dict.fromkeys([*request.inputs.values(), request.score, *told_apart])))
+    clusters = None if request.cluster is None else labels(table, request.cluster)
     if request.drop_highest >= len(score):
         raise InputError(f"--drop-highest {request.drop_highest} of {len(score)} points leaves none; drop fewer")
     points = make_points(score, clusters=clusters, **inputs)  # type: ignore[arg-type]
@@ -228,6 +235,13 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".json": lambda path: pl.read_json(path, infer_schema_length=None),
     ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
     ".ndjson": lambda path: pl.read_ndjson(path, infer_schema_length=None),
+}
+OPERATORS: dict[type[ast.operator], Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Pow: lambda a, b: a**b,
 }
 SHOWN_COLUMNS = 30
 """How many column names an error lists."""
@@ -292,6 +306,16 @@ def parse_numbers(values: pl.Series) -> pl.Series:
     return parsed
 
 
+def labels(table: pl.DataFrame, column: str) -> NDArray[np.str_]:
+    """Which run each row is of; InputError for a row that does not say, since all such would count as one run."""
+    words = require_column(table, column).cast(pl.String).str.strip_chars()
+    empty = (words.is_null() | (words == "")).to_numpy()
+    if empty.any():
+        row = int(np.argmax(empty))
+        raise InputError(f"column {column!r} is empty in row {row + 1}; every row needs the run it is of: fill it in")
+    return np.asarray(words.to_list(), dtype=np.str_)
+
+
 def refuse_duplicates(table: pl.DataFrame, columns: Sequence[str]) -> None:
     """InputError when two rows agree in all of the columns: a point entered twice would count as evidence twice."""
     doubled = table.select(columns).is_duplicated()
@@ -299,3 +323,76 @@ def refuse_duplicates(table: pl.DataFrame, columns: Sequence[str]) -> None:
         rows = [index + 1 for index, double in enumerate(doubled) if double]
         shown = ", ".join(str(row) for row in rows[:6]) + (" ..." if len(rows) > 6 else "")
         raise InputError(f"rows {shown} repeat the same {', '.join(columns)}; it would count twice: keep one of each")
+
+
+def keep_rows(table: pl.DataFrame, where: Sequence[str]) -> pl.DataFrame:
+    """The rows that have every COLUMN=VALUE."""
+    for condition in where:
+        column, value = split_pair("--where", condition)
+        table = table.filter(require_column(table, column).cast(pl.String) == value)
+    return table
+
+
+def split_pair(option: str, text: str) -> tuple[str, str]:
+    """COLUMN=VALUE in its parts."""
+    column, equals, value = text.rpartition("=")
+    if not equals or not column:
+        raise InputError(f"{option} {text!r} has no value; write {option} COLUMN=VALUE")
+    return column, value
+
+
+def require_column(table: pl.DataFrame, column: str) -> pl.Series:
+    """A column of the table, or an InputError that lists those it has."""
+    if column not in table.columns:
+        raise InputError(f"the table has no column {column!r}; it has {', '.join(table.columns[:40])}")
+    return table[column]
+
+
+def derive(table: pl.DataFrame, column: str) -> pl.Series:
+    """A column by its name, or by arithmetic over columns such as `N*1e9` or `N - 50304*width`.
+
+    Raises InputError for a name that the table does not have and for anything but numbers, names, + - * / ** and
+    parentheses.
+    """
+    if column in table.columns or not any(sign in column for sign in "+-*/"):
+        return require_column(table, column)
+    try:
+        tree = ast.parse(column, mode="eval").body
+    except SyntaxError:
+        return require_column(table, column)
+    return table.select(arithmetic(table, tree, column).alias(column))[column]
+
+
+def arithmetic(table: pl.DataFrame, node: ast.expr, text: str) -> pl.Expr:
+    """A parsed expression over columns as polars has it."""
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        return OPERATORS[type(node.op)](arithmetic(table, node.left, text), arithmetic(table, node.right, text))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -arithmetic(table, node.operand, text)
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return pl.lit(float(node.value))
+    if isinstance(node, ast.Name):
+        if not require_column(table, node.id).dtype.is_numeric():
+            raise InputError(f"{text!r} reckons with column {node.id!r}, which holds no numbers; name another")
+        return pl.col(node.id).cast(pl.Float64)
+    raise InputError(
+        f"{text!r} is neither a column nor arithmetic over columns; write such as N*1e9 or N - 50304*width"
+    )
+
+
+def prepare(request: TableFit) -> tuple[pl.DataFrame, int]:
+    """The rows that a request is about, with derived columns, and how many were dropped for missing cells."""
+    table = request.path if isinstance(request.path, pl.DataFrame) else read_table(request.path)
+    rows = keep_rows(table, request.where)
+    if rows.height == 0:
+        raise InputError(f"no row has {' and '.join(request.where)}; the table has {table.height} rows")
+    used = list(dict.fromkeys([*request.inputs.values(), request.score]))
+    rows = rows.with_columns(*(derive(rows, column).alias(column) for column in used if column not in rows.columns))
+    if not request.drop_missing:
+        return rows, 0
+    empty = [pl.col(column).is_null() | (pl.col(column).cast(pl.String).str.strip_chars() == "") for column in used]
+    broken = [~pl.col(c).is_finite().fill_null(False) for c in used if rows[c].dtype in (pl.Float32, pl.Float64)]
+    kept = rows.filter(~pl.any_horizontal(*empty, *broken))
+    if kept.height == 0:
+        raise InputError(f"every row lacks one of {', '.join(used)}; name other columns")
+    return kept, rows.height - kept.height

@@ -14,8 +14,24 @@ import numpy as np
 import polars as pl
 
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
-from ladder.analysis.tables.fit_table import parse_numbers, read_table
-from ladder.analysis.tables.sweeps import COLUMNS, CURVES, HELDOUT_LOSS, MEASUREMENT_FIELDS, Provenance, SweepData
+from ladder.analysis.tables.fit_table import (
+    derive,
+    keep_rows,
+    labels,
+    parse_numbers,
+    read_table,
+    require_column,
+    split_pair,
+)
+from ladder.analysis.tables.sweeps import (
+    COLUMNS,
+    CURVES,
+    HELDOUT_LOSS,
+    MEASUREMENT_FIELDS,
+    PARAMS,
+    Provenance,
+    SweepData,
+)
 from ladder.models.errors import InputError
 
 
@@ -89,11 +105,12 @@ def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Ma
     main = next((column for column, kind in kinds.items() if kind == "loss"), None)
     names = {column: HELDOUT_LOSS if column == main else column for column in kinds}
     made, left_out = make_rows(rows, columns, kinds, names)
-    declared = {column.name: column.dtype for column in COLUMNS}
+    # N and D as they are given: a table may count them in billions.
+    declared = {column.name: column.dtype for column in COLUMNS} | {PARAMS: pl.Float64, "tokens": pl.Float64}
     runs = pl.DataFrame(made, schema=declared | dict.fromkeys(names.values(), pl.Float64))
     known = runs.filter(pl.col("status") == "finished")["tokens"].null_count() == 0
     laws = columns.laws or (("hoffmann",) if known else ("log-linear",))
-    clusters = {} if columns.cluster is None else label_rows(runs["run"], text_column(rows, columns.cluster))
+    clusters = {} if columns.cluster is None else label_rows(runs["run"], labels(rows, columns.cluster).tolist())
     return SweepData(
         name=name,
         question=assumptions(columns, kinds, main, name),
@@ -115,22 +132,6 @@ def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Ma
     )
 
 
-def keep_rows(table: pl.DataFrame, where: Sequence[str]) -> pl.DataFrame:
-    """The rows that have every COLUMN=VALUE."""
-    for condition in where:
-        column, value = split_pair("--where", condition)
-        table = table.filter(require_column(table, column).cast(pl.String) == value)
-    return table
-
-
-def split_pair(option: str, text: str) -> tuple[str, str]:
-    """COLUMN=VALUE in its parts."""
-    column, equals, value = text.rpartition("=")
-    if not equals or not column:
-        raise InputError(f"{option} {text!r} has no value; write {option} COLUMN=VALUE")
-    return column, value
-
-
 def score_kind(text: str) -> tuple[str, str]:
     """The column of COLUMN or COLUMN=KIND with its kind."""
     column, equals, kind = text.rpartition("=")
@@ -145,16 +146,9 @@ def score_kind(text: str) -> tuple[str, str]:
     return text, found[0]
 
 
-def require_column(table: pl.DataFrame, column: str) -> pl.Series:
-    """A column of the table, or an InputError that lists those it has."""
-    if column not in table.columns:
-        raise InputError(f"the table has no column {column!r}; it has {', '.join(table.columns[:40])}")
-    return table[column]
-
-
 def number_column(table: pl.DataFrame, column: str) -> list[float | None]:
     """A column as numbers, None where it is empty or not finite; InputError for other words."""
-    values = require_column(table, column)
+    values = derive(table, column)
     if values.dtype == pl.String:
         values = parse_numbers(values.replace("", None))
     if not values.dtype.is_numeric() and values.dtype != pl.Null:
@@ -191,8 +185,8 @@ def make_rows(
             {
                 "run": label,
                 "size": sizes[index] if sizes else None if params is None else format_count(params),
-                "params_total": round(params) if params and usable else None,
-                "tokens": round(tokens) if tokens and usable else None,
+                "params_total": params if usable else None,
+                "tokens": tokens if usable else None,
                 "flops_6nd": flops,
                 "seed": None if seeds is None or seeds[index] is None else int(seeds[index]),  # type: ignore[arg-type]
                 "status": "finished" if usable else "left out",
