@@ -301,6 +301,7 @@ def load_fit(path: Path) -> Fit:
         level=kept["level"],
         status=Status(kept["status"]),
         reason=kept["reason"],
+        misfit=kept["misfit"],
         health=Health(**health | infinite | {"bounds_hit": tuple(health["bounds_hit"])}),
         residuals=np.array(kept["residuals"]),
         log_residual=kept["log_residual"],

@@ -28,6 +28,7 @@ from ladder.analysis.fitting.health import (
     Health,
     Status,
     check_points,
+    find_misfit,
     find_rival,
     flat_problem,
     measure_health,
@@ -103,6 +104,8 @@ class Optimum:
     status: Status
     reason: str
     """Why the status is not `converged`."""
+    misfit: str = ""
+    """What says that the law misses the points by more than noise; empty where nothing does."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,6 +152,8 @@ class Fit:
     """Bootstrap refits; None without them."""
     line: Line | None
     """The straight line with its exact intervals, for log-linear by squares; None otherwise."""
+    misfit: str = ""
+    """What says that the law misses the points by more than noise (`health.find_misfit`); empty where nothing does."""
 
     def __repr__(self) -> str:
         return describe_fit(self)
@@ -244,7 +249,7 @@ def default_objective(law: type[Law]) -> Objective:
 def make_form(law: type[Law], points: Points, options: FitOptions) -> Form:
     """The law over these points as the solver sees it."""
     inputs = points.inputs(law)
-    logs = {letter: np.log(values) for letter, values in inputs.items()}
+    logs = logs_of(law, points)
     if law is LogLinear:
         logarithmic = options.constants.get("log_score", 0.0) > 0
         return LineForm(np.log(points.score) if logarithmic else points.score, logs["x"])
@@ -257,6 +262,11 @@ def make_form(law: type[Law], points: Points, options: FitOptions) -> Form:
     if law is Kaplan:
         return KaplanForm(points.score, logs)
     return SumOfPowers(points.score, logs, TERMS[law.name], law.fitted)
+
+
+def logs_of(law: type[Law], points: Points) -> dict[str, Floats]:
+    """The logarithms of what the law reads, by its letters."""
+    return {letter: np.log(values) for letter, values in points.inputs(law).items()}
 
 
 def make_score_form(law: type[Law], score: Floats, x: Floats, options: FitOptions) -> Form:
@@ -298,10 +308,12 @@ def find_optimum(law: type[Law], points: Points, options: FitOptions) -> Optimum
     health = measure_health(form, form.names, objective, solutions, best)
     rival = find_rival(solutions, best, objective, health.degrees_of_freedom)
     status, reason = status_of(health, problem or flat_problem(law, points), rival, smooth=objective.kind != "lad")
+    theta, whole = solutions.theta[best], status not in (Status.NOT_IDENTIFIABLE, Status.AT_BOUND)
     return Optimum(
         form=form,
         objective=objective,
-        theta=solutions.theta[best],
+        misfit=find_misfit(form, theta, points, logs_of(law, points)) if whole else "",
+        theta=theta,
         value=float(solutions.objective[best]),
         health=health,
         status=status,
@@ -331,6 +343,7 @@ def tell(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, 
         log_residual=law.log_residual and options.log_residual is not False,
         draws=draws,
         line=line,
+        misfit=optimum.misfit,
     )
 
 

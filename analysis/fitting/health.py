@@ -6,10 +6,11 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from ladder.analysis.fitting.forms import Form
-from ladder.analysis.fitting.points import Points, design_problem, is_one_ratio
-from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives
+from ladder.analysis.fitting.points import Points, design_problem, find_groups, is_one_ratio, split_residuals
+from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives, refit
 from ladder.analysis.laws.law import Floats, Law, Power
 from ladder.models.errors import InputError
 
@@ -20,6 +21,8 @@ RIVAL_CHI_SQUARE = 3.84
 with one degree of freedom. So 240 points tell apart what 12 do not."""
 RIVAL_DISTANCE = 0.05
 """... if it differs from the best by more than this in a solver coordinate (a logarithm or an exponent)."""
+MISFIT_DOUBT = 0.01
+"""Probability of what the points miss the law by, were it noise, below which the law is called wrong for them."""
 LEAST_SHARE = 0.02
 """Share of the starts that must end at the best objective; with fewer a better one may not have been found."""
 SINGULAR = 1e6
@@ -105,6 +108,53 @@ def scaled_gradient(form: Form, objective: Objective, theta: Floats, fixed: NDAr
     value = float(objective.total(form.target - state.prediction)[0])
     relative = np.abs(gradient[0]) / np.sqrt(np.maximum(scale[0] * value, 1e-300))
     return float(relative[~fixed].max(initial=0.0))
+
+
+def find_misfit(form: Form, theta: Floats, points: Points, logs: Mapping[str, Floats]) -> str:
+    """What says that the law misses these points by more than noise, in words; empty where nothing does.
+
+    Where seeds repeat, the classical test of lack of fit. Where they do not, an F test of whether squares and products
+    of the centred ln N and ln D (or ln x) explain what least squares leave; noise of points is taken as alike.
+    """
+    left = least_residuals(form, theta)
+    groups = find_groups(points)
+    split = split_residuals(left, groups, len(theta))
+    if points.clusters is None and split is not None and split.doubt < MISFIT_DOUBT:
+        return (
+            "runs that differ in the seed alone agree better with each other than with the law (probability "
+            f"{split.doubt:.1g} if it held), so it misses these runs by more than noise"
+        )
+    if split is not None or points.clusters is not None:
+        return ""
+    doubt = pattern_doubt(form, theta, left, logs)
+    if doubt >= MISFIT_DOUBT:
+        return ""
+    return f"the residuals follow a pattern in {' and '.join(logs)} (probability {doubt:.1g} if the law held)"
+
+
+def least_residuals(form: Form, theta: Floats) -> Floats:
+    """Residuals [n] of least squares from theta [P]."""
+    best = refit(form, Objective(kind="squares"), theta, Sample.whole(form, 1))
+    return np.asarray((form.target - form.evaluate(best).prediction)[0])
+
+
+def pattern_doubt(form: Form, theta: Floats, left: Floats, logs: Mapping[str, Floats]) -> float:
+    """p value of the F test that second-order terms of the centred logarithms explain nothing of the residuals [n]."""
+    centred = [x - x.mean() for x in logs.values()]
+    terms = [a * b for place, a in enumerate(centred) for b in centred[place:]]
+    terms += [centred[0] ** 3] if len(centred) == 1 else []
+    jacobian = form.jacobian(theta[None], form.evaluate(theta[None]))[0]
+    design = np.vstack([jacobian, terms])
+    design = design / np.maximum(np.linalg.norm(design, axis=1, keepdims=True), 1e-300)
+    rank, base = (int(np.linalg.matrix_rank(part, tol=1e-6)) for part in (design, design[: len(jacobian)]))
+    more, spare = rank - base, len(left) - rank
+    if more < 1 or spare < 2:
+        return 1.0
+    beta = np.linalg.lstsq(design.T, left, rcond=1e-7)[0]
+    after, before = float(((left - design.T @ beta) ** 2).sum()), float((left**2).sum())
+    if np.sqrt(before / len(left)) < EXACT_RESIDUAL:
+        return 1.0
+    return float(special.fdtrc(more, spare, max(before - after, 0.0) / more / max(after / spare, 1e-300)))
 
 
 def condition_number(jacobian: Floats) -> float:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import Interval, at_one_place
-from ladder.analysis.fitting.points import DISTINCT, Points
+from ladder.analysis.fitting.points import DISTINCT, Points, find_groups
+from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.law import Floats, Variable
 from ladder.analysis.laws.surfaces import find_law
 from ladder.models.errors import InputError
@@ -153,3 +155,62 @@ def mean_errors(windows: Sequence[HoldOut]) -> dict[str, float]:
     """Mean relative error by form over its windows."""
     laws = dict.fromkeys(window.law for window in windows)
     return {law: float(np.mean([w.relative_error for w in windows if w.law == law])) for law in laws}
+
+
+RIVALS = ("hoffmann", "gadre", "kaplan")
+"""Laws in N and D that are compared on every set of losses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How well one law does beside the others on the same points."""
+
+    law: str
+    parameters: int
+    """Fitted ones."""
+    aicc: float
+    """Akaike's criterion, corrected for few points (Hurvich and Tsai 1989), of least squares; lower is better."""
+    held_out: float | None
+    """Mean relative error on held-out larger sizes; None where no window could be predicted by all."""
+    nested_doubt: float | None
+    """For a law that is another with fewer parameters (gadre in hoffmann): p value of the F test that the other's
+    further parameters explain nothing; None where the law is nested in none."""
+
+
+def choose_law(points: Points, options: FitOptions, laws: Sequence[str] = RIVALS) -> list[Choice]:
+    """The laws that the points determine, the best by Akaike's criterion first; none where fewer than two are.
+
+    Settings are counted, not runs: seeds of a setting are no further evidence on a law's form.
+    """
+    plain = replace(options, bootstrap=0, objective=Objective(kind="squares"), constants={})
+    fits = {}
+    for law in laws:
+        try:
+            fit = fit_law(law, points, plain)
+        except InputError:
+            continue
+        if fit.status in (Status.CONVERGED, Status.AMBIGUOUS):
+            fits[law] = float((fit.residuals**2).sum())
+    n = int(find_groups(points).max()) + 1
+    if len(fits) < 2 or n - max(len(find_law(law).fitted) for law in fits) < 3 or min(fits.values()) <= 0:
+        return []
+    errors = mean_errors(hold_out(list(fits), points, options))
+    found = []
+    for law, squares in fits.items():
+        count = len(find_law(law).fitted)
+        free = count + 1  # the noise's own size
+        penalty = 2 * free + 2 * free * (free + 1) / (n - free - 1)
+        nested = None
+        if law == "gadre" and "hoffmann" in fits:
+            ratio = max(squares - fits["hoffmann"], 0.0) / (fits["hoffmann"] / (n - count - 1))
+            nested = float(special.fdtrc(1, n - count - 1, ratio))
+        found.append(
+            Choice(
+                law=law,
+                parameters=count,
+                aicc=n * float(np.log(squares / len(points))) + penalty,
+                held_out=errors.get(law),
+                nested_doubt=nested,
+            )
+        )
+    return sorted(found, key=lambda choice: choice.aicc)

@@ -65,11 +65,16 @@ def status_line(status: str, reason: str) -> str:
     return f"status      {status}" + (f": {reason}" if reason else "")
 
 
+def misfit_lines(fit: "Fit") -> list[str]:
+    """That the law misses the points by more than noise, where something says so."""
+    return [f"misfit      {fit.misfit}"] if fit.misfit else []
+
+
 def describe_fit(fit: "Fit") -> str:
     """A readable summary: law, parameters with intervals, status, health."""
     lines = [f"{fit.law.name}: {fit.law.equation}", ""]
     lines += parameter_lines(fit.law.parameters, fit.intervals, fit.level)
-    return "\n".join([*lines, "", status_line(fit.status, fit.reason), *health_lines(fit)])
+    return "\n".join([*lines, "", status_line(fit.status, fit.reason), *misfit_lines(fit), *health_lines(fit)])
 
 
 def fit_to_json(fit: "Fit") -> dict[str, Any]:
@@ -88,6 +93,7 @@ def fit_to_json(fit: "Fit") -> dict[str, Any]:
         "objective": finite(fit.value),
         "status": str(fit.status),
         "reason": fit.reason,
+        "misfit": fit.misfit,
         "health": {name: finite(value) for name, value in dataclasses.asdict(fit.health).items()},
     }
 
@@ -98,7 +104,7 @@ def describe_steps(fit: "TwoStepFit") -> str:
     lines += parameter_lines(fit.law.parameters, fit.intervals, fit.level)
     lines += ["", status_line(fit.status, fit.reason)]
     for name, step in (("first step: task loss", fit.first), ("second step: accuracy", fit.second)):
-        lines += ["", name, *health_lines(step)]
+        lines += ["", name, *misfit_lines(step), *health_lines(step)]
     return "\n".join(lines)
 
 

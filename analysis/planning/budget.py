@@ -15,7 +15,7 @@ import polars as pl
 from ladder.analysis.fitting.fits import Fit, OptimalRun
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import Interval
-from ladder.analysis.fitting.points import SeedNoise, count_distinct, find_groups, split_residuals
+from ladder.analysis.fitting.points import SeedNoise, count_distinct
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
 from ladder.analysis.laws.surfaces import BESIROGLU, Allocation, Surface
 from ladder.analysis.planning.design import SEED_NOISE, place_target
@@ -28,8 +28,6 @@ FAR, VERY_FAR = 10.0, 100.0
 data."""
 LOOSE = 10.0
 """Ratio of the ends of the optimal size's interval beyond which it is called hardly known."""
-MISFIT = 0.01
-"""Probability of the settings' misses, were they noise of seeds, below which the law is called wrong for these runs."""
 FACTORS = (0.5, 2.0)
 """Fixed multiples of the optimal size whose cost is told beside that of the interval's ends."""
 
@@ -163,12 +161,8 @@ def doubts(fit: Fit, best: Allocation, beyond: float, sizes: Interval) -> list[s
         found.append(f"the fit is {fit.status}: {fit.reason}")
     if fit.draws is None:
         found.append("the intervals are unknown: no run is spare to judge the noise by, or no refits were asked for")
-    split = split_residuals(fit.residuals, find_groups(fit.points), len(fit.law.fitted))
-    if fit.points.clusters is None and split is not None and split.doubt < MISFIT:
-        found.append(
-            "runs that differ in the seed alone agree better with each other than with the law (probability "
-            f"{split.doubt:.1g} if it held), so it misses these runs by more than noise"
-        )
+    if fit.misfit:
+        found.append(fit.misfit)
     if sizes.low and sizes.high and sizes.high > LOOSE * sizes.low:
         found.append(f"the optimal size is known only to a factor of {sizes.high / sizes.low:,.0f} from end to end")
     if beyond > VERY_FAR:

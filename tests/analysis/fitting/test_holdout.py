@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_gadre, fit_law
-from ladder.analysis.fitting.holdout import held_variable, hold_out, mean_errors, split_sizes
-from ladder.analysis.fitting.points import make_points
+from ladder.analysis.fitting.holdout import choose_law, held_variable, hold_out, mean_errors, split_at, split_sizes
+from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.solver import Objective
-from ladder.analysis.laws.surfaces import Hoffmann
+from ladder.analysis.laws.surfaces import KAPLAN, Hoffmann, Surface
 
 QUICK = FitOptions(bootstrap=0, starts=60)
 
@@ -113,3 +113,53 @@ def test_gadres_form_predicts_their_large_runs_as_published(shared: Path) -> Non
         run = runs.filter((pl.col("N") / params - 1).abs() < 0.05, pl.col("tok_mult") == multiple).row(0, named=True)
         predicted = float(fit.predict({"N": run["N"], "D": run["D"]}))
         assert 100 * abs(predicted / run["loss_c4_val"] - 1) == pytest.approx(published, abs=5e-5)
+
+
+def noisy(law: Surface, seed: int) -> Points:
+    """Thirty runs of a law in N and D with .3 % noise."""
+    N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(2e8, 2e10, 5)))
+    error = 0.003 * np.random.default_rng([2, seed]).standard_normal(30)
+    return make_points(law.score(N=N, D=D) * np.exp(error), params=N, tokens=D)
+
+
+def test_the_law_that_made_the_losses_is_preferred() -> None:
+    planted = {"hoffmann": Hoffmann(E=1.8, A=480.0, B=9000.0, alpha=0.35, beta=0.45), "kaplan": KAPLAN}
+    for name, law in planted.items():
+        chosen = [choose_law(noisy(law, seed), FitOptions(starts=20))[0].law for seed in range(5)]
+        assert chosen.count(name) >= 4, (name, chosen)
+
+
+def test_one_exponent_for_both_terms_is_doubted_only_where_they_differ() -> None:
+    same, other = (Hoffmann(E=1.8, A=480.0, B=B, alpha=0.35, beta=b) for B, b in ((2000.0, 0.35), (90_000.0, 0.55)))
+    doubts = []
+    for law in (same, other):
+        gadre = next(one for one in choose_law(noisy(law, 0), FitOptions(starts=20)) if one.law == "gadre")
+        doubts.append(gadre.nested_doubt)
+    assert doubts[0] is not None and doubts[1] is not None and doubts[1] < 1e-3 < 0.01 < doubts[0]
+
+
+def test_compute_that_differs_by_less_than_a_percent_is_in_one_window_only() -> None:
+    """Points within .99 to .995 of a size were fitted and held out."""
+    values = np.array([1.0, 1.5, 1.986, 1.9925, 2.0])
+    for size in split_sizes(make_points(np.ones(5), flops=values), "flops"):
+        below, held = split_at(values, size, "flops")
+        assert not (below & held).any()
+
+
+def test_a_held_out_size_has_an_interval_that_says_whether_it_fell_inside() -> None:
+    points = noisy(Hoffmann(E=1.8, A=480.0, B=2000.0, alpha=0.35, beta=0.37), 1)
+    (window,) = hold_out(["hoffmann"], points, FitOptions(bootstrap=200, starts=20), largest_only=True, intervals=True)
+    assert window.low is not None and window.high is not None and window.inside is not None
+    assert window.inside == (window.low <= points.score[-1] <= window.high)
+    (plain,) = hold_out(["hoffmann"], points, FitOptions(starts=20), largest_only=True)
+    assert plain.inside is None
+
+
+def test_a_wrong_form_is_called_a_misfit_and_a_right_one_is_not() -> None:
+    x, wrong = np.geomspace(1e6, 1e9, 10), {"power": 0, "power-offset": 0}
+    for seed in range(100):
+        noise = 0.005 * np.random.default_rng([3, seed]).standard_normal(10)
+        points = make_points((1.7 + 400 * x**-0.34) * np.exp(noise), params=x)
+        for law in wrong:
+            wrong[law] += bool(fit_law(law, points, FitOptions(bootstrap=0, starts=10)).misfit)
+    assert wrong["power"] >= 95 and wrong["power-offset"] <= 5
