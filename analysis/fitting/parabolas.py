@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from ladder.analysis.fitting.intervals import UNKNOWN, Interval, interval_of
+from ladder.analysis.fitting.intervals import UNKNOWN, Interval, interval_of, t_scale
 from ladder.analysis.fitting.points import DISTINCT, Points, count_distinct
 from ladder.analysis.laws.law import Floats, format_count
 from ladder.models.errors import InputError
@@ -35,6 +35,8 @@ CUBIC_MOVE, CUBIC_DOUBT = 0.02, 0.05
 """Change of the exponent by cubics that is worth a word, and the p value up to which cubics fit better."""
 
 
+OWN_FREEDOM = 3
+"""Runs beyond a parabola's three from which on a budget's noise is its own."""
 LEAST_FREEDOM = 1e-3
 """Least share of a residual that a run of high leverage keeps."""
 
@@ -241,25 +243,28 @@ def judge_parabola(x: Floats, centre: float, n_sizes: int, coefficients: Floats 
 def draw_coefficients(points: Points, used: tuple[Budget, ...], options: IsoFlopOptions) -> list[Floats] | None:
     """[R, 3] of every used budget: its parabola refitted to itself plus new noise; None where none can be judged.
 
-    With RUNS_OF_OWN_NOISE or more at every budget each run keeps the size of its own residual (a wild bootstrap with
-    Davidson and MacKinnon's HC3 residuals), since outliers and budgets differ. With fewer the noise is normal and
-    pooled over budgets. Its size is in both drawn from what so many residuals allow, as in `bootstrap`; lack of fit is
-    part of the residuals, so it widens the intervals.
+    A budget with OWN_FREEDOM runs to spare is judged by its own residuals, since outliers and budgets differ: from
+    RUNS_OF_OWN_NOISE on each run keeps the size of its own (a wild bootstrap with Davidson and MacKinnon's HC3
+    residuals). One with fewer takes the noise pooled over budgets. Its size is drawn from what so many residuals allow.
     """
     designs = [powers(np.log(points.quantity("params")[budget.rows]) - budget.centre) for budget in used]  # [n, 3]
     freedom = sum(len(design) - SIZES_OF_PARABOLA for design in designs)
     if not used or freedom < 1 or options.bootstrap == 0:
         return None
     generator = np.random.default_rng([options.seed, 1])
-    own = min(len(design) for design in designs) >= RUNS_OF_OWN_NOISE
     residuals = [points.score[b.rows] - x @ coefficients_of(b) for b, x in zip(used, designs, strict=True)]
     pooled = np.sqrt(sum(float(left @ left) for left in residuals) / freedom)
-    scale = np.sqrt(freedom / generator.chisquare(freedom, size=(options.bootstrap, 1)))
     drawn = []
     for budget, design, left in zip(used, designs, residuals, strict=True):
+        spare = len(left) - SIZES_OF_PARABOLA
         inverse = np.linalg.pinv(design)  # [3, n]
-        leverage = np.einsum("ni,in->n", design, inverse)
-        size = left / np.maximum(1 - leverage, LEAST_FREEDOM) if own else pooled
+        size: Floats | float = pooled
+        if len(left) >= RUNS_OF_OWN_NOISE:
+            leverage = np.einsum("ni,in->n", design, inverse)
+            size = left / np.maximum(1 - leverage, LEAST_FREEDOM)
+        elif spare >= OWN_FREEDOM:
+            size = float(np.sqrt(left @ left / spare))
+        scale = t_scale(generator, spare if spare >= OWN_FREEDOM else freedom, options.bootstrap)
         noise = scale * size * generator.standard_normal((options.bootstrap, len(left)))
         drawn.append(coefficients_of(budget) + noise @ inverse.T)
     return drawn

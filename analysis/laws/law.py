@@ -82,6 +82,8 @@ def format_number(value: float | None, digits: int = 4) -> str:
 
 def format_count(value: float) -> str:
     """1.2M, 350k, 7B: parameters and tokens to three digits."""
+    if abs(value) >= 999.5e12:
+        return f"{value:.3g}".replace("e+", "e")
     for size, letter in PREFIXES:
         if abs(value) >= size * 0.9995:
             return f"{value / size:.3g}{letter}"

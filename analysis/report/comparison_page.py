@@ -108,17 +108,15 @@ def law_answer(comparison: Comparison) -> Answer:
 def exponent_answer(comparison: Comparison) -> list[Answer]:
     """The difference of the exponents of the first law that both have."""
     if not comparison.laws:
-        return [Answer(label="Exponents", lead="Not to be compared: the sweeps have no determined law in common.")]
+        return [Answer(label="Exponents", lead="Cannot be compared: no law is determined by both sweeps.")]
     pair = comparison.laws[0]
     shown = [one for one in pair.parameters if one.name in EXPONENTS]
     if not shown:
         return []
     sure = [one.name for one in shown if one.sure]
-    lead = (
-        f"{listed(sure)} of {pair.first.law.name} differ." if sure else "No exponent differs by more than its interval."
-    )
+    lead = f"{listed(sure)} of {pair.first.law.name} differ." if sure else "No difference of an exponent excludes zero."
     if any(fit.status is not Status.CONVERGED for fit in (pair.first, pair.second)):
-        lead = f"Not to be trusted: {pair.first.law.name} is {pair.first.status} and {pair.second.status}."
+        lead = f"Not identified: {pair.first.law.name} is {pair.first.status} and {pair.second.status}."
     told = "; ".join(f"{one.name} {format_number(one.value, 3)} ({interval(one.interval)})" for one in shown)
     name = comparison.second.data.name
     return [
@@ -138,7 +136,7 @@ def compute_answer(comparison: Comparison) -> Answer:
     first, second = comparison.first.data.name, comparison.second.data.name
     if not comparison.budgets:
         why = "one of the laws has no frontier, or the sweeps have no compute in common"
-        return Answer(label=label, lead=f"Not to be compared by the laws: {why}.")
+        return Answer(label=label, lead=f"Cannot be compared by the laws: {why}.")
     last = comparison.budgets[-1]
     better = second if last.value < 0 else first
     lead = (
@@ -204,7 +202,7 @@ def setting_answer(comparison: Comparison) -> list[Answer]:
         caution = ["Losses are per token of each sweep's own held-out text and tokenizer: they differ in meaning too."]
     shown = [f"{name}: {first} and {second}" for name, first, second in comparison.settings if "print" not in name]
     told = [f"{'; '.join(shown)}."] if shown else []
-    return [Answer(label="Mind", lead=f"The sweeps differ in {listed(names)}.", sentences=[*caution, *told])]
+    return [Answer(label="Caution", lead=f"The sweeps differ in {listed(names)}.", sentences=[*caution, *told])]
 
 
 def main_figures(comparison: Comparison) -> list[Drawing]:

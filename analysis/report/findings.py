@@ -3,13 +3,13 @@
 Computed once from `SweepData`; the report and its figures only show it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.holdout import HoldOut, hold_out
+from ladder.analysis.fitting.holdout import Choice, HoldOut, choose_law, hold_out
 from ladder.analysis.fitting.isoflop import IsoFlopFit, fit_isoflop
 from ladder.analysis.fitting.parabolas import IsoFlopOptions
 from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
@@ -23,6 +23,12 @@ OTHER_PARAMS = "params_non_embedding"
 """The other convention (Kaplan et al. 2020), under which the first loss law is fitted again."""
 LAST_SHARE = 0.05
 """Share of a run's steps whose mean training loss is its final training loss: a single batch is noisy."""
+MOST_COMPARED = 2000
+"""Runs up to which laws are compared by hold-out, which fits each of them for every size."""
+BUDGET_REFITS = 200
+"""Refits with which widths of a budget are compared: enough to see which lowest points are determined."""
+TOLERANCES = (0.1, 0.2, 0.4)
+"""Widths in ln C of one budget that are tried where none is given, narrow ones first among equals."""
 DEFAULT_LAWS = ("hoffmann", "log-linear")
 SHOWN_REASONS = 3
 """Reasons of failed runs that an error repeats."""
@@ -61,6 +67,8 @@ class Findings:
     """Runs that would determine the law, where no law in N and D converged; None where none are proposed."""
     level: float
     """Confidence level of all intervals."""
+    choices: list[Choice] = field(default_factory=list)
+    """Laws in N and D compared on the same losses, the best first; empty where they cannot be."""
 
     @property
     def surface(self) -> Fit | None:
@@ -94,7 +102,9 @@ def find(data: SweepData, options: FitOptions | None = None) -> Findings:
         additions=None,
         level=options.level,
     )
-    return advise(replace(found, windows=hold_out_drawn(found.drawn, options)))
+    surface = found.surface
+    choices = [] if surface is None or len(loss) > MOST_COMPARED else choose_law(surface.points, options)
+    return advise(replace(found, windows=hold_out_drawn(found.drawn, options), choices=choices))
 
 
 def hold_out_drawn(fit: Fit | None, options: FitOptions) -> list[HoldOut]:
@@ -124,6 +134,8 @@ def loss_runs(data: SweepData) -> pl.DataFrame:
         raise InputError(nothing_finished(data))
     score = pl.col(HELDOUT_LOSS) if known else pl.lit(None, dtype=pl.Float64)
     table = finished.with_columns(score=score).filter(pl.col("score").is_not_null())
+    if data.clusters:
+        table = table.with_columns(cluster=pl.col("run").replace_strict(data.clusters, default=pl.col("run")))
     return table.join(final_train_losses(data.curves), on="run", how="left").sort(PARAMS, "tokens", "seed")
 
 
@@ -131,7 +143,9 @@ def nothing_finished(data: SweepData) -> str:
     """Says how far the runs are, why runs failed, and what to do."""
     counts = ", ".join(f"{row['len']} {row['status']}" for row in data.table.group_by("status").len().to_dicts())
     if data.source == "table":
-        return f"{data.name} has no row that can be used ({counts or 'no rows'}); name other columns or rows"
+        left = data.failed.group_by("reason", maintain_order=True).len().head(SHOWN_REASONS).to_dicts()
+        told = "; ".join(f"{row['len']} rows: {row['reason']}" for row in left)
+        return f"{data.name} has no row that can be used ({told or counts or 'no rows'}); name other columns or rows"
     reasons = [f"{row['run']}: {row['reason']}" for row in data.failed.head(SHOWN_REASONS).to_dicts()]
     more = f" and {data.failed.height - len(reasons)} more" if data.failed.height > len(reasons) else ""
     why = f" Failed: {'; '.join(reasons)}{more}." if reasons else ""
@@ -189,4 +203,15 @@ def find_isoflop(data: SweepData, loss: pl.DataFrame, options: FitOptions) -> Is
     if loss.height == 0 or loss["tokens"].null_count():
         return None
     points = loss_points(data, "hoffmann", loss)
-    return fit_isoflop(points, IsoFlopOptions(bootstrap=options.bootstrap, seed=options.seed, level=options.level))
+    asked = IsoFlopOptions(
+        bootstrap=options.bootstrap, seed=options.seed, level=options.level, flops=data.budgets or None
+    )
+    if data.tolerance is not None:
+        return fit_isoflop(points, replace(asked, tolerance=data.tolerance))
+    # What is one budget depends on the table: of several widths the one that puts most runs into usable budgets.
+    tried = {
+        width: fit_isoflop(points, replace(asked, tolerance=width, bootstrap=min(options.bootstrap, BUDGET_REFITS)))
+        for width in TOLERANCES
+    }
+    used = {width: sum(len(budget.rows) for budget in fit.used) for width, fit in tried.items()}
+    return fit_isoflop(points, replace(asked, tolerance=max(TOLERANCES, key=lambda width: used[width])))

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -21,8 +21,10 @@ from ladder.analysis.fitting.points import DISTINCT
 from ladder.analysis.laws.law import format_count, format_number
 from ladder.analysis.report import captions
 from ladder.analysis.report.answers import answers, counted, interval, interval_source, objective
-from ladder.analysis.report.canvas import draw_panel, to_svg
+from ladder.analysis.report.canvas import SIZE_LABEL, draw_panel, to_svg
 from ladder.analysis.report.figures import (
+    LOSS_LABEL,
+    N_LABEL,
     draw_compute,
     draw_isoflop,
     draw_loss,
@@ -121,7 +123,7 @@ def page(findings: Findings) -> dict[str, Any]:
         "counts": count_words(data),
         "answers": answers(findings),
         "main_figures": main_figures(findings),
-        "panels": draw_panels(findings.scores),
+        "panels": draw_panels(findings.scores, findings.data.axes),
         "panels_caption": panels_caption(findings),
         "score_tables": tables,
         "table_title": "Scores beside the paper's" if any(part.references for part in tables) else "Scores",
@@ -155,49 +157,57 @@ def count_words(data: SweepData) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in known if status in counts)
 
 
-def drawing(title: str, figure: Figure | None, caption: str) -> Drawing | None:
-    """A figure made ready for the page; None where there is none."""
+def drawing(title: str, figure: Figure | None, caption: str, axes: Mapping[str, str] | None = None) -> Drawing | None:
+    """A figure made ready for the page; None where there is none. `axes` names a table's own columns of N and loss."""
     if figure is None:
         return None
+    own = {N_LABEL: "N", SIZE_LABEL: "N", f"best {N_LABEL}": "N", LOSS_LABEL: "loss"}
+    for part in figure.axes if axes else ():
+        for axis in (part.xaxis, part.yaxis):
+            name = (axes or {}).get(own.get(axis.get_label_text(), ""), "")
+            if name:
+                axis.set_label_text(f"best {name}" if axis.get_label_text().startswith("best") else name)
     labelled = to_svg(figure).replace(' role="img"', f' role="img" aria-label="{escape(title)}"', 1)
     return Drawing(title=title, svg=Markup(labelled), caption=caption)
 
 
 def main_figures(findings: Findings) -> list[Drawing]:
     """The figures of the first screen: loss against size and compute with the law; none without a loss."""
-    loss = findings.loss
+    loss, own = findings.loss, findings.data.axes
     if loss.height == 0:
         return []
-    size = drawing("Held-out loss against size", draw_loss(loss, findings.drawn), captions.loss_caption(findings))
+    size = drawing("Held-out loss against size", draw_loss(loss, findings.drawn), captions.loss_caption(findings), own)
     compute = None
     if not loss["flops_6nd"].null_count():
         told = captions.compute_caption(findings)
-        compute = drawing("Held-out loss against compute", draw_compute(loss, findings.surface), told)
+        compute = drawing("Held-out loss against compute", draw_compute(loss, findings.surface), told, own)
     return [made for made in (size, compute) if made is not None]
 
 
 def draw_losses(findings: Findings) -> list[Drawing]:
     """The other figures of the loss; none without one."""
-    loss, surface, data = findings.loss, findings.surface, findings.data
+    loss, surface, data, own = findings.loss, findings.surface, findings.data, findings.data.axes
     if loss.height == 0:
         return []
     drawn = [drawing("Train and held-out perplexity against size", draw_perplexity(largest_budget(loss)),
-                     captions.perplexity_caption(findings))]  # fmt: skip
+                     captions.perplexity_caption(findings), own)]  # fmt: skip
     runs = data.table.drop_nulls(["size", PARAMS])
     if runs.height <= MOST_CURVES:
         told = "One line per run, coloured by size; the label is at each size's longest run."
         drawn.append(drawing("Training loss against tokens", draw_training(data.curves, runs), told))
     if not loss["flops_6nd"].null_count():
         ratios = draw_ratios(loss, surface)
-        drawn.append(drawing("Loss against compute, by tokens per parameter", ratios, captions.ratio_caption(findings)))
+        drawn.append(
+            drawing("Loss against compute, by tokens per parameter", ratios, captions.ratio_caption(findings), own)
+        )
     isoflop = findings.isoflop
     if isoflop is not None and isoflop.used:
-        drawn.append(drawing("Loss at equal compute", draw_isoflop(isoflop), captions.isoflop_caption(isoflop)))
+        drawn.append(drawing("Loss at equal compute", draw_isoflop(isoflop), captions.isoflop_caption(isoflop), own))
         best = draw_optimal_size(isoflop, surface)
-        drawn.append(drawing("Best size against compute", best, captions.optimum_caption(findings)))
+        drawn.append(drawing("Best size against compute", best, captions.optimum_caption(findings), own))
     if surface is not None:
         residuals = draw_residuals(loss, surface)
-        drawn.append(drawing(f"Residuals of {surface.law.name}", residuals, captions.residual_caption(surface)))
+        drawn.append(drawing(f"Residuals of {surface.law.name}", residuals, captions.residual_caption(surface), own))
     return [made for made in drawn if made is not None]
 
 
@@ -207,12 +217,12 @@ def loss_notes(findings: Findings) -> list[str]:
     return [captions.isoflop_refusal(isoflop)] if isoflop is not None and not isoflop.used else []
 
 
-def draw_panels(scores: Sequence[ScoreFinding]) -> list[Drawing]:
+def draw_panels(scores: Sequence[ScoreFinding], axes: Mapping[str, str]) -> list[Drawing]:
     """A panel per measurement that any run has; none where the loss is the only one."""
     shown = [score for score in sorted(scores, key=paper_first) if score.rows.height]
     if [score.name for score in shown] == [HELDOUT_LOSS]:
         return []
-    made = [drawing(score.name, draw_panel(score), captions.score_caption(score)) for score in shown]
+    made = [drawing(score.name, draw_panel(score), captions.score_caption(score), axes) for score in shown]
     return [one for one in made if one is not None]
 
 

@@ -154,8 +154,13 @@ def paper_first(score: ScoreFinding) -> tuple[bool, bool]:
 def largest_budget(table: pl.DataFrame) -> pl.DataFrame:
     """Of every size the runs with the most tokens (all seeds): what is compared across sizes.
 
-    Where the tokens are not known all runs of a size are kept.
+    Where the tokens are not known all runs of a size are kept. Of checkpoints of one run (column `cluster`) the last
+    alone counts, however close the one before it.
     """
+    if "cluster" in table.columns:
+        table = table.filter(
+            pl.col("tokens").is_null() | (pl.col("tokens") == pl.col("tokens").max().over("cluster", PARAMS))
+        )
     most = pl.col("tokens").max().over(PARAMS)
     return table.filter(most.is_null() | (pl.col("tokens") >= most * (1 - DISTINCT)))
 
@@ -165,6 +170,8 @@ def score_rows(data: SweepData, name: str) -> pl.DataFrame:
     errors = data.standard_errors.filter(pl.col("name") == name).select("run", "standard_error")
     columns = ["run", "size", PARAMS, "tokens", "seed", pl.col(name).alias("score")]
     rows = data.finished.filter(pl.col(name).is_not_null()).select(columns)
+    if data.clusters:
+        rows = rows.with_columns(cluster=pl.col("run").replace_strict(data.clusters, default=pl.col("run")))
     return rows.join(errors.unique("run"), on="run", how="left").sort(PARAMS, "tokens", "seed")
 
 

@@ -106,6 +106,12 @@ class SweepData:
     """REFERENCE_SCHEMA: scores of the GPT-2 paper's models, where a measurement states them."""
     clusters: dict[str, str] = field(default_factory=dict)
     """Run -> group that the bootstrap draws whole (checkpoints of one run); empty: every run is its own."""
+    axes: dict[str, str] = field(default_factory=dict)
+    """What the axes of a table's figures say: N and loss by their columns; empty where the conventions are known."""
+    tolerance: float | None = None
+    """Width in ln C of one budget; None: found."""
+    budgets: tuple[float, ...] = ()
+    """Budgets of the view at equal compute, training FLOPs; empty where they are to be found."""
     source: Literal["sweep", "table"] = "sweep"
     """Whether the runs were trained here or read from a file."""
 

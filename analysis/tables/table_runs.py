@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, LogLinear, format_count
+from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.tables.fit_table import (
     derive,
     keep_rows,
@@ -88,6 +89,18 @@ class TableColumns:
     """Laws of the loss; empty: hoffmann where D is known, else log-linear."""
     drop_highest: int = 0
     """Rows of highest loss to leave out."""
+    tolerance: float | None = None
+    """Width in ln C of one budget of the view at equal compute; None: found."""
+    budgets: tuple[float, ...] = ()
+    """The budgets, training FLOPs; empty where they are to be found."""
+
+    def __post_init__(self) -> None:
+        strange = [law for law in self.laws if not (find_law(law).log_residual or law == LogLinear.name)]
+        if strange:
+            raise InputError(
+                f"--law {strange[0]} is no law of the loss, and a report fits those; accuracies are compared with the "
+                "forms that bend by themselves"
+            )
 
 
 def read_table_runs(path: Path, columns: TableColumns, name: str | None = None) -> SweepData:
@@ -128,6 +141,9 @@ def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Ma
             mlflow_run_ids={},
         ),
         clusters=clusters,
+        axes={"N": columns.params or "N = C / 6 D"} | ({} if main is None else {"loss": main}),
+        tolerance=columns.tolerance,
+        budgets=columns.budgets,
         source="table",
     )
 

@@ -210,7 +210,7 @@ def test_checkpoints_at_one_budget_count_by_their_last_and_runs_at_several_budge
 def test_a_budget_whose_vertex_is_not_determined_does_not_void_the_others() -> None:
     good, flat = planted(noise=0.0005, seed=2), np.geomspace(5e9, 5e10, 7)
     points = make_points(
-        np.append(good.score, 2.2 + 1e-5 * np.log(flat / 1.5e10) ** 2),
+        np.append(good.score, 2.2 + 1e-5 * np.log(flat / 1.5e10) ** 2 + 1e-3 * np.array([1, -1, 1, -1, 1, -1, 1])),
         params=np.append(good.quantity("params"), flat),
         flops=np.append(good.quantity("flops"), np.full(7, 1e22)),
     )

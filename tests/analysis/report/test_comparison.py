@@ -49,7 +49,7 @@ def test_a_lower_loss_at_equal_compute_is_found(planted: Planted) -> None:
 def test_equal_laws_are_not_told_apart(planted: Planted) -> None:
     comparison = both(planted, 1.0)
     assert not any(one.sure for one in comparison.laws[0].parameters)
-    assert lead(comparison, "Exponents") == "No exponent differs by more than its interval."
+    assert lead(comparison, "Exponents") == "No difference of an exponent excludes zero."
     assert lead(comparison, "Equal compute").startswith("No difference beyond its interval")
 
 
@@ -86,7 +86,7 @@ def test_other_text_and_other_tokens_are_minded(planted: Planted) -> None:
     second = replace(first, name="other", provenance=replace(first.provenance, settings=settings))
     comparison = compare(find(first, QUICK), find(second, QUICK))
     assert [name for name, _, _ in comparison.settings] == ["corpus", "corpus fingerprint"]
-    mind = next(answer for answer in answers(comparison) if answer.label == "Mind")
+    mind = next(answer for answer in answers(comparison) if answer.label == "Caution")
     assert "differ in meaning" in " ".join(mind.sentences)
 
 
@@ -95,5 +95,5 @@ def test_sweeps_without_a_law_in_common_are_compared_run_by_run(planted: Planted
     comparison = compare(find(few, QUICK), find(replace(few, name="other"), QUICK))
     assert comparison.laws == [] or all(pair.first.law.name == "log-linear" for pair in comparison.laws)
     assert comparison.budgets == [] and comparison.paired is not None and comparison.paired.ratio == 1.0
-    assert "Not to be compared by the laws" in lead(comparison, "Equal compute")
+    assert "Cannot be compared by the laws" in lead(comparison, "Equal compute")
     render_comparison(comparison)

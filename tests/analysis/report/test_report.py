@@ -82,7 +82,7 @@ def test_the_answer_comes_first_and_holds_the_planted_exponents(planted: Planted
     answer = words.index("Held-out loss follows L =")
     assert answer < words.index("Loss and compute") and "Is the loss a power law?" in words[:answer]
     labels = [found.label for found in answers(findings)]
-    assert labels == ["Law", "Band", "Held out", "Train next", "Zero-shot", "Which form"]
+    assert labels == ["Train next", "Held out", "Law", "Band", "Which law", "Zero-shot", "Which form"]
 
 
 def test_the_next_runs_are_the_planted_laws_optima_and_lie_in_their_intervals(
@@ -123,7 +123,7 @@ def test_one_tokens_per_parameter_ratio_is_told_in_the_answer_with_the_runs_to_a
     assert findings.surface is None and findings.next_runs == []
     words = told(findings)
     assert "hoffmann is not identifiable: every run has the same 20 tokens per parameter" in words
-    assert "Train next First the runs that determine a law." in words
+    assert "Train next Runs that determine a law come first." in words
     assert re.search(r"The cheapest runs that determine the law most: \dx\d+ on \d", words)
 
 
@@ -144,7 +144,7 @@ def test_a_single_size_is_reported_with_what_it_cannot_tell(planted: Planted) ->
 
 def test_one_run_makes_a_report_that_says_what_is_missing(planted: Planted) -> None:
     words = text_of(render_report(find(planted(rows=planted().table.head(1).to_dicts()), QUICK)))
-    assert "No law of the loss is determined by these runs." in words
+    assert "These runs do not determine a law of the loss." in words
     assert "1 points are fewer than the 5 parameters of hoffmann" in words
 
 
