@@ -27,7 +27,7 @@ from ladder.analysis.fitting.summaries import describe_holdout, holdout_to_json
 from ladder.analysis.fitting.two_step import TwoStepFit
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, FLOPS_PER_PF_DAY, Floats, format_count, format_number
 from ladder.analysis.laws.surfaces import Surface, find_law
-from ladder.analysis.planning.budget import BudgetPlan, Mistake, mistake, plan_budget, surface_of
+from ladder.analysis.planning.budget import BudgetPlan, Mistake, mistake, plan_budget, plan_served, surface_of
 from ladder.analysis.planning.design import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, SIMULATIONS, Reference
 from ladder.analysis.planning.proposal import (
     Noise,
@@ -95,6 +95,7 @@ __all__ = [
     "fit_table",
     "foresee",
     "format_count",
+    "format_number",
     "frame_of_places",
     "hold_out_table",
     "holdout_to_json",
@@ -110,6 +111,8 @@ __all__ = [
     "numbers",
     "place_inputs",
     "plan_budget",
+    "plan_served",
+    "plot",
     "predict_frontier",
     "predict_places",
     "prepare",
@@ -331,6 +334,31 @@ def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: st
     if isinstance(rows, Path):
         return write_report(read_table_runs(rows, chosen, name), Path(path))
     return write_report(table_runs(rows, chosen, name, {"table": "a frame in memory"}), Path(path))
+
+
+def plot(fit: Fit) -> Any:
+    """The fit's points and law with its bands as a matplotlib Figure, on light and dark pages alike.
+
+    A law in N and D is drawn against compute with its frontier, another against what it reads.
+    """
+    from ladder.analysis.report import canvas, figures
+
+    points = fit.points
+    if fit.law.inputs == ("N", "D"):
+        columns = {"params_total": points.quantity("params"), "tokens": points.quantity("tokens")}
+        table = pl.DataFrame(columns | {"flops_6nd": points.quantity("flops"), "score": points.score})
+        return figures.draw_compute(table.with_columns(size=pl.col("params_total").cast(pl.String)), fit)
+    variable = points.variable_of(type(fit.law))
+    x = points.quantity(variable)
+    grid = np.geomspace(x.min(), x.max(), canvas.GRID)
+    with canvas.styled():
+        figure, axes = canvas.new_figure()
+        axes.scatter(x, points.score, color=canvas.PALETTE[0], zorder=3)
+        axes.plot(grid, fit.predict({"x": grid}), color=canvas.PALETTE[0])
+        canvas.draw_band(axes, grid, fit.band({"x": grid}), canvas.PALETTE[0])
+        canvas.draw_new_run(axes, grid, fit.band({"x": grid}, new_run=True), canvas.PALETTE[0])
+        canvas.log_axis(axes, "x", variable, canvas.format_tick)
+    return figure
 
 
 def as_table(table: Any) -> Path | pl.DataFrame:

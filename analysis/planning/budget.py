@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from scipy.optimize import minimize_scalar
 
 from ladder.analysis.fitting.fits import Fit, OptimalRun
 from ladder.analysis.fitting.health import Status
@@ -28,6 +29,10 @@ FAR, VERY_FAR = 10.0, 100.0
 data."""
 LOOSE = 10.0
 """Ratio of the ends of the optimal size's interval beyond which it is called hardly known."""
+FLOPS_PER_SERVED = 2.0
+"""FLOPs of a forward pass for each parameter and token."""
+SMALLEST_SERVED = 1000.0
+"""How many times smaller than the compute-optimal size the search for a served model goes."""
 FACTORS = (0.5, 2.0)
 """Fixed multiples of the optimal size whose cost is told beside that of the interval's ends."""
 
@@ -102,6 +107,59 @@ def plan_budget(fit: Fit, flops: float) -> BudgetPlan:
         beyond=beyond,
         mistakes=tuple(mistake(law, best, params, name) for name, params in places),
         warnings=tuple(doubts(fit, best, beyond, found.params)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRun:
+    """The cheapest model of a loss when it is also to be served (Sardana et al. 2024, eq. 3)."""
+
+    params: float
+    """N."""
+    tokens: float
+    """D, tokens of training."""
+    loss: float
+    """Its loss, nats per token."""
+    training_flops: float
+    """6 N D."""
+    serving_flops: float
+    """2 N for every token served."""
+    share: float
+    """All of its compute over that of the compute-optimal model of the same loss."""
+
+
+def plan_served(law: Surface, loss: float, served_tokens: float) -> ServedRun:
+    """The N that reaches a loss with the least of 6 N D + 2 N served_tokens.
+
+    Over-training a smaller model costs more compute once and saves some with every token served. Raises InputError for
+    a loss that no model reaches and for tokens that are not a number of at least 0.
+    """
+    if not (np.isfinite(served_tokens) and served_tokens >= 0):
+        raise InputError(f"--serve-tokens is {served_tokens}; give the tokens that will be served, such as 1e13")
+    best = law.optimum(law.flops_for(loss))
+
+    def compute(log_params: float) -> float:
+        params = float(np.exp(log_params))
+        try:
+            tokens = law.tokens_for(params, loss)
+        except InputError:  # too small for the loss with any number of tokens
+            return float("inf")
+        return params * (FLOPS_PER_PARAMETER_TOKEN * tokens + FLOPS_PER_SERVED * served_tokens)
+
+    # From the optimal size down the compute first falls, then rises without bound where the size alone misses the loss.
+    sizes = np.log(best.params) - np.linspace(0, np.log(SMALLEST_SERVED), 400)
+    place = int(np.argmin([compute(float(size)) for size in sizes]))
+    low, high = float(sizes[min(place + 1, 399)]), float(sizes[max(place - 1, 0)])
+    found = minimize_scalar(compute, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
+    params = float(np.exp(found.x if found.fun <= compute(float(sizes[place])) else sizes[place]))
+    tokens = law.tokens_for(params, loss)
+    return ServedRun(
+        params=params,
+        tokens=tokens,
+        loss=loss,
+        training_flops=FLOPS_PER_PARAMETER_TOKEN * params * tokens,
+        serving_flops=FLOPS_PER_SERVED * params * served_tokens,
+        share=compute(float(np.log(params))) / compute(float(np.log(best.params))),
     )
 
 

@@ -10,9 +10,14 @@ import click
 from ladder.analysis.api import (
     Fit,
     TableFit,
+    describe_holdout,
     describe_places,
     fit_table,
     frame_of_places,
+    hold_out_table,
+    holdout_to_json,
+    load_fit,
+    mean_errors,
     predict_places,
     prepare,
     read_table,
@@ -112,13 +117,6 @@ def command(
     more than one law, or with --group-by, the JSON is {"fits": [...]}.
     """
     # Imported here, so that `ladder --help` does not pay for numpy, polars and scipy.
-    from ladder.analysis.api import (
-        describe_holdout,
-        hold_out_table,
-        holdout_to_json,
-        load_fit,
-        mean_errors,
-    )
 
     table = options.pop("table")
     if load is not None:

@@ -27,6 +27,8 @@ from ladder.analysis.api import (
     interval_words,
     mistake,
     plan_budget,
+    plan_served,
+    surface_of,
 )
 from ladder.models.errors import InputError
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size, parse_size
@@ -73,6 +75,8 @@ class BudgetRequest:
     utilisation: float
     price: float | None
     as_json: bool
+    serve_tokens: float | None = None
+    """Tokens that the model will be served for; None: only training counts."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.flops) and self.flops > 0):
@@ -99,13 +103,24 @@ def show_budget(request: BudgetRequest) -> None:
     source, fit, kind = fit_source(request)
     plan = plan_budget(fit, request.flops)
     rungs = near_sizes(plan, request.columns.params, kind)
+    served = (
+        None if request.serve_tokens is None else plan_served(surface_of(fit), plan.best.loss, request.serve_tokens)
+    )
     if request.as_json:
-        echo_json(budget_to_json(request, source, plan, rungs))
+        echo_json(budget_to_json(request, source, plan, rungs) | {"served": None if served is None else vars(served)})
         return
     screen = console()
     tell_optimum(screen, request, source, plan)
     tell_sizes(screen, plan, rungs)
     tell_cost(screen, request, plan)
+    if served is not None:
+        screen.print(
+            f"Served for {format_count(request.serve_tokens or 0)} tokens (2 N FLOPs each), the same loss of "
+            f"{served.loss:.4f} is cheapest with N {format_count(served.params)} on {format_count(served.tokens)} "
+            f"tokens: {served.training_flops:.3g} FLOPs of training and {served.serving_flops:.3g} of serving, "
+            f"{served.share:.1%} of what the compute-optimal model takes in all (Sardana et al. 2024).",
+            soft_wrap=True,
+        )
     for warning in plan.warnings:
         screen.print(f"Note: {warning}.")
 

@@ -12,7 +12,7 @@ from ladder.analysis.fitting.fits import Fit, FitOptions, fit_hoffmann, fit_powe
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import BESIROGLU, Gadre, Hoffmann, Kaplan, Surface
-from ladder.analysis.planning.budget import mistake, plan_budget
+from ladder.analysis.planning.budget import mistake, plan_budget, plan_served
 from ladder.models.errors import InputError
 
 SURFACES: list[Surface] = [
@@ -167,3 +167,26 @@ def test_a_law_that_misses_its_settings_by_more_than_seeds_do_is_told() -> None:
         L = BESIROGLU.score(N=sizes, D=sizes * ratio) * np.exp(seeds + extra * missed)
         fit = fit_hoffmann(sizes, sizes * ratio, L, options=FitOptions(bootstrap=100, starts=20))
         assert any("misses these runs" in warning for warning in plan_budget(fit, 1e21).warnings) == told
+
+
+@pytest.mark.parametrize("served", [0.0, 1e12, 1e14])
+def test_the_served_model_is_the_numeric_minimum_of_training_and_serving(served: float) -> None:
+    """Sardana et al. 2024: the more it is served, the smaller and the longer trained the cheapest model is."""
+    best = BESIROGLU.optimum(1e23)
+    found = plan_served(BESIROGLU, best.loss, served)
+    assert float(BESIROGLU.score(N=found.params, D=found.tokens)) == pytest.approx(best.loss)
+    sizes = best.params * np.geomspace(1 / 50, 1.5, 4000)
+    costs = []
+    for params in sizes:
+        try:
+            costs.append(params * (6 * BESIROGLU.tokens_for(params, best.loss) + 2 * served))
+        except InputError:
+            costs.append(np.inf)
+    assert found.params == pytest.approx(sizes[int(np.argmin(costs))], rel=0.005)
+    assert found.training_flops + found.serving_flops <= min(costs) * (1 + 1e-6)
+    assert (found.share == pytest.approx(1.0)) if served == 0 else found.share < 1
+
+
+def test_tokens_served_must_be_a_number() -> None:
+    with pytest.raises(InputError, match="--serve-tokens is -1"):
+        plan_served(BESIROGLU, 2.0, -1.0)
