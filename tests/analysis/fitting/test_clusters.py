@@ -55,7 +55,7 @@ def covered(fits: Callable[[int], Fit], truth: Mapping[str, float], simulations:
     return {name: held[name] / known[name] if known[name] > ALONE * simulations else None for name in truth}
 
 
-@pytest.mark.parametrize(("runs", "place"), [(3, "size"), (4, "compute"), (6, "tokens")])
+@pytest.mark.parametrize(("runs", "place"), [(4, "size"), (5, "compute"), (6, "tokens")])
 def test_intervals_of_few_clusters_hold_the_truth(runs: int, place: str) -> None:
     """Drawing the clusters again held alpha in 43 % of simulations with two runs, 70 % with three, 88 % with four."""
     shares = covered(lambda seed: cluster_fit(runs, place, "shared", seed), POWER.parameters, 100)
@@ -63,8 +63,9 @@ def test_intervals_of_few_clusters_hold_the_truth(runs: int, place: str) -> None
     assert all(share is not None and share >= 0.88 for share in shares.values()), shares
 
 
-def test_two_clusters_say_nothing() -> None:
-    fit = cluster_fit(2, "compute", "shared", 0)
+@pytest.mark.parametrize("runs", [2, 3])
+def test_two_or_three_clusters_say_nothing(runs: int) -> None:
+    fit = cluster_fit(runs, "compute", "shared", 0)
     assert all(interval.as_list() == [None, None] for interval in fit.intervals.values())
 
 
@@ -132,7 +133,7 @@ def test_slopes_of_seeded_sizes_hold_the_truth_in_1000_simulations(levels: int, 
     assert LOW <= line_coverage(levels, seeds, 1000) <= HIGH
 
 
-@pytest.mark.parametrize("runs", [3, 5, 8])
+@pytest.mark.parametrize("runs", [4, 6, 8])
 def test_lines_through_checkpoints_of_few_runs_hold_the_truth(runs: int) -> None:
     held, simulations = 0, 1000
     for seed in range(simulations):
@@ -142,7 +143,7 @@ def test_lines_through_checkpoints_of_few_runs_hold_the_truth(runs: int) -> None
         y = 0.1 * x + 0.02 * generator.standard_normal(runs)[run] + 0.01 * generator.standard_normal(len(x))
         low, high = fit_line(x, y, groups=run).intervals(0.95)["b"].as_list()
         held += low is not None and high is not None and low <= 0.1 <= high
-    assert LOW <= held / simulations <= 0.99
+    assert LOW <= held / simulations <= HIGH
 
 
 def new_run_share(law: Power | PowerOffset | LogLinear, runs: int, noise: float, simulations: int) -> float:
