@@ -31,6 +31,8 @@ BESIDE = 1.5
 """Factor in N around the best run within which a vertex lies beside it, however close other sizes are."""
 
 
+CHANCE = 2.0
+"""Standard deviations of the runs about their parabola by which another run is the lowest by chance."""
 CUBIC_MOVE, CUBIC_DOUBT = 0.02, 0.05
 """Change of the exponent by cubics that is worth a word, and the p value up to which cubics fit better."""
 
@@ -291,14 +293,20 @@ def exponential(end: float | None) -> float | None:
 
 
 def beside_best(points: Points, budget: Budget) -> bool:
-    """True where the vertex lies between the neighbours of the size of lowest loss, or within BESIDE of it."""
+    """True where the vertex lies between the neighbours of the size of lowest loss, or within BESIDE of it, or where
+    that run is the lowest by chance: its size costs no more than CHANCE times the runs' scatter."""
     sizes, losses = points.quantity("params")[budget.rows], points.score[budget.rows]
     best = float(sizes[np.argmin(losses)])
     params = budget.params
     assert params is not None, "a used budget has a vertex"
     below, above = sizes[sizes < best * (1 - DISTINCT)], sizes[sizes > best * (1 + DISTINCT)]
     low, high = below.max(initial=best / BESIDE), above.min(initial=best * BESIDE)
-    return bool(min(low, best / BESIDE) <= params <= max(high, best * BESIDE))
+    if min(low, best / BESIDE) <= params <= max(high, best * BESIDE):
+        return True
+    curve = budget.parabola(sizes)
+    assert curve is not None and budget.loss is not None, "a used budget has a parabola"
+    scatter = float(np.sqrt(np.mean((losses - curve) ** 2)))
+    return bool(curve[np.argmin(losses)] - budget.loss <= CHANCE * scatter)
 
 
 def cubic_exponent(points: Points, used: tuple[Budget, ...]) -> float | None:

@@ -177,15 +177,19 @@ def format_power(value: float) -> str:
 
 
 def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Direct labels right of (x, y, text, colour), moved apart where they would touch.
+    """Direct labels right of (x, y, text, colour), moved apart where they would touch, in the order they are given in.
 
-    The words are in the page's ink after a stroke in the colour: coloured words would be too pale to read.
+    The caller lists them by value, and lines that meet at their ends would shuffle them; whether the first stands
+    above or below is as the lines do. The words are in the page's ink after a stroke in the colour: coloured words
+    would be too pale to read.
     """
     if not ends:
         return
     to_axes = axes.transAxes.inverted()
     heights = [float(to_axes.transform(axes.transData.transform((x, y)))[1]) for x, y, _, _ in ends]
     gap = LABEL_GAP * mpl.rcParams["figure.dpi"] / 72 / axes.bbox.height
+    falling = float(np.dot(np.arange(len(heights)) - (len(heights) - 1) / 2, heights)) < 0
+    heights = sorted(heights, reverse=falling)
     for (_, _, text, colour), height in zip(ends, spread(heights, gap), strict=True):
         axes.plot([1.012, 1.04], [height, height], color=colour, linewidth=2.5, transform=axes.transAxes, clip_on=False)
         axes.text(1.052, height, text, transform=axes.transAxes, va="center", ha="left", fontsize=9)

@@ -9,6 +9,7 @@ import polars as pl
 
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.laws.law import format_count, format_number
+from ladder.analysis.report import canvas
 from ladder.analysis.report.canvas import VERY_MANY, bins, colours, draw_panel, mark_look, score_limits, spread, to_svg
 from ladder.analysis.report.figures import (
     draw_compute,
@@ -127,3 +128,12 @@ def test_a_panel_shows_runs_of_smaller_budgets_faintly_and_chance(planted: Calla
     findings = find(replace(data, measurements=kinds), QUICK)
     svg = to_svg(draw_panel(findings.scores[-1]))
     assert "chance" in svg and "N, parameters" in svg and "fraction" in svg
+
+
+def test_labels_keep_the_order_they_are_given_in_where_lines_meet() -> None:
+    with canvas.styled():
+        figure, axes = canvas.new_figure()
+        axes.plot([0, 1], [0, 3])
+        canvas.label_lines(axes, [(1, 2.0, "1k", "#000"), (1, 2.01, "10k", "#000"), (1, 1.5, "100k", "#000")])
+    heights = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert heights["1k"] > heights["10k"] > heights["100k"]
