@@ -54,6 +54,9 @@ from ladder.analysis.laws.law import Floats, Law, LogLinear, LossError, LossSigm
 from ladder.analysis.laws.surfaces import Allocation, Gadre, Hoffmann, Kaplan, Surface, find_law
 from ladder.models.errors import InputError
 
+MOST_REFITS = 1_000_000
+"""Refits, or starts, of one fit: more fill the memory and tell nothing more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
@@ -81,10 +84,10 @@ class FitOptions:
     """Told how many refits are done."""
 
     def __post_init__(self) -> None:
-        if self.bootstrap < 0 or self.starts < 1 or not 0 < self.level < 1:
+        if not 0 <= self.bootstrap <= MOST_REFITS or not 1 <= self.starts <= MOST_REFITS or not 0 < self.level < 1:
             raise InputError(
-                f"bootstrap is {self.bootstrap}, starts {self.starts}, level {self.level}; "
-                "bootstrap must be 0 or more, starts 1 or more, the level between 0 and 1"
+                f"bootstrap is {self.bootstrap}, starts {self.starts}, level {self.level}; bootstrap must be 0 to "
+                f"{MOST_REFITS:,}, starts 1 to as many, the level between 0 and 1"
             )
 
 

@@ -223,7 +223,7 @@ class Sigmoid(Law):
 
     @property
     def midpoint(self) -> float:
-        """The x at which the score is half way from chance to ceiling; not finite for a flat or a far-off one."""
+        """The x at which the score is half way from chance to ceiling; 0 or infinite for a flat or far-off one."""
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             return float(np.exp(np.float64(-self.a) / self.b))
 

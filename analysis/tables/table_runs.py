@@ -55,6 +55,8 @@ KINDS: Mapping[str, Kind] = {
     "accuracy": Kind(unit="accuracy", direction="higher", words=("acc", "f1", "exact_match", "bleu", "rouge")),
 }
 """Kinds of scores; the first kind whose word a column's name holds is taken."""
+SIZE_LETTERS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+"""What a letter after a number in a model's name means."""
 ERROR_SUFFIXES = ("_stderr", "_standard_error", "_se")
 """COLUMN with one of these is the standard error of COLUMN."""
 PERCENT = 1.5
@@ -106,7 +108,37 @@ class TableColumns:
 def read_table_runs(path: Path, columns: TableColumns, name: str | None = None) -> SweepData:
     """The runs of a file; InputError for a column or value that is not there or no number."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return table_runs(read_table(path), columns, name or path.stem, {"table": str(path), "sha256": digest})
+    return table_runs(widen(read_table(path)), columns, name or path.stem, {"table": str(path), "sha256": digest})
+
+
+def widen(table: pl.DataFrame) -> pl.DataFrame:
+    """A long table (task, metric, value, and what says which model) with a column TASK_METRIC for each score.
+
+    lm-evaluation-harness and leaderboards have such tables; any other is given back as it is. Raises InputError where
+    one model has two values of one score.
+    """
+    task = next((name for name in ("task", "benchmark") if name in table.columns), None)
+    if task is None or not {"metric", "value"} <= set(table.columns):
+        return table
+    named = table.with_columns(score=pl.col(task).cast(pl.String) + "_" + pl.col("metric").cast(pl.String))
+    keys = [name for name in table.columns if name not in (task, "metric", "value")]
+    doubled = named.filter(pl.struct([*keys, "score"]).is_duplicated())
+    if doubled.height or not keys:
+        what = f"{doubled['score'][0]} twice for one {', '.join(keys)}" if doubled.height else "no column of the model"
+        raise InputError(f"the long table has {what}; keep one value of each score and model")
+    return named.pivot(on="score", index=keys, values="value", maintain_order=True)
+
+
+def size_column(table: pl.DataFrame, column: str) -> list[float | None]:
+    """N by numbers, or by the size in a model's name, such as 1.4B in pythia-1.4b."""
+    values = derive(table, column)
+    if values.dtype != pl.String:
+        return number_column(table, column)
+    parts = (
+        values.str.to_lowercase().str.extract_groups(r"(?:^|[^a-z0-9.])(\d+(?:\.\d+)?)([kmbt])(?:[^a-z0-9]|$)").struct
+    )
+    numbers = parts[0].cast(pl.Float64) * parts[1].replace_strict(SIZE_LETTERS, default=None, return_dtype=pl.Float64)
+    return number_column(table, column) if numbers.null_count() else numbers.to_list()
 
 
 def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Mapping[str, str]) -> SweepData:
@@ -225,7 +257,8 @@ def why_left_out(given: Mapping[str, float | None], dropped: bool, scores: Seque
 def find_quantities(table: pl.DataFrame, columns: TableColumns) -> dict[str, list[float | None]]:
     """N, and D and C where they are given or follow by C = 6 N D."""
     pairs = {"params": columns.params, "tokens": columns.tokens, "flops": columns.flops}
-    found = {name: number_column(table, column) for name, column in pairs.items() if column is not None}
+    read = {"params": size_column}
+    found = {name: read.get(name, number_column)(table, column) for name, column in pairs.items() if column is not None}
     if "params" not in found and len(found) < 2:
         raise InputError("the size of the runs is not known; give --params COLUMN, or both --tokens and --flops")
     if len(found) == 2:

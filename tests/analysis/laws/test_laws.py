@@ -142,3 +142,16 @@ def test_a_line_in_log_score_is_a_power_of_size() -> None:
 def test_an_unknown_law_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="log-linear, power, power-offset, kaplan, hoffmann"):
         find_law("chinchilla")
+
+
+def test_what_no_number_holds_is_infinite_and_no_traceback() -> None:
+    """Each of these raised OverflowError or ZeroDivisionError."""
+    assert Power(A=3.0, alpha=1e-4).critical == np.inf and Power(A=3.0, alpha=0.0).critical == np.inf
+    assert Sigmoid(ceiling=1.0, a=-800.0, b=1.0).midpoint == np.inf
+    assert Sigmoid(ceiling=1.0, a=1.0, b=0.0).midpoint == 0.0, "a flat one is half way nowhere"
+    assert np.isfinite(Kaplan(Nc=1e300, Dc=1e10, alpha_N=0.5, alpha_D=0.01).a)
+    assert Kaplan(Nc=1e300, Dc=1e-300, alpha_N=3.0, alpha_D=0.01).G > 0
+    flat = Hoffmann(E=1.0, A=1.0, B=1.0, alpha=0.0, beta=0.0)
+    assert np.isnan(flat.a) and flat.decay == 0.0
+    with pytest.raises(InputError, match="exponent of 0 has no optimum"):
+        flat.optimum(1e20)

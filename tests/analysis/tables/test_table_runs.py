@@ -13,7 +13,7 @@ from ladder.analysis.report.captions import conventions
 from ladder.analysis.report.findings import Findings, find
 from ladder.analysis.report.page import write_report
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS
-from ladder.analysis.tables.table_runs import TableColumns, read_table_runs, score_kind, table_runs
+from ladder.analysis.tables.table_runs import TableColumns, read_table_runs, score_kind, table_runs, widen
 from ladder.models.errors import InputError
 
 QUICK = FitOptions(bootstrap=100, starts=30)
@@ -235,3 +235,17 @@ def test_the_nine_budgets_of_hoffmanns_figure_are_found_without_a_tolerance(shar
     found = find(read_table_runs(path, columns), FitOptions(bootstrap=50, starts=20)).isoflop
     assert found is not None and len(found.used) == 9
     assert found.frontier is not None and abs(found.frontier.a - 0.5) < 0.05
+
+
+def test_a_long_table_is_taken_as_it_is(shared: Path) -> None:
+    """Model, step, task, metric, value: what lm-evaluation-harness and leaderboards give; N is in the model's name."""
+    path = shared / "laws" / "pythia_zeroshot" / "pythia_v1_zeroshot.csv"
+    last = str(pl.read_csv(path)["step"].max())
+    scores = ("lambada_openai_acc", "winogrande_acc")
+    data = read_table_runs(path, TableColumns(scores=scores, params="model", run="model", where=(f"step={last}",)))
+    sizes = data.finished["params_total"].to_list()
+    assert len(sizes) >= 8 and min(sizes) < 2e8 and max(sizes) == 12e9
+    assert data.finished["lambada_openai_acc"].null_count() == 0
+    twice = pl.DataFrame({"model": ["a", "a"], "task": ["t", "t"], "metric": ["acc", "acc"], "value": [0.1, 0.2]})
+    with pytest.raises(InputError, match="t_acc twice for one model"):
+        widen(twice)
