@@ -351,6 +351,6 @@ def score_row(score: ScoreFinding) -> dict[str, str]:
         "slope": doubled.value,
         "interval": doubled.interval,
         "r_squared": "-" if fit.health.r_squared is None else f"{fit.health.r_squared:.3f}",
-        "freedom": str(fit.health.degrees_of_freedom),
+        "freedom": str(fit.health.degrees_of_freedom if fit.line is None else fit.line.degrees_of_freedom),
         "status": f"{fit.status}{monotone}",
     }

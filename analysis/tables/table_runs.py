@@ -129,6 +129,14 @@ def widen(table: pl.DataFrame) -> pl.DataFrame:
     return named.pivot(on="score", index=keys, values="value", maintain_order=True)
 
 
+def size_words(table: pl.DataFrame, columns: TableColumns) -> str:
+    """What an axis of sizes says: the column, or where N is from."""
+    if columns.params is None:
+        return "N = C / 6 D"
+    named = columns.params in table.columns and table[columns.params].dtype == pl.String
+    return f"N, by {columns.params}" if named else columns.params
+
+
 def size_column(table: pl.DataFrame, column: str) -> list[float | None]:
     """N by numbers, or by the size in a model's name, such as 1.4B in pythia-1.4b."""
     values = derive(table, column)
@@ -173,7 +181,7 @@ def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Ma
             mlflow_run_ids={},
         ),
         clusters=clusters,
-        axes={"N": columns.params or "N = C / 6 D"} | ({} if main is None else {"loss": main}),
+        axes={"N": size_words(rows, columns)} | ({} if main is None else {"loss": main}),
         tolerance=columns.tolerance,
         budgets=columns.budgets,
         source="table",
