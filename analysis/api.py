@@ -258,7 +258,10 @@ def describe_places(rows: pl.DataFrame, level: float) -> str:
 
 
 def save_fit(fit: Fit, path: Path) -> Path:
-    """Writes a fit as JSON with its points and refits, so that `load_fit` predicts as it did."""
+    """Writes a fit as JSON with its points and refits, so that `load_fit` predicts as it did.
+
+    Raises InputError for a path that cannot be written.
+    """
     arrays = {name: None if value is None else value.tolist() for name, value in fit.points.arrays.items()}
     draws = fit.draws
     kept = {
@@ -273,7 +276,10 @@ def save_fit(fit: Fit, path: Path) -> Path:
         "line": None if fit.line is None else asdict(fit.line),
         "draws": None if draws is None else asdict(draws),
     }
-    path.write_text(json.dumps(kept, default=lambda value: value.tolist()), encoding="utf-8")
+    try:
+        path.write_text(json.dumps(kept, default=lambda value: value.tolist()), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the fit cannot be written to {path} ({error.strerror}); give a path in a folder") from error
     return path
 
 

@@ -53,5 +53,7 @@ def test_a_choice_that_is_not_there_is_refused() -> None:
     assert isinstance(fit, api.Fit)
     with pytest.raises(InputError, match="power has no 'a'"):
         fit.interval("a")
+    with pytest.raises(InputError, match="cannot be written"):
+        api.save_fit(fit, Path("nowhere/law.json"))
     with pytest.raises(InputError, match="holds no saved fit"):
         api.load_fit(Path("nowhere.json"))
