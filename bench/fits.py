@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from ladder.analysis.bootstrap import draw_points
-from ladder.analysis.fits import FitOptions, make_form
-from ladder.analysis.forms import Form
-from ladder.analysis.laws import Floats, Hoffmann
-from ladder.analysis.objectives import Objective
-from ladder.analysis.points import Points, make_points
-from ladder.analysis.solver import Sample, refit, solve
+from ladder.analysis.fitting.fits import FitOptions, make_form
+from ladder.analysis.fitting.forms import Form
+from ladder.analysis.fitting.intervals import draw_points
+from ladder.analysis.fitting.points import Points, find_groups, make_points
+from ladder.analysis.fitting.solver import Objective, Sample, refit, solve
+from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import Hoffmann
 
 LAW = Hoffmann(E=1.82, A=480.0, B=2090.0, alpha=0.348, beta=0.366)
 STARTS, REFITS = 1000, 4000
@@ -64,7 +64,7 @@ def measure(points: Points, objective: Objective) -> list[Timing]:
     solutions = solve(form, objective, starts)
     fitted = time.perf_counter() - begun
     best = int(np.argmin(solutions.objective))
-    weights = draw_points(points, REFITS, np.random.default_rng(1), len(Hoffmann.fitted))
+    weights = draw_points(find_groups(points), REFITS, np.random.default_rng(1), len(Hoffmann.fitted))
     begun = time.perf_counter()
     sample = Sample(weights=weights, targets=np.broadcast_to(form.target, weights.shape))
     refits = refit(form, objective, solutions.theta[best], sample)

@@ -4,9 +4,7 @@ import click
 import polars as pl
 from upath import UPath
 
-from ladder.analysis.fits import Fit, FitOptions, fit_law
-from ladder.analysis.points import Points, make_points
-from ladder.analysis.runs import HELDOUT_LOSS, SweepData, read_sweep
+from ladder.analysis.api import HELDOUT_LOSS, Fit, FitOptions, Points, SweepData, fit_law, make_points, read_sweep
 from ladder.models.errors import InputError
 from ladder.platform.identity import check_schema
 from ladder.platform.storage import is_local

@@ -7,8 +7,7 @@ import click
 from click.core import ParameterSource
 from upath import UPath
 
-from ladder.analysis.planning import REFERENCES, SEED_NOISE
-from ladder.analysis.simulation import SIMULATIONS
+from ladder.analysis.api import REFERENCES, SEED_NOISE, SIMULATIONS
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import json_option, storage_option, tracking_option
@@ -55,6 +54,7 @@ SIMULATED = ("reference", "noise", "noise_from", "target_flops", "added_runs", "
 @click.option("--flops-column", help="With --table: column of C; of N, D and C any two give the third by C = 6 N D.")
 @click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="With --table: leave out the K highest.")
 @click.option("--cluster", help="With --table: column whose equal values are drawn together.")
+@click.option("--serve-tokens", type=float, help="With --flops: tokens to be served; the cheapest model of that loss.")
 @click.option("--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="With --flops: refits.")
 @click.option("--reference", default="besiroglu", show_default=True, help="Law taken for the truth; see below.")
 @click.option(
@@ -102,7 +102,9 @@ def command(context: click.Context, /, sweep: str | None, storage: UPath, corpus
     common = {name: options[name] for name in ("tracking", "gpu", "utilisation", "price", "seed", "as_json")}
     common |= {"storage": storage, "corpus": corpus}
     if options["flops"] is None:
-        refuse_stray(context, (*FITTED, "bootstrap", "law", "fitted", "table"), "plan a budget: add --flops")
+        refuse_stray(
+            context, (*FITTED, "bootstrap", "law", "fitted", "table", "serve_tokens"), "plan a budget: add --flops"
+        )
         if sweep is None:
             raise InputError("name a sweep, such as `ladder plan demo`, or a budget: `ladder plan --flops 1e21 demo`")
         show_sweep(SweepRequest(sweep=sweep, **common, **{name: options[name] for name in SIMULATED}))
@@ -110,7 +112,7 @@ def command(context: click.Context, /, sweep: str | None, storage: UPath, corpus
     refuse_stray(context, SIMULATED, "simulate a sweep: leave out --flops")
     columns = TableColumns(path=options["table"], **{name: options[name] for name in FITTED})
     source = one_source(sweep, options["fitted"], options["table"])
-    named = {name: options[name] for name in ("flops", "law", "bootstrap")}
+    named = {name: options[name] for name in ("flops", "law", "bootstrap", "serve_tokens")}
     show_budget(BudgetRequest(sweep=source, columns=columns, **named, **common))
 
 

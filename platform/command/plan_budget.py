@@ -9,16 +9,27 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from ladder.analysis.allocation import BudgetPlan, Mistake, mistake, plan_budget
-from ladder.analysis.bootstrap import Interval
-from ladder.analysis.fit_table import TableFit, fit_table
-from ladder.analysis.fits import Fit, FitOptions
-from ladder.analysis.law import FLOPS_PER_PARAMETER_TOKEN
-from ladder.analysis.laws import find_law
-from ladder.analysis.prospect import ends
-from ladder.analysis.runs import HELDOUT_LOSS, SweepData
-from ladder.analysis.surfaces import Surface
-from ladder.analysis.units import FLOPS_PER_PF_DAY, format_count
+from ladder.analysis.api import (
+    FLOPS_PER_PARAMETER_TOKEN,
+    FLOPS_PER_PF_DAY,
+    HELDOUT_LOSS,
+    BudgetPlan,
+    Fit,
+    FitOptions,
+    Interval,
+    Mistake,
+    Surface,
+    SweepData,
+    TableFit,
+    find_law,
+    fit_table,
+    format_count,
+    interval_words,
+    mistake,
+    plan_budget,
+    plan_served,
+    surface_of,
+)
 from ladder.models.errors import InputError
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size, parse_size
 from ladder.platform.command.fitted import fit_sweep, read_finished
@@ -64,6 +75,8 @@ class BudgetRequest:
     utilisation: float
     price: float | None
     as_json: bool
+    serve_tokens: float | None = None
+    """Tokens that the model will be served for; None: only training counts."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.flops) and self.flops > 0):
@@ -90,13 +103,24 @@ def show_budget(request: BudgetRequest) -> None:
     source, fit, kind = fit_source(request)
     plan = plan_budget(fit, request.flops)
     rungs = near_sizes(plan, request.columns.params, kind)
+    served = (
+        None if request.serve_tokens is None else plan_served(surface_of(fit), plan.best.loss, request.serve_tokens)
+    )
     if request.as_json:
-        echo_json(budget_to_json(request, source, plan, rungs))
+        echo_json(budget_to_json(request, source, plan, rungs) | {"served": None if served is None else vars(served)})
         return
     screen = console()
     tell_optimum(screen, request, source, plan)
     tell_sizes(screen, plan, rungs)
     tell_cost(screen, request, plan)
+    if served is not None:
+        screen.print(
+            f"Served for {format_count(request.serve_tokens or 0)} tokens (2 N FLOPs each), the same loss of "
+            f"{served.loss:.4f} is cheapest with N {format_count(served.params)} on {format_count(served.tokens)} "
+            f"tokens: {served.training_flops:.3g} FLOPs of training and {served.serving_flops:.3g} of serving, "
+            f"{served.share:.1%} of what the compute-optimal model takes in all (Sardana et al. 2024).",
+            soft_wrap=True,
+        )
     for warning in plan.warnings:
         screen.print(f"Note: {warning}.")
 
@@ -251,9 +275,9 @@ def tell_optimum(screen: Console, request: BudgetRequest, source: str, plan: Bud
         known = interval.low is not None and interval.high is not None
         span = f"{format_count(interval.low)} to {format_count(interval.high)}" if known else "unknown"  # type: ignore[arg-type]
         table.add_row(name, format_count(value), span)
-    table.add_row("D / N", f"{best.tokens_per_parameter:.3g}", ends(plan.ratio))
-    table.add_row("loss, nats per token", f"{best.loss:.4f}", ends(plan.loss, ".4f"))
-    table.add_row("  of one new run", "", ends(plan.new_run, ".4f"))
+    table.add_row("D / N", f"{best.tokens_per_parameter:.3g}", interval_words(plan.ratio))
+    table.add_row("loss, nats per token", f"{best.loss:.4f}", interval_words(plan.loss, ".4f"))
+    table.add_row("  of one new run", "", interval_words(plan.new_run, ".4f"))
     screen.print(table)
 
 

@@ -10,14 +10,27 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from ladder.analysis.allocation import surface_of
-from ladder.analysis.fits import Fit, FitOptions
-from ladder.analysis.law import Floats
-from ladder.analysis.noise import SeedNoise, seed_noise
-from ladder.analysis.planning import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, Reference
-from ladder.analysis.proposal import list_candidates
-from ladder.analysis.prospect import Noise, Prospect, Question, ends, foresee, leaves_reference
-from ladder.analysis.runs import HELDOUT_LOSS, SweepData
+from ladder.analysis.api import (
+    HELDOUT_LOSS,
+    REFERENCES,
+    SEED_NOISE,
+    SEED_NOISE_SOURCE,
+    Fit,
+    FitOptions,
+    Floats,
+    Noise,
+    Prospect,
+    Question,
+    Reference,
+    SeedNoise,
+    SweepData,
+    foresee,
+    interval_words,
+    leaves_reference,
+    list_candidates,
+    seed_noise,
+    surface_of,
+)
 from ladder.models.errors import InputError
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose
@@ -351,13 +364,13 @@ def interval_table(prospect: Prospect) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     simulations = [prospect.before, *([prospect.after] if added else [])]
     for name, truth in prospect.reference.law.parameters.items():
-        cells = ["unknown" if s is None else ends(s.intervals[name]) for s in simulations]
+        cells = ["unknown" if s is None else interval_words(s.intervals[name]) for s in simulations]
         table.add_row(name, f"{truth:.4g}", *cells)
-    loss = ["unknown" if s is None else ends(s.loss, ".3f") for s in simulations]
-    exponent = ["unknown" if s is None else ends(s.a) for s in simulations]
+    loss = ["unknown" if s is None else interval_words(s.loss, ".3f") for s in simulations]
+    exponent = ["unknown" if s is None else interval_words(s.a) for s in simulations]
     table.add_row("a, as in best N ~ C^a", f"{prospect.reference.law.a:.4g}", *exponent)
     table.add_row("loss at the target", f"{prospect.target.loss:.3f}", *loss)
-    best = ["unknown" if s is None else ends(s.params) for s in simulations]
+    best = ["unknown" if s is None else interval_words(s.params) for s in simulations]
     table.add_row("best N there", f"{prospect.target.params:.3g}", *best)
     return table
 

@@ -9,10 +9,7 @@ import click
 from mlflow.tracking import MlflowClient
 from upath import UPath
 
-from ladder.analysis.comparison_report import write_comparison
-from ladder.analysis.report import write_report
-from ladder.analysis.runs import read_sweep
-from ladder.analysis.table_runs import TableColumns, read_table_runs
+from ladder.analysis.api import TableColumns, read_sweep, read_table_runs, write_comparison, write_report
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option
@@ -41,6 +38,8 @@ from ladder.sweeps.load import known_sweeps, load_sweep
 @click.option("--chance", multiple=True, metavar="COLUMN=VALUE", help="Table: the score of guessing; may be repeated.")
 @click.option("--law", "laws", multiple=True, help="Table: a law of the loss; may be repeated.  [default: hoffmann]")
 @click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Table: leave out the K highest losses.")
+@click.option("--tolerance", type=float, help="Table: width in ln C of one budget at equal compute.  [default: found]")
+@click.option("--budget", "budgets", type=float, multiple=True, help="Table: a budget in FLOPs; may be repeated.")
 @click.option("--name", help="Table: title and folder of the report.  [default: the file's name]")
 def command(
     sweeps: Sequence[str],

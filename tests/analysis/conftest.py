@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ladder.analysis.laws import Hoffmann
-from ladder.analysis.runs import COLUMNS, MEASUREMENT_FIELDS, Provenance, SweepData
+from ladder.analysis.laws.surfaces import Hoffmann
+from ladder.analysis.tables.sweeps import COLUMNS, MEASUREMENT_FIELDS, Provenance, SweepData
 
 LAW = Hoffmann(E=1.1, A=60.0, B=90.0, alpha=0.33, beta=0.32)
 SIZES = {"2x64": 132_928, "3x96": 384_960, "4x128": 859_008, "6x192": 2_768_064}

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from ladder.analysis.fits import FitOptions, fit_hoffmann
-from ladder.analysis.laws import Hoffmann, LossSigmoid
+from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann
+from ladder.analysis.laws.law import LossSigmoid
+from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.models.errors import InputError
 from ladder.platform.command.fit import command
 
@@ -105,7 +106,7 @@ def scores(tmp_path: Path) -> Path:
 
 
 def test_two_step_gives_both_steps(scores: Path) -> None:
-    columns = ("--params", "n", "--tokens", "d", "--loss", "task", "--score", "acc", "--bootstrap", "0")
+    columns = ("--params", "n", "--tokens", "d", "--loss", "task", "--score", "acc", "--bootstrap", "0", "--no-anchor")
     found = json.loads(fit(scores, "--law", "two-step", *columns, "--json").stdout)
     assert found["law"] == "two-step" and found["status"] == "converged"
     assert found["parameters"]["alpha"] == pytest.approx(0.25, rel=1e-5)
@@ -251,3 +252,86 @@ def test_help_shows_an_example() -> None:
     result = CliRunner().invoke(command, ["--help"])
     assert result.exit_code == 0
     assert "Example:" in result.output and "ladder fit runs.csv --law hoffmann" in result.output
+
+
+def refused(table: Path, *options: str) -> str:
+    """The sentence with which a fit is refused."""
+    with pytest.raises(InputError) as caught:
+        fit(table, *options)
+    return str(caught.value)
+
+
+@pytest.fixture
+def families(tmp_path: Path) -> Path:
+    """Twenty runs of one law in billions, of two families by turns, one without a loss, one without its run's name."""
+    N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(0.01, 1, 5), np.geomspace(0.2, 20, 4)))
+    L = Hoffmann(E=1.8, A=480.0, B=2000.0, alpha=0.35, beta=0.37).score(N=1e9 * N, D=1e9 * D)
+    L = L * np.exp(0.003 * np.random.default_rng(0).standard_normal(20))
+    path = tmp_path / "families.csv"
+    runs = [f"run{place}" for place in range(19)] + [" "]
+    pl.DataFrame({"n": N, "d": D, "loss": L, "family": ["a", "b"] * 10, "run": runs}).write_csv(path)
+    return path
+
+
+BILLIONS = ("--params", "n*1e9", "--tokens", "d*1e9", "--score", "loss")
+
+
+def test_columns_may_be_arithmetic_and_places_are_predicted(families: Path) -> None:
+    options = ("--law", "hoffmann", *BILLIONS, "--bootstrap", "200", "--starts", "30")
+    found = json.loads(
+        fit(families, *options, "--predict", "N=7e9,D=2e12", "--predict", "N=1e9,D=2e10", "--json").stdout
+    )
+    assert found["parameters"]["alpha"] == pytest.approx(0.35, abs=0.03)
+    first, second = found["predictions"]
+    assert first["new_run_low"] < first["low"] < first["value"] < first["high"] < first["new_run_high"]
+    assert second["value"] > first["value"]
+    told = fit(families, *options, "--predict", "C=1e22").stdout
+    assert "predicted, with 95% intervals" in told and "new_run_low" in told
+
+
+def test_a_saved_fit_predicts_as_it_did(families: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "law.json"
+    options = ("--law", "hoffmann", *BILLIONS, "--bootstrap", "100", "--starts", "30", "--level", "0.9", "--json")
+    first = json.loads(fit(families, *options, "--save", str(saved), "--predict", "C=1e22").stdout)
+    again = json.loads(CliRunner().invoke(command, ["--load", str(saved), "--predict", "C=1e22", "--json"]).stdout)
+    assert first == again and first["level"] == 0.9
+    assert first["predictions"][0]["N_low"] < first["predictions"][0]["N"] < first["predictions"][0]["N_high"]
+
+
+def test_groups_are_fitted_one_by_one(families: Path) -> None:
+    options = ("--law", "power", *BILLIONS[:2], "--score", "loss", "--bootstrap", "0", "--json")
+    found = json.loads(fit(families, *options, "--group-by", "family").stdout)
+    assert [one["group"] for one in found["fits"]] == ["family a", "family b"]
+    one = json.loads(fit(families, *options, "--where", "family=b").stdout)
+    assert one["parameters"] == found["fits"][1]["parameters"] and one["points"] == 10
+
+
+def test_rows_with_empty_cells_are_left_out_on_request_and_counted(families: Path) -> None:
+    table = pl.read_csv(families).with_columns(loss=pl.when(pl.col("n") > 0.9).then(None).otherwise(pl.col("loss")))
+    table.write_csv(families)
+    options = ("--law", "power", *BILLIONS[:2], "--score", "loss", "--bootstrap", "0")
+    assert "missing in row" in refused(families, *options)
+    done = fit(families, *options, "--drop-missing")
+    assert "left out 4 of 20 rows" in done.stderr and "over 16 points" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--cluster", "run"), "column 'run' is empty in row 20"),
+        (("--params", "n*family"), "holds no numbers"),
+        (("--params", "n*__import__('os')"), "neither a column nor arithmetic"),
+        (("--predict", "N=seven"), "is no place"),
+        (("--predict", "N=1e9"), "have no D"),
+        (("--where", "family=c"), "no row has family=c"),
+        (("--level", "1.5"), "the level between 0 and 1"),
+        (("--group-by", "corpus"), "has no column 'corpus'"),
+    ],
+)
+def test_bad_choices_are_refused_in_a_sentence(families: Path, options: tuple[str, ...], message: str) -> None:
+    assert message in refused(families, "--law", "hoffmann", *BILLIONS, "--bootstrap", "0", *options)
+
+
+def test_a_column_may_be_named_twice(families: Path) -> None:
+    done = fit(families, "--law", "power", "--params", "n", "--score", "loss", "--cluster", "n", "--bootstrap", "50")
+    assert done.exit_code == 0

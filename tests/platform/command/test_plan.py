@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from ladder.analysis.published import BESIROGLU
+from ladder.analysis.laws.surfaces import BESIROGLU
 from ladder.platform.command.main import main
 
 NOISE = 0.004

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from ladder.analysis.laws import Hoffmann
+from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.models.errors import InputError
 from ladder.platform.command.report import command, sweep_name
 

@@ -1,0 +1,398 @@
+"""Fits as pure functions: points in; law, intervals, health and status out.
+
+`fit_law` is the one way in; `fit_hoffmann` and its siblings are the same with arrays for arguments, for notebooks. What
+a fit cannot know it says: a status other than `converged` comes with a reason, and an interval that the data does not
+determine is unknown instead of narrow.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ladder.analysis.fitting.forms import (
+    Form,
+    KaplanForm,
+    LineForm,
+    LossErrorForm,
+    LossSigmoidForm,
+    RawSumOfPowers,
+    SaturatingForm,
+    SigmoidForm,
+    SumOfPowers,
+    Term,
+)
+from ladder.analysis.fitting.health import (
+    Health,
+    Status,
+    check_points,
+    find_misfit,
+    find_rival,
+    flat_problem,
+    measure_health,
+    natural_ceiling,
+    status_of,
+)
+from ladder.analysis.fitting.intervals import (
+    UNKNOWN,
+    Draws,
+    Interval,
+    Line,
+    Progress,
+    at_one_place,
+    draw,
+    ends,
+    fit_line,
+    interval_of,
+)
+from ladder.analysis.fitting.points import Points, find_groups, make_points
+from ladder.analysis.fitting.solver import Objective, solve
+from ladder.analysis.fitting.summaries import describe_fit, fit_to_json
+from ladder.analysis.laws.law import Floats, Law, LogLinear, LossError, LossSigmoid, Power, PowerOffset
+from ladder.analysis.laws.surfaces import Allocation, Gadre, Hoffmann, Kaplan, Surface, find_law
+from ladder.models.errors import InputError
+
+MOST_REFITS = 1_000_000
+"""Refits, or starts, of one fit: more fill the memory and tell nothing more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How a fit is made; None takes the law's own default."""
+
+    objective: Objective | None = None
+    """What is minimised; by default Huber 1e-3 for losses, squares for scores."""
+    bootstrap: int = 1000
+    """Refits of resampled points for the intervals; 0 leaves the intervals unknown."""
+    seed: int = 0
+    """Seeds the starts and the resampling."""
+    starts: int = 200
+    """Starting points."""
+    level: float = 0.95
+    """Confidence level of the intervals."""
+    log_residual: bool | None = None
+    """True: residuals of log loss, False: of the loss itself; None: as the law has it."""
+    constants: Mapping[str, float] = field(default_factory=dict)
+    """The law's given fields: `chance` of sigmoid, `log_score` of log-linear."""
+    point_error: float | None = None
+    """Standard error of a score in the unit of the residual: a line's scatter is not taken as less. None: unknown."""
+    ceiling: float | None = None
+    """Most that a fitted ceiling can be; None: 1 for scores up to 1, 100 for scores up to 100, otherwise no limit."""
+    progress: Progress | None = None
+    """Told how many refits are done."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bootstrap <= MOST_REFITS or not 1 <= self.starts <= MOST_REFITS or not 0 < self.level < 1:
+            raise InputError(
+                f"bootstrap is {self.bootstrap}, starts {self.starts}, level {self.level}; bootstrap must be 0 to "
+                f"{MOST_REFITS:,}, starts 1 to as many, the level between 0 and 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Optimum:
+    """Where the solver ended, before it is told as a law."""
+
+    form: Form
+    """The law over the points."""
+    objective: Objective
+    """What was minimised."""
+    theta: Floats
+    """[P] the best solver coordinates."""
+    value: float
+    """The objective there."""
+    health: Health
+    status: Status
+    reason: str
+    """Why the status is not `converged`."""
+    misfit: str = ""
+    """What says that the law misses the points by more than noise; empty where nothing does."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OptimalRun:
+    """The compute-optimal run at a budget with its intervals, every one unknown where the fit has no refits."""
+
+    best: Allocation
+    params: Interval
+    """Optimal N, parameters."""
+    tokens: Interval
+    """Optimal D, tokens."""
+    ratio: Interval
+    """Optimal tokens per parameter."""
+    least_loss: Interval
+    """The least loss that the budget buys, each refit at its own optimum, nats per token."""
+    loss: Interval
+    """The curve at `best`, nats per token."""
+    new_run: Interval
+    """The loss of one run at `best`, its own noise included."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Fit:
+    """A law with all that is known about it."""
+
+    law: Law
+    objective: Objective
+    """What was minimised."""
+    value: float
+    """The objective at the solution, summed over points."""
+    points: Points
+    intervals: dict[str, Interval]
+    """Per parameter, at `level`."""
+    level: float
+    status: Status
+    reason: str
+    """Why the status is not `converged`; empty where it is."""
+    health: Health
+    residuals: Floats
+    """[n] observed less fitted, in log score where `log_residual` or the law's `log_score` say so."""
+    log_residual: bool
+    """True where residuals are of log loss; a line says by its own `log_score` whether they are of ln score."""
+    draws: Draws | None
+    """Bootstrap refits; None without them."""
+    line: Line | None
+    """The straight line with its exact intervals, for log-linear by squares; None otherwise."""
+    misfit: str = ""
+    """What says that the law misses the points by more than noise (`health.find_misfit`); empty where nothing does."""
+
+    def __repr__(self) -> str:
+        return describe_fit(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `ladder fit --json` writes."""
+        return fit_to_json(self)
+
+    def predict(self, inputs: Mapping[str, ArrayLike]) -> Floats:
+        """The law's score at inputs "N", "D" or "x"."""
+        return self.law.score(**inputs)
+
+    def band(self, inputs: Mapping[str, Floats], *, new_run: bool = False) -> tuple[Floats, Floats] | None:
+        """Interval of the curve at inputs [m], or of one new run's score; None where it is unknown.
+
+        A new run adds the noise that the residuals allow, drawn with each refit.
+        """
+        if self.line is not None:
+            return self.line_band(self.line, inputs["x"], new_run)
+        if self.draws is None:
+            return None
+        columns = {name: values[:, None] for name, values in (self.law.constants | self.draws.values).items()}
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            curves = type(self.law).formula(inputs, columns)  # [R, m]
+            if new_run:
+                if self.draws.noise is None:
+                    return None
+                logarithmic = self.log_residual or self.law.values.get("log_score", 0.0) > 0
+                noise = self.draws.noise[:, None]
+                curves = curves * np.exp(noise) if logarithmic else curves + noise
+        return ends(curves, self.draws.tail)
+
+    def optima(self, flops: float) -> dict[str, Floats] | None:
+        """`Surface.optima` of every refit at a budget in training FLOPs; None without refits or without an optimum."""
+        law = type(self.law)
+        if self.draws is None or not issubclass(law, Surface):
+            return None
+        return law.optima(self.law.constants | self.draws.values, flops)
+
+    def interval(self, name: str) -> Interval:
+        """The interval of a parameter, or of the exponents a and b of the optimal N and D in C.
+
+        Raises InputError for a name that the law does not have.
+        """
+        if name in self.intervals:
+            return self.intervals[name]
+        if name not in ("a", "b") or not isinstance(self.law, Surface):
+            known = [*self.intervals, *(("a", "b") if isinstance(self.law, Surface) else ())]
+            raise InputError(f"{self.law.name} has no {name!r}; ask for one of {', '.join(known)}")
+        drawn = self.optima(1.0)
+        return UNKNOWN if drawn is None or self.draws is None else interval_of(drawn[name], self.draws.tail)
+
+    def optimum(self, flops: float) -> OptimalRun:
+        """The compute-optimal run at a budget in training FLOPs, with intervals.
+
+        Raises InputError for a law without an optimum and for a budget that is not above 0.
+        """
+        if not isinstance(self.law, Surface):
+            raise InputError(
+                f"{self.law.name} is no law in N and D, so it has no optimum; use hoffmann, gadre or kaplan"
+            )
+        best, drawn = self.law.optimum(flops), self.optima(flops)
+        place = {"N": np.array([best.params]), "D": np.array([best.tokens])}
+        names = ("params", "tokens", "tokens_per_parameter", "loss")
+        found = dict.fromkeys(names, UNKNOWN)
+        if drawn is not None and self.draws is not None:
+            found = {name: interval_of(drawn[name], self.draws.tail) for name in names}
+        return OptimalRun(
+            best=best,
+            params=found["params"],
+            tokens=found["tokens"],
+            ratio=found["tokens_per_parameter"],
+            least_loss=found["loss"],
+            loss=at_one_place(self.band(place)),
+            new_run=at_one_place(self.band(place, new_run=True)),
+        )
+
+    def line_band(self, line: Line, x: Floats, new_run: bool) -> tuple[Floats, Floats] | None:
+        """The exact t band of a straight line, taken back from the logarithm where the line is in ln score."""
+        half = line.half_width(np.log(x), self.level, new_run=new_run)
+        if half is None:
+            return None
+        middle = line.a + line.b * np.log(x)
+        low, high = middle - half, middle + half
+        return (np.exp(low), np.exp(high)) if self.law.values["log_score"] > 0 else (low, high)
+
+
+def default_objective(law: type[Law]) -> Objective:
+    """Huber on log loss for the loss laws (Hoffmann et al. 2022), squares for scores."""
+    return Objective(kind="huber") if law.log_residual else Objective(kind="squares")
+
+
+def make_form(law: type[Law], points: Points, options: FitOptions) -> Form:
+    """The law over these points as the solver sees it."""
+    inputs = points.inputs(law)
+    logs = logs_of(law, points)
+    if law is LogLinear:
+        logarithmic = options.constants.get("log_score", 0.0) > 0
+        return LineForm(np.log(points.score) if logarithmic else points.score, logs["x"])
+    if not law.log_residual:
+        return make_score_form(law, points.score, inputs["x"], options)
+    if options.log_residual is False:
+        if law.name not in TERMS:
+            raise InputError(f"{law.name} is fitted in log loss only; leave out the choice of residual")
+        return RawSumOfPowers(points.score, logs, TERMS[law.name], law.fitted)
+    if law is Kaplan:
+        return KaplanForm(points.score, logs)
+    return SumOfPowers(points.score, logs, TERMS[law.name], law.fitted)
+
+
+def logs_of(law: type[Law], points: Points) -> dict[str, Floats]:
+    """The logarithms of what the law reads, by its letters."""
+    return {letter: np.log(values) for letter, values in points.inputs(law).items()}
+
+
+def make_score_form(law: type[Law], score: Floats, x: Floats, options: FitOptions) -> Form:
+    """The form of an accuracy or an error in x: a size, or a loss."""
+    ceiling = options.ceiling if options.ceiling is not None else natural_ceiling(score)
+    if law is LossSigmoid:
+        return LossSigmoidForm(score, x, ceiling)
+    if law is LossError:
+        return LossErrorForm(score, x, ceiling)
+    if law.name == "saturating":
+        return SaturatingForm(score, np.log(x), ceiling)
+    return SigmoidForm(score, np.log(x), options.constants.get("chance", 0.0), ceiling)
+
+
+TERMS: dict[str, tuple[Term, ...]] = {
+    Power.name: (Term(amplitude=0, exponent=1, variable="x"),),
+    PowerOffset.name: (Term(amplitude=0, exponent=None, variable=""), Term(amplitude=1, exponent=2, variable="x")),
+    Hoffmann.name: (
+        Term(amplitude=0, exponent=None, variable=""),
+        Term(amplitude=1, exponent=3, variable="N"),
+        Term(amplitude=2, exponent=4, variable="D"),
+    ),
+    Gadre.name: (
+        Term(amplitude=0, exponent=None, variable=""),
+        Term(amplitude=1, exponent=3, variable="N"),
+        Term(amplitude=2, exponent=3, variable="D"),
+    ),
+}
+
+
+def find_optimum(law: type[Law], points: Points, options: FitOptions) -> Optimum:
+    """The best parameters from many starts, and how far they may be trusted."""
+    problem = check_points(law, points, options.constants)
+    objective = options.objective or default_objective(law)
+    form = make_form(law, points, options)
+    starts = form.starts(np.random.default_rng([options.seed, 0]), options.starts)
+    solutions = solve(form, objective, starts)
+    best = int(np.argmin(solutions.objective))
+    health = measure_health(form, form.names, objective, solutions, best)
+    rival = find_rival(solutions, best, objective, health.degrees_of_freedom)
+    status, reason = status_of(health, problem or flat_problem(law, points), rival, smooth=objective.kind != "lad")
+    theta, whole = solutions.theta[best], status not in (Status.NOT_IDENTIFIABLE, Status.AT_BOUND)
+    return Optimum(
+        form=form,
+        objective=objective,
+        misfit=find_misfit(form, theta, points, logs_of(law, points)) if whole else "",
+        theta=theta,
+        value=float(solutions.objective[best]),
+        health=health,
+        status=status,
+        reason=reason,
+    )
+
+
+def tell(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, draws: Draws | None) -> Fit:
+    """An optimum as a fit, with the intervals that the draws give it."""
+    form, theta = optimum.form, optimum.theta
+    line = None
+    if law is LogLinear and optimum.objective.kind == "squares" and optimum.status is not Status.NOT_IDENTIFIABLE:
+        x, groups = np.log(points.inputs(law)["x"]), find_groups(points)
+        line = fit_line(x, form.target, groups=groups, point_error=options.point_error)
+    fitted = {key: float(value[0]) for key, value in form.values(theta[None]).items()}
+    return Fit(
+        law=law(**fitted, **options.constants),
+        objective=optimum.objective,
+        value=optimum.value,
+        points=points,
+        intervals=find_intervals(law, options, draws, line),
+        level=options.level,
+        status=optimum.status,
+        reason=optimum.reason,
+        health=optimum.health,
+        residuals=(form.target - form.evaluate(theta[None]).prediction)[0],
+        log_residual=law.log_residual and options.log_residual is not False,
+        draws=draws,
+        line=line,
+        misfit=optimum.misfit,
+    )
+
+
+def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit:
+    """The best law of a form for some points, with intervals, health and status."""
+    options = options or FitOptions()
+    law = find_law(name)
+    found = find_optimum(law, points, options)
+    draws = None
+    if found.status is not Status.NOT_IDENTIFIABLE:
+        settings = (options.bootstrap, options.level, options.seed)
+        draws = draw(found.form, found.objective, found.theta, points, *settings, progress=options.progress)
+    return tell(law, points, options, found, draws)
+
+
+def find_intervals(law: type[Law], options: FitOptions, draws: Draws | None, line: Line | None) -> dict[str, Interval]:
+    """Exact t intervals of a line, percentiles of draws, or unknown ones."""
+    if line is not None:
+        return line.intervals(options.level)
+    if draws is None:
+        return dict.fromkeys(law.fitted, UNKNOWN)
+    return {name: draws.interval(name) for name in law.fitted}
+
+
+def fit_hoffmann(N: ArrayLike, D: ArrayLike, L: ArrayLike, *, options: FitOptions | None = None) -> Fit:
+    """L = E + A / N^alpha + B / D^beta for sizes, tokens and losses in nats per token."""
+    return fit_law(Hoffmann.name, make_points(L, params=N, tokens=D), options)
+
+
+def fit_gadre(N: ArrayLike, D: ArrayLike, L: ArrayLike, *, options: FitOptions | None = None) -> Fit:
+    """L = E + A / N^alpha + B / D^alpha for sizes, tokens and losses in nats per token."""
+    return fit_law(Gadre.name, make_points(L, params=N, tokens=D), options)
+
+
+def fit_kaplan(N: ArrayLike, D: ArrayLike, L: ArrayLike, *, options: FitOptions | None = None) -> Fit:
+    """Kaplan et al.'s L(N, D) for sizes, tokens and losses in nats per token."""
+    return fit_law(Kaplan.name, make_points(L, params=N, tokens=D), options)
+
+
+def fit_power(N: ArrayLike, L: ArrayLike, *, offset: bool = False, options: FitOptions | None = None) -> Fit:
+    """L = A / N^alpha, or E + A / N^alpha with `offset`; N may as well be tokens or FLOPs."""
+    law = PowerOffset if offset else Power
+    return fit_law(law.name, make_points(L, params=N), options)
+
+
+def fit_log_linear(N: ArrayLike, score: ArrayLike, *, log_score: bool = False, level: float = 0.95) -> Fit:
+    """score = a + b ln N by least squares with t intervals; `log_score` puts the line in ln score (perplexities)."""
+    options = FitOptions(constants={"log_score": float(log_score)}, level=level, starts=1, bootstrap=0)
+    return fit_law(LogLinear.name, make_points(score, params=N), options)

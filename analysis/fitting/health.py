@@ -1,0 +1,257 @@
+"""How sound a fit is: measured numbers, and the status they amount to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from ladder.analysis.fitting.forms import Form
+from ladder.analysis.fitting.points import Points, design_problem, find_groups, is_one_ratio, split_residuals
+from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives, refit
+from ladder.analysis.laws.law import Floats, Law, Power
+from ladder.models.errors import InputError
+
+SAME_OBJECTIVE = 1e-6
+"""Starts within this relative distance of the least objective have reached it."""
+RIVAL_CHI_SQUARE = 3.84
+"""Twice the log likelihood by which another end point may be worse and still be a rival: the 95 % quantile of chi^2
+with one degree of freedom. So 240 points tell apart what 12 do not."""
+RIVAL_DISTANCE = 0.05
+"""... if it differs from the best by more than this in a solver coordinate (a logarithm or an exponent)."""
+MISFIT_DOUBT = 0.01
+"""Probability of what the points miss the law by, were it noise, below which the law is called wrong for them."""
+LEAST_SHARE = 0.02
+"""Share of the starts that must end at the best objective; with fewer a better one may not have been found."""
+SINGULAR = 1e6
+"""Condition number beyond which some direction of parameters does not show in the residuals; 240 points of
+Hoffmann et al. have 58."""
+LOOSE_GRADIENT = 1e-3
+"""Scaled gradient beyond which the solver has not arrived."""
+EXACT_RESIDUAL = 1e-9
+"""Root mean square residual below which the data is the law itself, and rounding is all that is left to compare."""
+
+
+FLAT = 1e-12
+"""Relative difference of scores below which they are one and the same number."""
+
+
+MIN_RAY_POINTS = 4
+"""Runs along one ratio from which a curve, though not the law, can be judged: its three parameters and one to spare."""
+
+
+class Status(StrEnum):
+    """How far a fit may be trusted."""
+
+    CONVERGED = "converged"
+    AMBIGUOUS = "ambiguous"
+    AT_BOUND = "at a bound"
+    NOT_IDENTIFIABLE = "not identifiable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What tells a sound fit from a lucky one."""
+
+    starts: int
+    """Starting points tried."""
+    best_share: float
+    """Share of the starts that ended at the best objective."""
+    gradient_norm: float
+    """Largest derivative of the objective along one coordinate, over the coordinate's and the objective's scale."""
+    bounds_hit: tuple[str, ...]
+    """Parameters that pressed against a bound."""
+    condition_number: float
+    """Of the Jacobian with unit columns in the solver's coordinates: 1 is orthogonal."""
+    residual_rms: float
+    """Root mean square residual, in the residual's scale."""
+    residual_max: float
+    """Largest absolute residual."""
+    r_squared: float | None
+    """1 - squared residuals / squared deviations from the mean, in the residual's scale; None where nothing varies."""
+    degrees_of_freedom: int
+    """Points less parameters."""
+
+
+def measure_health(form: Form, names: tuple[str, ...], objective: Objective, solutions: Solutions, best: int) -> Health:
+    """The health of solution `best` among all that were found; `names` are the form's coordinates by parameter."""
+    theta = solutions.theta[best : best + 1]
+    state = form.evaluate(theta)
+    residuals = (form.target - state.prediction)[0]
+    jacobian = form.jacobian(theta, state)[0]  # [P, n]
+    at_lower, at_upper = theta[0] <= form.lower, theta[0] >= form.upper
+    least = solutions.objective[best]
+    variation = float(((form.target - form.target.mean()) ** 2).sum())
+    rms = float(np.sqrt(np.mean(residuals**2)))
+    reached = solutions.objective <= least * (1 + SAME_OBJECTIVE)
+    if rms < EXACT_RESIDUAL:
+        reached = solutions.objective <= objective.total(np.full(len(residuals), EXACT_RESIDUAL))
+    return Health(
+        starts=len(solutions.objective),
+        best_share=float(np.mean(reached)),
+        gradient_norm=0.0 if rms < EXACT_RESIDUAL else scaled_gradient(form, objective, theta, at_lower | at_upper),
+        bounds_hit=tuple(name for name, hit in zip(names, at_lower | at_upper, strict=True) if hit),
+        condition_number=condition_number(jacobian[~(at_lower | at_upper)]),
+        residual_rms=rms,
+        residual_max=float(np.abs(residuals).max()),
+        r_squared=1 - float((residuals**2).sum()) / variation if variation > 0 else None,
+        degrees_of_freedom=len(residuals) - len(names),
+    )
+
+
+def scaled_gradient(form: Form, objective: Objective, theta: Floats, fixed: NDArray[np.bool_]) -> float:
+    """max |g_j| / sqrt(scale_j * objective) over coordinates that are free; 0 at an optimum."""
+    state = form.evaluate(theta)
+    gradient, _, scale = derivatives(form, objective.stages()[-1], Sample.whole(form, 1), theta, state)
+    value = float(objective.total(form.target - state.prediction)[0])
+    relative = np.abs(gradient[0]) / np.sqrt(np.maximum(scale[0] * value, 1e-300))
+    return float(relative[~fixed].max(initial=0.0))
+
+
+def find_misfit(form: Form, theta: Floats, points: Points, logs: Mapping[str, Floats]) -> str:
+    """What says that the law misses these points by more than noise, in words; empty where nothing does.
+
+    Where seeds repeat, the classical test of lack of fit. Where they do not, an F test of whether squares and products
+    of the centred ln N and ln D (or ln x) explain what least squares leave; noise of points is taken as alike.
+    """
+    left = least_residuals(form, theta)
+    groups = find_groups(points)
+    split = split_residuals(left, groups, len(theta))
+    if points.clusters is None and split is not None and split.doubt < MISFIT_DOUBT:
+        return (
+            "runs that differ in the seed alone agree better with each other than with the law (probability "
+            f"{split.doubt:.1g} if it held), so it misses these runs by more than noise"
+        )
+    if split is not None or points.clusters is not None:
+        return ""
+    doubt = pattern_doubt(form, theta, left, logs)
+    if doubt >= MISFIT_DOUBT:
+        return ""
+    return f"the residuals follow a pattern in {' and '.join(logs)} (probability {doubt:.1g} if the law held)"
+
+
+def least_residuals(form: Form, theta: Floats) -> Floats:
+    """Residuals [n] of least squares from theta [P]."""
+    best = refit(form, Objective(kind="squares"), theta, Sample.whole(form, 1))
+    return np.asarray((form.target - form.evaluate(best).prediction)[0])
+
+
+def pattern_doubt(form: Form, theta: Floats, left: Floats, logs: Mapping[str, Floats]) -> float:
+    """p value of the F test that second-order terms of the centred logarithms explain nothing of the residuals [n]."""
+    centred = [x - x.mean() for x in logs.values()]
+    terms = [a * b for place, a in enumerate(centred) for b in centred[place:]]
+    terms += [centred[0] ** 3] if len(centred) == 1 else []
+    jacobian = form.jacobian(theta[None], form.evaluate(theta[None]))[0]
+    design = np.vstack([jacobian, terms])
+    design = design / np.maximum(np.linalg.norm(design, axis=1, keepdims=True), 1e-300)
+    rank, base = (int(np.linalg.matrix_rank(part, tol=1e-6)) for part in (design, design[: len(jacobian)]))
+    more, spare = rank - base, len(left) - rank
+    if more < 1 or spare < 2:
+        return 1.0
+    beta = np.linalg.lstsq(design.T, left, rcond=1e-7)[0]
+    after, before = float(((left - design.T @ beta) ** 2).sum()), float((left**2).sum())
+    if np.sqrt(before / len(left)) < EXACT_RESIDUAL:
+        return 1.0
+    return float(special.fdtrc(more, spare, max(before - after, 0.0) / more / max(after / spare, 1e-300)))
+
+
+def condition_number(jacobian: Floats) -> float:
+    """Largest over least singular value of the rows [P, n] of a Jacobian, each scaled to unit length."""
+    lengths = np.linalg.norm(jacobian, axis=1, keepdims=True)
+    if len(jacobian) == 0 or (lengths == 0).any():
+        return float("inf")
+    singular = np.linalg.svd(jacobian / lengths, compute_uv=False)
+    if len(singular) < len(jacobian) or singular[-1] == 0:
+        return float("inf")
+    return float(singular[0] / singular[-1])
+
+
+def find_rival(solutions: Solutions, best: int, objective: Objective, freedom: int) -> float | None:
+    """Relative excess objective of the best end point that is elsewhere and fits as well; None without one.
+
+    Noise of unknown scale: twice the log likelihood falls by freedom * ln(ratio) for squares (normal residuals) and by
+    2 freedom * ln(ratio) for absolute values, which a narrow Huber function is.
+    """
+    least = solutions.objective[best]
+    power = 1.0 if objective.kind == "squares" else 2.0
+    allowed = np.expm1(RIVAL_CHI_SQUARE / (power * max(freedom, 1)))
+    away = np.abs(solutions.theta - solutions.theta[best]).max(axis=1) > RIVAL_DISTANCE
+    rivals = solutions.objective[away & (solutions.objective <= least * (1 + allowed))]
+    return float(rivals.min() / least - 1) if len(rivals) and least > 0 else None
+
+
+def status_of(health: Health, problem: str | None, rival: float | None, *, smooth: bool) -> tuple[Status, str]:
+    """The status of a fit and why, the worst finding first; `problem` is the design's.
+
+    The gradient judges smooth objectives only: least absolute deviation ends in a corner, where none vanishes.
+    """
+    if problem:
+        return Status.NOT_IDENTIFIABLE, problem
+    if health.bounds_hit:
+        return (
+            Status.AT_BOUND,
+            f"{', '.join(health.bounds_hit)} pressed against a bound: the data does not determine that term",
+        )
+    if health.condition_number > SINGULAR:
+        return (
+            Status.NOT_IDENTIFIABLE,
+            "some combination of parameters does not show in the data "
+            f"(condition number {health.condition_number:.2g}); widen the range of sizes and token counts",
+        )
+    if rival is not None:
+        return (
+            Status.AMBIGUOUS,
+            f"other parameters fit as well (objective higher by {rival:.2%}); more points are needed",
+        )
+    if health.best_share < LEAST_SHARE:
+        return (
+            Status.AMBIGUOUS,
+            f"{health.best_share:.1%} of {health.starts} starts reached the best objective, so that a better one may "
+            "not have been found; give more --starts",
+        )
+    if smooth and health.gradient_norm > LOOSE_GRADIENT:
+        return Status.AMBIGUOUS, f"the solver did not arrive (scaled gradient {health.gradient_norm:.2g})"
+    return Status.CONVERGED, ""
+
+
+def flat_problem(law: type[Law], points: Points) -> str | None:
+    """Why scores that do not move, or move the wrong way, determine no law; None where they do."""
+    least, most = float(points.score.min()), float(points.score.max())
+    if most - least <= FLAT * max(abs(most), abs(least)):
+        return f"every score is {least:.4g}: nothing changes, so that nothing says how; give scores that differ"
+    if law is Power:
+        x = np.log(points.inputs(law)["x"])
+        if float((x - x.mean()) @ np.log(points.score)) > 0:
+            return "the score rises with x, and a power law only falls; name a loss, or a law of scores that rise"
+    return None
+
+
+def natural_ceiling(score: Floats) -> float:
+    """1 where no score is above it, else 100 likewise, else far above."""
+    top = float(score.max())
+    return next((limit for limit in (1.0, 100.0) if top <= limit), 10 * abs(top))
+
+
+def check_points(law: type[Law], points: Points, constants: Mapping[str, float]) -> str | None:
+    """Raises InputError for points no fit can be made of; returns why the design cannot determine the law, or None."""
+    strange = constants.keys() - set(law.given())
+    if strange:
+        raise InputError(
+            f"{law.name} has no constant {', '.join(sorted(strange))}; it has {', '.join(law.given()) or 'none'}"
+        )
+    logarithmic = law.log_residual or constants.get("log_score", 0.0) > 0
+    if logarithmic and (points.score <= 0).any():
+        row = int(np.argmax(points.score <= 0))
+        raise InputError(
+            f"the score is {points.score[row]:g} in row {row + 1}; {law.name} takes its log: drop or mend that row"
+        )
+    problem = design_problem(law, points)
+    ray = law.inputs == ("N", "D") and is_one_ratio(points) and len(points) >= MIN_RAY_POINTS
+    if len(points) < len(law.fitted) and not (problem and ray):
+        raise InputError(
+            f"{len(points)} points are fewer than the {len(law.fitted)} parameters of {law.name} "
+            f"({', '.join(law.fitted)}); add runs or choose a law with fewer parameters"
+        )
+    return problem

@@ -1,0 +1,350 @@
+"""The points a law is fitted to, validated once, and how they belong together: settings, seeds and clusters.
+
+A setting is one N, D and C; runs of one setting differ in the seed alone. A cluster is what a column says is one run,
+such as its checkpoints. Both are told apart here and nowhere else. What the seeds of a setting differ by is noise that
+no law can explain; what their mean misses the law by, beyond that, is the law's. One seed a setting tells nothing of
+the noise: then it is unknown, which is not 0.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, Law, Variable, format_count
+from ladder.models.errors import InputError
+
+DISTINCT = 0.01
+"""Relative difference below which two sizes (or two token counts) are the same rung: batches round token counts."""
+VALUES_OF: dict[Variable, str] = {"params": "params", "tokens": "tokens", "flops": "flops", "loss": "losses"}
+"""Plurals for messages."""
+ONE_RATIO = 0.05
+"""Relative spread of D / N (or of D around a power of N) below which size and data were not varied apart."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Scores of runs with the quantities that laws are functions of; an absent quantity is None."""
+
+    score: Floats
+    """[n] loss in nats per token, or any other score."""
+    params: Floats | None = None
+    """[n] N, parameters under whichever convention the caller chose."""
+    tokens: Floats | None = None
+    """[n] D, tokens seen."""
+    flops: Floats | None = None
+    """[n] C, training FLOPs."""
+    loss: Floats | None = None
+    """[n] L, for scores that are functions of a loss, nats."""
+    variable: Variable = "params"
+    """Which quantity a law in one variable reads."""
+    clusters: NDArray[np.int64] | None = None
+    """[n] group of each point; the bootstrap draws whole groups (checkpoints of one run). None: each its own."""
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def quantity(self, variable: Variable) -> Floats:
+        """One of N, D, C, L; of N, D and C two give the third by C = 6 N D."""
+        given = self.quantities[variable]
+        if given is not None:
+            return given
+        n, d, c = self.params, self.tokens, self.flops
+        if variable == "params" and c is not None and d is not None:
+            return c / (FLOPS_PER_PARAMETER_TOKEN * d)
+        if variable == "tokens" and c is not None and n is not None:
+            return c / (FLOPS_PER_PARAMETER_TOKEN * n)
+        if variable == "flops" and n is not None and d is not None:
+            return FLOPS_PER_PARAMETER_TOKEN * n * d
+        raise InputError(f"the law needs {variable} and only {self.given() or 'none of these'} given; add the column")
+
+    @property
+    def quantities(self) -> dict[Variable, Floats | None]:
+        """N, D, C, L as they were given."""
+        return {"params": self.params, "tokens": self.tokens, "flops": self.flops, "loss": self.loss}
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any] | None]:
+        """Every array by the name of its field."""
+        return {"score": self.score, **self.quantities, "clusters": self.clusters}  # type: ignore[dict-item]
+
+    def given(self) -> str:
+        """Names of the quantities that were given."""
+        return " and ".join(name for name, value in self.quantities.items() if value is not None)
+
+    def variable_of(self, law: type[Law]) -> Variable:
+        """Which quantity is the law's "x"."""
+        return law.reads or self.variable
+
+    def inputs(self, law: type[Law]) -> dict[str, Floats]:
+        """What the law's formula reads, by its letters."""
+        if law.inputs == ("x",):
+            return {"x": self.quantity(self.variable_of(law))}
+        return {"N": self.quantity("params"), "D": self.quantity("tokens")}
+
+    def subset(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Points":
+        """Some of the points."""
+        parts = {name: getattr(self, name) for name in ("params", "tokens", "flops", "loss", "clusters")}
+        kept = {name: None if value is None else value[rows] for name, value in parts.items()}
+        return Points(score=self.score[rows], variable=self.variable, **kept)
+
+
+def make_points(
+    score: ArrayLike,
+    *,
+    params: ArrayLike | None = None,
+    tokens: ArrayLike | None = None,
+    flops: ArrayLike | None = None,
+    loss: ArrayLike | None = None,
+    variable: Variable | None = None,
+    clusters: ArrayLike | None = None,
+) -> Points:
+    """Points from anything array-like, checked: one length, finite numbers, positive N, D, C and L.
+
+    `variable` defaults to the first given of params, tokens, flops, loss.
+    """
+    scores = as_numbers("score", score)
+    given = {
+        name: None if value is None else as_numbers(name, value, positive=True)
+        for name, value in (("params", params), ("tokens", tokens), ("flops", flops), ("loss", loss))
+    }
+    for name, value in given.items():
+        if value is not None and len(value) != len(scores):
+            raise InputError(f"{name} has {len(value)} values and score {len(scores)}; give one of each per point")
+    labels = None if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
+    order: tuple[Variable, ...] = ("params", "tokens", "flops", "loss")
+    first: Variable = next((name for name in order if given[name] is not None), "params")
+    return Points(score=scores, variable=variable or first, clusters=labels, **given)
+
+
+def as_numbers(name: str, values: ArrayLike, *, positive: bool = False) -> Floats:
+    """A float64 vector, or an InputError that names the first bad row (counted from 1)."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} holds something that is not a number ({error}); give numbers only") from error
+    if array.ndim != 1 or len(array) == 0:
+        raise InputError(f"{name} has shape {array.shape}; give a list of at least one number")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"{name} is {array[row]} in row {row + 1}; every value must be finite: drop or mend that row")
+    bad = array <= 0
+    if positive and bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"{name} is {array[row]:g} in row {row + 1}; it must be above 0: drop or mend that row")
+    return array
+
+
+def count_distinct(values: Floats, tolerance: float = DISTINCT) -> int:
+    """How many levels the values have; what lies within a tolerance (a rounding of the batch) of a level's least is of
+    it. Chained to their neighbours, thousands of values would be one level."""
+    logs, count, place = np.sort(np.log(values)), 0, 0
+    while place < len(logs):
+        place, count = int(np.searchsorted(logs, logs[place] + tolerance, side="right")), count + 1
+    return count
+
+
+def find_groups(points: Points) -> NDArray[np.int64]:
+    """[n] label, from 0, of what deviates together and so is drawn as one: the setting, or the given cluster.
+
+    Clusters that stand at one setting, or that go through the same settings of N and D, are seeds of it and one group.
+    """
+    given = np.stack([np.log(values) for values in points.quantities.values() if values is not None])
+    settings = np.unique(np.round(given, 9), axis=1, return_inverse=True)[1].reshape(-1)
+    if points.clusters is None:
+        return np.asarray(settings, dtype=np.int64)
+    labels = np.unique(points.clusters, return_inverse=True)[1]  # a subset of points may lack some
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(settings[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    places = [frozenset(part.tolist()) for part in parts]
+    merge = [len(given) > 1 or len(place) == 1 for place in places]
+    names = [place if same else label for label, (place, same) in enumerate(zip(places, merge, strict=True))]
+    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return np.asarray([number[names[label]] for label in labels], dtype=np.int64)
+
+
+def is_one_ratio(points: Points) -> bool:
+    """True where every point has one and the same number of tokens per parameter."""
+    ratio = np.log(points.quantity("tokens") / points.quantity("params"))
+    return bool(np.ptp(ratio) < ONE_RATIO)
+
+
+def design_problem(law: type[Law], points: Points) -> str | None:
+    """Why no data at these N and D could determine the law, with the runs to add; None where it could.
+
+    This judges the design alone: a law with E, alpha and beta needs three levels of N to bend a curve in N, three of D
+    likewise, and D that is not itself a power of N.
+    """
+    if law.inputs == ("x",):
+        variable, needed = points.variable_of(law), len(law.fitted)
+        # A loss is measured, not chosen: the smallest difference is one.
+        n_levels = count_distinct(points.quantity(variable), 0.0 if variable == "loss" else DISTINCT)
+        if n_levels >= needed:
+            return None
+        return (
+            f"{n_levels} distinct {VALUES_OF[variable]} cannot determine the {needed} parameters of {law.name}; "
+            f"add runs at {needed - n_levels} more"
+        )
+    params, tokens = points.quantity("params"), points.quantity("tokens")
+    needed = 3 if "E" in law.fitted and law.name != "gadre" else 2
+    sizes, budgets = count_distinct(params), count_distinct(tokens)
+    along = np.log(tokens) - np.log(tokens).mean()
+    across = np.log(params) - np.log(params).mean()
+    exponent = float(along @ across / (across @ across)) if sizes > 1 else 0.0
+    curve = bool(np.max(np.abs(along - exponent * across)) < ONE_RATIO)
+    if sizes > 1 and budgets > 1 and curve:
+        return one_curve_reason(points, exponent)
+    if sizes < needed:
+        return f"{sizes} distinct sizes; {law.name} needs {needed}: add runs at {needed - sizes} more sizes"
+    if budgets < needed:
+        return (
+            f"{budgets} distinct token counts; {law.name} needs {needed}: "
+            f"add runs at {needed - budgets} more token counts"
+        )
+    return None
+
+
+def one_curve_reason(points: Points, exponent: float) -> str:
+    """Says that D follows N, and names runs that would part them."""
+    params, tokens = points.quantity("params"), points.quantity("tokens")
+    ratio = float(np.median(tokens / params))
+    what = (
+        f"every run has the same {ratio:.3g} tokens per parameter"
+        if is_one_ratio(points)
+        else f"the tokens of every run follow its size as N^{exponent:.2f}"
+    )
+    small = np.sort(params)[: max(2, len(params) // 4)]
+    runs = ", ".join(
+        f"N {format_count(n)} with D {format_count(d)}"
+        for n in np.unique(small)
+        for d in (n * ratio * 4, n * ratio * 16)
+    )
+    return (
+        f"{what}, so that the terms in N and in D cannot be told apart (exchanging them fits as well); "
+        f"add runs at other ratios, the cheapest being {runs}"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
+
+    score: str
+    """Which measurement."""
+    logarithmic: bool
+    """True where the spread is of ln score, so a share of the score; False where it is in the score's unit."""
+    standard_deviation: float
+    """sqrt(sum over settings of squared deviations from the setting's mean / degrees of freedom)."""
+    degrees_of_freedom: int
+    """Runs less settings."""
+    low: float
+    """Lower end of the chi-square interval of the standard deviation: normal noise, equal in all settings."""
+    high: float
+    """Upper end."""
+    level: float
+    """Confidence level of the interval."""
+    settings: int
+    """Settings with at least two seeds."""
+    runs: int
+    """Runs in them."""
+
+
+def seed_noise(
+    table: pl.DataFrame,
+    score: str,
+    *,
+    params: str = "params_total",
+    tokens: str = "tokens",
+    seed: str = "seed",
+    logarithmic: bool = True,
+    level: float = 0.95,
+) -> SeedNoise | None:
+    """The noise among runs of equal size and tokens; None where no setting has two seeds.
+
+    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
+    the table does not say, so that setting is left out.
+    """
+    rows = usable_rows(table, (score, params, tokens, seed))
+    if logarithmic and rows.filter(pl.col(score) <= 0).height:
+        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; ask for noise of the score itself")
+    value = pl.col(score).log() if logarithmic else pl.col(score)
+    counted = {"runs": pl.len(), "seeds": pl.col(seed).n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
+    settings = rows.group_by(params, tokens, maintain_order=True).agg(**counted)
+    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
+    freedom = int((settings["runs"] - 1).sum())
+    if freedom < 1:
+        return None
+    squares = float(settings["squares"].sum())
+    low, high = (np.sqrt(squares / stats.chi2.ppf(0.5 + side * level / 2, freedom)) for side in (1, -1))
+    return SeedNoise(
+        score=score,
+        logarithmic=logarithmic,
+        standard_deviation=float(np.sqrt(squares / freedom)),
+        degrees_of_freedom=freedom,
+        low=float(low),
+        high=float(high),
+        level=level,
+        settings=settings.height,
+        runs=int(settings["runs"].sum()),
+    )
+
+
+def usable_rows(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Finished runs that have the first of the columns, a score; InputError where a column is not there."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(
+            f"seed noise needs the columns {', '.join(columns)}, and the table lacks {', '.join(missing)}; "
+            f"it has {', '.join(table.columns[:30])}"
+        )
+    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
+    return rows.filter(pl.col(columns[0]).is_not_null() & pl.col(columns[0]).is_finite())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PureError:
+    """A least-squares fit's residuals split by settings that were run more than once.
+
+    The classical test of lack of fit: what repeated runs differ by among themselves is noise; what their mean misses
+    the law by, beyond that, is the law's.
+    """
+
+    within: float
+    """Sum of squared deviations of runs from their setting's mean."""
+    within_freedom: int
+    """Runs less settings."""
+    between: float
+    """Sum of squares that is left."""
+    between_freedom: int
+    """Settings less parameters; 0 or less where the settings do not outnumber them."""
+    repeats: float
+    """Runs a setting, as they count for the variance of its mean."""
+
+    @property
+    def doubt(self) -> float:
+        """Probability of so large a ratio of mean squares if the law held: small where it misses its settings."""
+        if self.between_freedom < 1 or self.within <= 0:
+            return 1.0
+        ratio = self.between / self.between_freedom / (self.within / self.within_freedom)
+        return float(special.fdtrc(self.between_freedom, self.within_freedom, ratio))
+
+
+def split_residuals(residuals: Floats, settings: NDArray[np.int64], n_parameters: int) -> PureError | None:
+    """The split of residuals [n] by setting labels [n], 0 to k - 1; None where no setting repeats."""
+    counts = np.bincount(settings).astype(np.float64)  # [k]
+    n, k = len(residuals), len(counts)
+    if k == n:
+        return None
+    means = np.bincount(settings, weights=residuals) / counts
+    within = float(((residuals - means[settings]) ** 2).sum())
+    return PureError(
+        within=within,
+        within_freedom=n - k,
+        between=max(0.0, float((residuals**2).sum()) - within),
+        between_freedom=k - n_parameters,
+        repeats=float((n - (counts**2).sum() / n) / (k - 1)) if k > 1 else float(n),
+    )

@@ -1,0 +1,232 @@
+"""Loss -> accuracy in two steps (Bhagia et al. 2024): task loss from N and D, then accuracy from task loss.
+
+The first step is Hoffmann's law of the loss on the task, the second a sigmoid from that loss to the accuracy. Both are
+refitted on the same draws, so that what is unknown about either shows in the band of the accuracy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ladder.analysis.fitting.fits import Fit, FitOptions, Optimum, find_optimum, tell
+from ladder.analysis.fitting.health import Status, natural_ceiling
+from ladder.analysis.fitting.intervals import (
+    Draws,
+    Interval,
+    draw,
+    draw_kind,
+    draw_points,
+    ends,
+    expanded_tail,
+    spare_residuals,
+)
+from ladder.analysis.fitting.points import Points, find_groups, make_points
+from ladder.analysis.fitting.solver import Sample, refit
+from ladder.analysis.fitting.summaries import describe_steps, steps_to_json
+from ladder.analysis.laws.law import Floats, LossSigmoid
+from ladder.analysis.laws.surfaces import Hoffmann
+
+Rows = NDArray[np.intp]
+
+ANCHOR_LOSS = 1e-9
+"""What stands for a loss of 0, nats: a loss must be above it."""
+SECOND_STREAM = 1_000_003
+"""Added to the seed for the second step's draws, so that its noise is not the first step's."""
+WORST_FIRST = (Status.NOT_IDENTIFIABLE, Status.AT_BOUND, Status.AMBIGUOUS, Status.CONVERGED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStep:
+    """accuracy(N, D) = second(first(N, D)): Bhagia et al. 2024, eq. 1 and 2."""
+
+    name: ClassVar[str] = "two-step"
+    equation: ClassVar[str] = f"{Hoffmann.equation}; {LossSigmoid.equation}"
+    inputs: ClassVar[tuple[str, ...]] = ("N", "D")
+    fitted: ClassVar[tuple[str, ...]] = (*Hoffmann.fitted, *LossSigmoid.fitted)
+    first: Hoffmann
+    """Task loss from N and D."""
+    second: LossSigmoid
+    """Accuracy from task loss."""
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The parameters of both steps by name."""
+        return self.first.parameters | self.second.parameters
+
+    def loss(self, *, N: ArrayLike, D: ArrayLike) -> Floats:
+        """Task loss at N and D, nats."""
+        return self.first.score(N=N, D=D)
+
+    def score(self, *, N: ArrayLike, D: ArrayLike) -> Floats:
+        """Accuracy at N and D."""
+        return self.second.score(x=self.loss(N=N, D=D))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TwoStepFit:
+    """A two-step law with all that is known about it."""
+
+    law: TwoStep
+    first: Fit
+    """Fitted to the last point of every run."""
+    second: Fit
+    """Fitted to all points."""
+    last: Rows
+    """[runs] the second step's row of every run's last point."""
+
+    def __repr__(self) -> str:
+        return describe_steps(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `ladder fit --json` writes."""
+        return steps_to_json(self)
+
+    @property
+    def level(self) -> float:
+        """Confidence level of the intervals."""
+        return self.first.level
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """Per parameter of both steps, at `level`."""
+        return self.first.intervals | self.second.intervals
+
+    @property
+    def status(self) -> Status:
+        """The worse of the two."""
+        return min(self.first.status, self.second.status, key=WORST_FIRST.index)
+
+    @property
+    def reason(self) -> str:
+        """Why the status is not `converged`; empty where it is."""
+        steps = (("first step", self.first), ("second step", self.second))
+        return "; ".join(f"{step}: {fit.reason}" for step, fit in steps if fit.status is self.status and fit.reason)
+
+    def predict(self, inputs: Mapping[str, ArrayLike]) -> Floats:
+        """Accuracy at inputs "N" and "D"."""
+        return self.law.score(N=inputs["N"], D=inputs["D"])
+
+    def band(self, inputs: Mapping[str, Floats], *, new_run: bool = False) -> tuple[Floats, Floats] | None:
+        """Interval of the accuracy at inputs [m], or of one new run's; None where it is unknown.
+
+        A new run adds the noise of both steps, each drawn with its refit.
+        """
+        first, second = self.first.draws, self.second.draws
+        if first is None or second is None or first.noise is None or second.noise is None:
+            return None
+        columns = [{name: values[:, None] for name, values in draws.values.items()} for draws in (first, second)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = Hoffmann.formula(inputs, columns[0])  # [R, m]
+            if new_run:
+                losses = losses * np.exp(first.noise[:, None])
+            scores = LossSigmoid.formula({"x": losses}, columns[1]) + (second.noise[:, None] if new_run else 0.0)
+        return ends(scores, first.tail)
+
+
+def fit_two_step(
+    N: ArrayLike,
+    D: ArrayLike,
+    loss: ArrayLike,
+    accuracy: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+    anchored: bool = True,
+    options: FitOptions | None = None,
+) -> TwoStepFit:
+    """Accuracy from N and D by way of the loss on the task, nats; accuracy in 0 to 1 or 0 to 100.
+
+    `clusters` labels the run of each point. With it the first step reads the last point (the largest D) of each run
+    only: an earlier checkpoint is not what a run of so many tokens, its learning rate brought down, would have reached.
+    The second step reads all points, and whole runs are what is drawn again (section 3 of the paper). `anchored` adds
+    the paper's point to the second step: a loss of 0 is the task's maximum, 1 or 100 (section 3.2); without it nothing
+    keeps the ceiling from lying far below what larger models reach.
+
+    Raises InputError for points no fit can be made of.
+    """
+    options = options or FitOptions()
+    whole = make_points(loss, params=N, tokens=D, clusters=clusters)
+    last = last_points(whole)
+    points = whole.subset(last)
+    scores = score_points(accuracy, loss, whole.clusters, anchored=anchored)
+    first = find_optimum(Hoffmann, points, options)
+    second_options = replace(options, objective=None, log_residual=None, constants={})
+    second = find_optimum(LossSigmoid, scores, second_options)
+    draws: tuple[Draws | None, Draws | None] = (None, None)
+    if Status.NOT_IDENTIFIABLE not in (first.status, second.status):
+        draws = draw_steps((first, second), points, scores, options)
+    fits = (
+        tell(Hoffmann, points, options, first, draws[0]),
+        tell(LossSigmoid, scores, second_options, second, draws[1]),
+    )
+    law = TwoStep(first=Hoffmann(**fits[0].law.parameters), second=LossSigmoid(**fits[1].law.parameters))
+    return TwoStepFit(law=law, first=fits[0], second=fits[1], last=last)
+
+
+def last_points(points: Points) -> Rows:
+    """[runs] row of the largest D of each run, in the order of the labels; every row where points have none."""
+    if points.clusters is None:
+        return np.arange(len(points))
+    tokens = points.quantity("tokens")
+    order = np.lexsort((tokens, points.clusters))
+    return np.asarray(order[np.append(np.diff(points.clusters[order]) != 0, True)], dtype=np.intp)
+
+
+def score_points(accuracy: ArrayLike, loss: ArrayLike, clusters: Rows | None, *, anchored: bool) -> Points:
+    """The second step's points; with the anchor as the last one where a score has a natural maximum."""
+    given = make_points(accuracy, loss=loss, clusters=clusters)
+    most = natural_ceiling(given.score)
+    if not anchored or most not in (1.0, 100.0):
+        return given
+    assert given.loss is not None, "the loss was given"
+    labels = None if given.clusters is None else np.append(given.clusters, given.clusters.max() + 1)
+    return make_points(np.append(given.score, most), loss=np.append(given.loss, ANCHOR_LOSS), clusters=labels)
+
+
+def draw_steps(
+    optima: tuple[Optimum, Optimum], points: Points, scores: Points, options: FitOptions
+) -> tuple[Draws | None, Draws | None]:
+    """Refits of both steps; None where nothing is left to judge the noise by.
+
+    Where runs are many, whole runs are drawn again, the same for both steps. Otherwise the two noises are independent:
+    the second step's is what is left of the accuracy at the observed loss. The first step has one point a run, so its
+    noise is normal; the second keeps the pattern of each run's checkpoints.
+    """
+    first, second = optima
+    alone = replace(points, clusters=None)
+    kind = draw_kind(alone, find_groups(alone), len(first.theta))
+    if options.bootstrap == 0 or kind is None:
+        return None, None
+    if kind == "points":
+        return draw_runs((first, second), points, scores, options)
+    given = (options.bootstrap, options.level)
+    draws = [
+        draw(step.form, step.objective, step.theta, own, *given, seed)
+        for step, own, seed in ((first, alone, options.seed), (second, scores, options.seed + SECOND_STREAM))
+    ]
+    return (None, None) if draws[0] is None or draws[1] is None else (draws[0], draws[1])
+
+
+def draw_runs(
+    optima: tuple[Optimum, Optimum], points: Points, scores: Points, options: FitOptions
+) -> tuple[Draws, Draws]:
+    """Refits of both steps to runs drawn again; the anchor stays in each."""
+    generator = np.random.default_rng([options.seed, 1])
+    runs = np.arange(len(points))
+    weights = draw_points(runs, options.bootstrap, generator, len(Hoffmann.fitted))  # [R, runs]
+    own = np.arange(len(scores)) if scores.clusters is None else scores.clusters
+    wide = np.hstack([weights, np.ones((options.bootstrap, 1))])[:, np.minimum(own, len(runs))]
+    tail = expanded_tail(len(points), 1 if points.clusters is not None else len(Hoffmann.fitted), options.level)
+    made = []
+    for step, weight in zip(optima, (weights, wide), strict=True):
+        targets = np.broadcast_to(step.form.target, weight.shape)
+        refits = refit(step.form, step.objective, step.theta, Sample(weights=weight, targets=targets))
+        noise = generator.choice(spare_residuals(step.form, step.theta), size=options.bootstrap)
+        made.append(
+            Draws(
+                values=step.form.values(refits), tail=tail, kind="points", pinned=step.form.pinned(refits), noise=noise
+            )
+        )
+    return made[0], made[1]

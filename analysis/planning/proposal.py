@@ -1,0 +1,361 @@
+"""Which runs to add to a design, and what the design can say with and without them.
+
+To first order the variance of what a least-squares fit says at the target is g' M^-1 g, with g the gradient of ln L
+there and M the sum of x x' / noise^2 over the runs' gradients x. One more run is a rank-one update, so that hundreds of
+candidates are judged at once: by the drop of the target's variance (c-optimality), or, where the design cannot
+determine the law at all, by the growth of det M (D-optimality), since then every direction must first be seen.
+Choosing greedily is not choosing the best set, but each step says what it buys; the chosen set is then simulated, by
+`foresee`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ladder.analysis.fitting.fits import FitOptions, make_form
+from ladder.analysis.fitting.intervals import Interval
+from ladder.analysis.fitting.points import DISTINCT, make_points
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, format_count
+from ladder.analysis.laws.surfaces import Surface
+from ladder.analysis.planning.design import (
+    SIMULATIONS,
+    Reference,
+    Resolution,
+    Simulation,
+    Target,
+    coordinates,
+    is_exponent,
+    place_target,
+    resolve,
+    simulate,
+    undetermined,
+    width,
+)
+
+OVERHEAD = 0.01
+"""What any added run costs on top of its FLOPs, as a share of the sweep's: without it, ever smaller runs would buy ever
+more per FLOP, while each must be started, scored and waited for."""
+LEAST_NARROWING = 0.005
+"""A run that narrows less than this is not worth naming."""
+PRIOR_DEVIATION = 2.0
+"""Weak prior of the solver's coordinates (logarithms at the middle of the data, exponents), so that a design that
+leaves a direction open still has a finite determinant."""
+
+
+RATIO_ROOM = (4.0, 8.0)
+"""How far below the design's least, and above its largest, number of tokens per parameter a candidate may lie: further
+down runs are hardly trained, and no law was measured further up."""
+TOKEN_ROOM = 4.0
+"""How far above the design's largest number of tokens a candidate may lie."""
+
+MOST_LEVELS = 40
+"""Sizes, and token counts, that candidates are made of: enough for any grid, and a bound for sweeps of thousands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddedRun:
+    """One proposed run."""
+
+    candidate: int
+    """Its place among the candidates."""
+    params: float
+    """N."""
+    tokens: float
+    """D."""
+    flops: float
+    """6 N D."""
+    width: float
+    """Width of the target's interval after it, over that of the design as given, to first order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """Runs to add, in the order of choice."""
+
+    runs: tuple[AddedRun, ...]
+    criterion: str
+    """loss at the target, or all parameters."""
+    flops: float
+    """Their compute together."""
+    share: float
+    """That over the compute of the design."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Geometry:
+    """Gradients of ln L in the solver's coordinates, over the noise."""
+
+    design: Floats
+    """[n, P] at the planned runs."""
+    candidates: Floats
+    """[m, P] at the candidates."""
+    target: Floats
+    """[P] at the target."""
+
+
+def list_candidates(
+    design: tuple[Floats, Floats], sizes: Floats, *, most_flops: float | None = None, most_tokens: float | None = None
+) -> tuple[Floats, Floats]:
+    """N and D of the runs around a design: its sizes and others between them, by its token counts and doublings.
+
+    At most `most_flops` (the compute of the largest run) and `most_tokens` (no limit) each.
+    """
+    N, D = design
+    limit = float(FLOPS_PER_PARAMETER_TOKEN * (N * D).max()) if most_flops is None else most_flops
+    levels = thin(np.unique(sizes[(sizes >= N.min()) & (sizes <= N.max())]))
+    doublings = D.min() * 2.0 ** np.arange(0, np.log2(TOKEN_ROOM * D.max() / D.min()) + DISTINCT)
+    own = thin(np.unique(D))
+    apart = [bool((np.abs(np.log(own / tokens)) > DISTINCT).all()) for tokens in doublings]
+    budgets = np.concatenate([own, doublings[apart]])
+    params, tokens = (axis.ravel() for axis in np.meshgrid(levels, budgets))
+    ratio, ratios = tokens / params, D / N
+    allowed = (ratio >= ratios.min() / RATIO_ROOM[0]) & (ratio <= ratios.max() * RATIO_ROOM[1])
+    # A rounding of the batch must not exclude the largest run itself.
+    allowed &= FLOPS_PER_PARAMETER_TOKEN * params * tokens <= limit * (1 + DISTINCT)
+    if most_tokens is not None:
+        allowed &= tokens <= most_tokens
+    return params[allowed], tokens[allowed]
+
+
+def thin(levels: Floats) -> Floats:
+    """At most MOST_LEVELS of ascending levels, evenly spaced in rank, first and last among them."""
+    if len(levels) <= MOST_LEVELS:
+        return levels
+    return np.asarray(levels[np.round(np.linspace(0, len(levels) - 1, MOST_LEVELS)).astype(int)])
+
+
+def propose(
+    law: Surface,
+    design: tuple[Floats, Floats],
+    candidates: tuple[Floats, Floats],
+    *,
+    noise: float,
+    target: Target,
+    count: int = 4,
+) -> Proposal:
+    """At most `count` of the candidates (N, D), any of them more than once (as another seed), chosen greedily."""
+    N, D = design
+    geometry = lay_out(law, design, candidates, noise, target)
+    flops = FLOPS_PER_PARAMETER_TOKEN * candidates[0] * candidates[1]
+    total = float(FLOPS_PER_PARAMETER_TOKEN * (N * D).sum())
+    open_design = undetermined(law, N, D) is not None
+    prior = np.eye(len(geometry.target)) / PRIOR_DEVIATION**2
+    covariance: Floats = np.asarray(np.linalg.inv(geometry.design.T @ geometry.design + prior), dtype=np.float64)
+    before = deviation(covariance, geometry.target)
+    added: list[AddedRun] = []
+    while len(added) < count and len(flops):
+        gain = volume_gain(covariance, geometry) if open_design else narrowing(covariance, geometry)
+        best = int(np.argmax(gain / (flops + OVERHEAD * total)))
+        if gain[best] < LEAST_NARROWING:
+            break
+        covariance = update(covariance, geometry.candidates[best])
+        place = {"params": float(candidates[0][best]), "tokens": float(candidates[1][best])}
+        width = deviation(covariance, geometry.target) / before
+        added.append(AddedRun(candidate=best, flops=float(flops[best]), width=width, **place))
+    spent = sum(run.flops for run in added)
+    return Proposal(
+        runs=tuple(added),
+        criterion="all parameters" if open_design else "loss at the target",
+        flops=spent,
+        share=spent / total,
+    )
+
+
+def lay_out(
+    law: Surface, design: tuple[Floats, Floats], candidates: tuple[Floats, Floats], noise: float, target: Target
+) -> Geometry:
+    """The gradients of all places in one set of coordinates, whose centre is the middle of them all."""
+    N = np.concatenate([design[0], candidates[0], [target.params]])
+    D = np.concatenate([design[1], candidates[1], [target.tokens]])
+    form = make_form(type(law), make_points(law.score(N=N, D=D), params=N, tokens=D), FitOptions())
+    theta = coordinates(form, law)[None]
+    gradients = form.jacobian(theta, form.evaluate(theta))[0].T  # [n + m + 1, P]
+    n = len(design[0])
+    return Geometry(design=gradients[:n] / noise, candidates=gradients[n:-1] / noise, target=gradients[-1])
+
+
+def deviation(covariance: Floats, gradient: Floats) -> float:
+    """Standard deviation of ln L at a place."""
+    return float(np.sqrt(gradient @ covariance @ gradient))
+
+
+def narrowing(covariance: Floats, geometry: Geometry) -> Floats:
+    """[m] -ln of the factor by which each candidate narrows the target's interval."""
+    seen = geometry.candidates @ covariance  # [m, P]
+    spread = 1 + np.einsum("mp,mp->m", seen, geometry.candidates)
+    share = (seen @ geometry.target) ** 2 / spread / (geometry.target @ covariance @ geometry.target)
+    return np.asarray(-0.5 * np.log(np.maximum(1 - share, 1e-300)))
+
+
+def volume_gain(covariance: Floats, geometry: Geometry) -> Floats:
+    """[m] half the growth of ln det M by each candidate: -ln of the factor on the volume of the parameters' region."""
+    seen = geometry.candidates @ covariance
+    return np.asarray(0.5 * np.log1p(np.einsum("mp,mp->m", seen, geometry.candidates)))
+
+
+def update(covariance: Floats, gradient: Floats) -> Floats:
+    """M^-1 with one more run (Sherman and Morrison)."""
+    seen = covariance @ gradient
+    return np.asarray(covariance - np.outer(seen, seen) / (1 + gradient @ seen))
+
+
+LOOSE = 0.5
+"""Half width of an exponent's interval, as a share of the exponent, beyond which it is hardly known."""
+OFTEN = 0.05
+"""Share of refits at a bound beyond which a term of the law is in doubt."""
+OUTSIDE = 2.0
+"""How far, as a factor, a design may leave the sizes that the reference was fitted to without a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The standard deviation of ln loss that a plan reckons with."""
+
+    value: float
+    source: str
+    """Where it is from."""
+    low: float | None = None
+    """Lower end of its 95 % interval; None where it was not measured."""
+    high: float | None = None
+    """Upper end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a prospect is asked."""
+
+    target_flops: float | None = None
+    """Budget at which the loss is extrapolated; None: ten times the largest run's compute."""
+    added_runs: int = 4
+    """Most runs to propose."""
+    simulations: int = SIMULATIONS
+    seed: int = 0
+    """Seeds the simulations."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prospect:
+    """The answer."""
+
+    reference: Reference
+    noise: Noise
+    question: Question
+    resolution: Resolution
+    target: Target
+    before: Simulation | None
+    """Fits of the design as it is; None where it cannot determine the law."""
+    proposal: Proposal
+    after: Simulation | None
+    """Fits of the design with the proposed runs; None where none is proposed."""
+
+    @property
+    def narrowing(self) -> float | None:
+        """Width of the loss's interval with the proposed runs over that without; None where either is unknown."""
+        if self.before is None or self.after is None:
+            return None
+        before, after = width(self.before.loss), width(self.after.loss)
+        return after / before if before and after is not None else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before believing the intervals."""
+        found = []
+        for simulation, where in ((self.before, "from this sweep"), (self.after, "even with the added runs")):
+            if simulation is None or not simulation.count:
+                continue
+            names = [name for name in simulation.intervals if is_exponent(name) and self._is_loose(simulation, name)]
+            if names:
+                found.append(f"{where} {' and '.join(names)} would hardly be known, worse than to +-{LOOSE:.0%}")
+            if simulation.at_bound > OFTEN:
+                share = f"{simulation.at_bound:.0%}"
+                found.append(f"{where} {share} of the fits end at a bound: some term could not be told from absent")
+        if self.before is not None and not self.before.count:
+            parameters = len(self.reference.law.fitted)
+            found.append(
+                f"{self.resolution.runs} runs for {parameters} parameters leave none to judge the noise by, so a fit "
+                "would give no intervals"
+            )
+        return found
+
+    def _is_loose(self, simulation: Simulation, name: str) -> bool:
+        wide = width(simulation.intervals[name])
+        return wide is None or wide / 2 > LOOSE * self.reference.law.parameters[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON's own types; what is unknown is null."""
+        return self.resolution.to_json() | {
+            "reference": {"source": self.reference.source, "parameters": self.reference.law.parameters},
+            "noise_source": self.noise.source,
+            "noise_interval": [self.noise.low, self.noise.high],
+            "target": vars(self.target),
+            "simulations": self.question.simulations,
+            "seed": self.question.seed,
+            "before": simulation_to_json(self.before),
+            "after": simulation_to_json(self.after),
+            "narrowing": self.narrowing,
+            "warnings": self.warnings,
+        }
+
+
+def simulation_to_json(simulation: Simulation | None) -> dict[str, Any] | None:
+    """The intervals of simulated fits."""
+    if simulation is None:
+        return None
+    return {
+        "intervals": {name: interval.as_list() for name, interval in simulation.intervals.items()},
+        "loss": simulation.loss.as_list(),
+        "optimal_params": simulation.params.as_list(),
+        "a": simulation.a.as_list(),
+        "at_bound": simulation.at_bound,
+    }
+
+
+def foresee(
+    reference: Reference,
+    noise: Noise,
+    design: tuple[Floats, Floats],
+    candidates: tuple[Floats, Floats],
+    question: Question,
+) -> Prospect:
+    """What fits of a design (N, D) could say, and which of the candidates (N, D) to add."""
+    law, (N, D) = reference.law, design
+    resolution = resolve(N, D, law=law, noise=noise.value)
+    target = place_target(law, N, D, question.target_flops)
+    proposal = propose(law, design, candidates, noise=noise.value, target=target, count=question.added_runs)
+    settings = {"noise": noise.value, "target": target, "count": question.simulations, "seed": question.seed}
+    more_n = np.append(N, [run.params for run in proposal.runs])
+    more_d = np.append(D, [run.tokens for run in proposal.runs])
+    solved = undetermined(law, more_n, more_d) is None
+    return Prospect(
+        reference=reference,
+        noise=noise,
+        question=question,
+        resolution=resolution,
+        target=target,
+        before=None if resolution.problem else simulate(law, N, D, **settings),  # type: ignore[arg-type]
+        proposal=proposal,
+        after=simulate(law, more_n, more_d, **settings) if proposal.runs and solved else None,  # type: ignore[arg-type]
+    )
+
+
+def leaves_reference(reference: Reference, params: Floats) -> str | None:
+    """Says that a design's sizes are not those that the reference was measured on; None where they are."""
+    if reference.sizes is None:
+        return None
+    low, high = reference.sizes
+    if params.min() * OUTSIDE >= low and params.max() <= high * OUTSIDE:
+        return None
+    return (
+        f"the truth taken here was measured on {format_count(low)} to {format_count(high)} parameters, these runs have "
+        f"{format_count(float(params.min()))} to {format_count(float(params.max()))}: law and noise are stand-ins, and "
+        "small models differ more from seed to seed. Once runs of this kind exist, plan with --reference SWEEP"
+    )
+
+
+def interval_words(interval: Interval, form: str = ".3g") -> str:
+    """low to high for people; unknown where an end is."""
+    if interval.low is None and interval.high is None:
+        return "unknown"
+    low, high = ("unknown" if end is None else f"{end:{form}}" for end in (interval.low, interval.high))
+    return f"{low} to {high}"

@@ -1,0 +1,217 @@
+"""What a sweep's runs amount to: every fit, comparison and prediction that the report states.
+
+Computed once from `SweepData`; the report and its figures only show it.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
+from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.holdout import Choice, HoldOut, choose_law, hold_out
+from ladder.analysis.fitting.isoflop import IsoFlopFit, fit_isoflop
+from ladder.analysis.fitting.parabolas import IsoFlopOptions
+from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
+from ladder.analysis.laws.surfaces import find_law
+from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
+from ladder.analysis.report.scores import ScoreFinding, find_scores, largest_budget
+from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
+from ladder.models.errors import InputError
+
+OTHER_PARAMS = "params_non_embedding"
+"""The other convention (Kaplan et al. 2020), under which the first loss law is fitted again."""
+LAST_SHARE = 0.05
+"""Share of a run's steps whose mean training loss is its final training loss: a single batch is noisy."""
+MOST_COMPARED = 2000
+"""Runs up to which laws are compared by hold-out, which fits each of them for every size."""
+BUDGET_REFITS = 200
+"""Refits with which widths of a budget are compared: enough to see which lowest points are determined."""
+TOLERANCES = (0.1, 0.2, 0.4)
+"""Widths in ln C of one budget that are tried where none is given, narrow ones first among equals."""
+DEFAULT_LAWS = ("hoffmann", "log-linear")
+SHOWN_REASONS = 3
+"""Reasons of failed runs that an error repeats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A law that was asked for and could not be fitted at all."""
+
+    law: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Findings:
+    """All that the report states about a sweep."""
+
+    data: SweepData
+    loss: pl.DataFrame
+    """Finished runs with held-out loss: run, size, params, tokens, flops, seed, score, train_loss; may be empty."""
+    fits: list[Fit]
+    """Laws of held-out loss in the order asked for."""
+    refusals: list[Refusal]
+    windows: list[HoldOut]
+    """The drawn law's prediction of the largest size from the smaller ones; empty where it cannot."""
+    other_convention: Fit | None
+    """The first law again with N without embeddings."""
+    isoflop: IsoFlopFit | None
+    """Parabolas at equal compute; None where size or data of a run is not known."""
+    scores: list[ScoreFinding]
+    next_runs: list[BudgetPlan]
+    """Compute-optimal runs at the next budgets; empty where the law does not say."""
+    noise: SeedNoise | None
+    """Spread of ln loss between seeds; None where no setting was run with two seeds."""
+    additions: Additions | None
+    """Runs that would determine the law, where no law in N and D converged; None where none are proposed."""
+    level: float
+    """Confidence level of all intervals."""
+    choices: list[Choice] = field(default_factory=list)
+    """Laws in N and D compared on the same losses, the best first; empty where they cannot be."""
+
+    @property
+    def surface(self) -> Fit | None:
+        """The first fitted law in both N and D that is identified, if any."""
+        usable = [f for f in self.fits if f.law.inputs == ("N", "D") and f.status is not Status.NOT_IDENTIFIABLE]
+        return usable[0] if usable else None
+
+    @property
+    def drawn(self) -> Fit | None:
+        """The law in the figure of loss against size: the surface, or else the first identified law in N."""
+        others = [fit for fit in self.fits if fit.status is not Status.NOT_IDENTIFIABLE]
+        return self.surface or (others[0] if others else None)
+
+
+def find(data: SweepData, options: FitOptions | None = None) -> Findings:
+    """Everything about the finished runs; InputError where there is none with a score to fit."""
+    options = options or FitOptions()
+    loss = loss_runs(data)
+    fits, refusals = fit_losses(data, loss, options)
+    found = Findings(
+        data=data,
+        loss=loss,
+        fits=fits,
+        refusals=refusals,
+        windows=[],
+        other_convention=refit_convention(data, fits[0] if fits else None, loss, options),
+        isoflop=find_isoflop(data, loss, options),
+        scores=find_scores(data, options),
+        next_runs=[],
+        noise=seed_noise(loss, "score") if loss.height else None,
+        additions=None,
+        level=options.level,
+    )
+    surface = found.surface
+    choices = [] if surface is None or len(loss) > MOST_COMPARED else choose_law(surface.points, options)
+    return advise(replace(found, windows=hold_out_drawn(found.drawn, options), choices=choices))
+
+
+def hold_out_drawn(fit: Fit | None, options: FitOptions) -> list[HoldOut]:
+    """The drawn law's prediction of the largest size from the smaller ones, with its interval."""
+    if fit is None:
+        return []
+    return hold_out([fit.law.name], fit.points, options, largest_only=True, intervals=True)
+
+
+def advise(found: Findings) -> Findings:
+    """The findings with what to train next: compute-optimal runs, or those that would determine a law first."""
+    loss, surface = found.loss, found.surface
+    if loss.height == 0 or loss["tokens"].null_count():
+        return found
+    runs = suggest(surface, float(loss["flops_6nd"].max())) if surface is not None else []  # type: ignore[arg-type]
+    return replace(found, next_runs=runs, additions=None if runs else find_additions(loss, surface, found.noise))
+
+
+def loss_runs(data: SweepData) -> pl.DataFrame:
+    """Finished runs with their held-out loss as `score` and final training loss as `train_loss`.
+
+    A sweep without any is refused; a file may hold other scores alone, and its table is then empty.
+    """
+    finished = data.finished
+    known = HELDOUT_LOSS in finished.columns and finished[HELDOUT_LOSS].is_not_null().any()
+    if not known and (data.source == "sweep" or finished.height == 0):
+        raise InputError(nothing_finished(data))
+    score = pl.col(HELDOUT_LOSS) if known else pl.lit(None, dtype=pl.Float64)
+    table = finished.with_columns(score=score).filter(pl.col("score").is_not_null())
+    if data.clusters:
+        table = table.with_columns(cluster=pl.col("run").replace_strict(data.clusters, default=pl.col("run")))
+    return table.join(final_train_losses(data.curves), on="run", how="left").sort(PARAMS, "tokens", "seed")
+
+
+def nothing_finished(data: SweepData) -> str:
+    """Says how far the runs are, why runs failed, and what to do."""
+    counts = ", ".join(f"{row['len']} {row['status']}" for row in data.table.group_by("status").len().to_dicts())
+    if data.source == "table":
+        left = data.failed.group_by("reason", maintain_order=True).len().head(SHOWN_REASONS).to_dicts()
+        told = "; ".join(f"{row['len']} rows: {row['reason']}" for row in left)
+        return f"{data.name} has no row that can be used ({told or counts or 'no rows'}); name other columns or rows"
+    reasons = [f"{row['run']}: {row['reason']}" for row in data.failed.head(SHOWN_REASONS).to_dicts()]
+    more = f" and {data.failed.height - len(reasons)} more" if data.failed.height > len(reasons) else ""
+    why = f" Failed: {'; '.join(reasons)}{more}." if reasons else ""
+    return (
+        f"sweep {data.name!r} has no finished run with a held-out loss yet ({counts or 'no runs'}).{why} "
+        f"`ladder status {data.name}` tells how far it is, `ladder run {data.name}` goes on"
+    )
+
+
+def final_train_losses(curves: pl.DataFrame) -> pl.DataFrame:
+    """run, train_loss: mean training loss over the last steps of each run."""
+    last = pl.col("step") >= pl.col("step").max().over("run") * (1 - LAST_SHARE)
+    return curves.drop_nulls("train_loss").filter(last).group_by("run").agg(pl.col("train_loss").mean())
+
+
+def loss_points(data: SweepData, law: str, loss: pl.DataFrame, params: str = PARAMS) -> Points:
+    """The runs that a law of the loss is fitted to: all for a law in N and D, else each size at its largest budget."""
+    table = loss if find_law(law).inputs == ("N", "D") else largest_budget(loss)
+    if find_law(law).inputs == ("N", "D") and table["tokens"].null_count():
+        raise InputError(f"{law} needs the tokens that each run saw; name their column, or that of the FLOPs")
+    clusters = [data.clusters.get(run, run) for run in table["run"]] if data.clusters else None
+    tokens = None if table["tokens"].null_count() else table["tokens"].to_numpy()
+    return make_points(table["score"].to_numpy(), params=table[params].to_numpy(), tokens=tokens, clusters=clusters)
+
+
+def fit_or_refuse(
+    data: SweepData, law: str, loss: pl.DataFrame, options: FitOptions, *, params: str = PARAMS
+) -> Fit | Refusal:
+    """The fit, or why there cannot be one."""
+    try:
+        return fit_law(law, loss_points(data, law, loss, params), options)
+    except InputError as error:
+        return Refusal(law=law, reason=str(error))
+
+
+def fit_losses(data: SweepData, loss: pl.DataFrame, options: FitOptions) -> tuple[list[Fit], list[Refusal]]:
+    """Laws in N and D come first, since they say most; none where no run has a loss."""
+    if loss.height == 0:
+        return [], []
+    ordered = sorted(data.laws or DEFAULT_LAWS, key=lambda law: find_law(law).inputs == ("x",))
+    results = [fit_or_refuse(data, law, loss, options) for law in ordered]
+    return [r for r in results if isinstance(r, Fit)], [r for r in results if isinstance(r, Refusal)]
+
+
+def refit_convention(data: SweepData, first: Fit | None, loss: pl.DataFrame, options: FitOptions) -> Fit | None:
+    """The first law with N without embeddings; None where that N is not known."""
+    if first is None or loss[OTHER_PARAMS].null_count():
+        return None
+    other = fit_or_refuse(data, first.law.name, loss, options, params=OTHER_PARAMS)
+    return other if isinstance(other, Fit) else None
+
+
+def find_isoflop(data: SweepData, loss: pl.DataFrame, options: FitOptions) -> IsoFlopFit | None:
+    """Hoffmann et al.'s second approach; None where size or data of a run is not known."""
+    if loss.height == 0 or loss["tokens"].null_count():
+        return None
+    points = loss_points(data, "hoffmann", loss)
+    asked = IsoFlopOptions(
+        bootstrap=options.bootstrap, seed=options.seed, level=options.level, flops=data.budgets or None
+    )
+    if data.tolerance is not None:
+        return fit_isoflop(points, replace(asked, tolerance=data.tolerance))
+    # What is one budget depends on the table: of several widths the one that puts most runs into usable budgets.
+    tried = {
+        width: fit_isoflop(points, replace(asked, tolerance=width, bootstrap=min(options.bootstrap, BUDGET_REFITS)))
+        for width in TOLERANCES
+    }
+    used = {width: sum(len(budget.rows) for budget in fit.used) for width, fit in tried.items()}
+    return fit_isoflop(points, replace(asked, tolerance=max(TOLERANCES, key=lambda width: used[width])))

@@ -1,0 +1,59 @@
+"""The notebook under docs/ runs, and what it shows holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from ladder.analysis import api
+from ladder.models.errors import InputError
+
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "laws.ipynb"
+
+
+def test_the_notebook_runs_on_the_published_points(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADDER_SHARED", str(shared))
+    names: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert names["fit"].law.alpha == pytest.approx(0.34731, abs=1e-5)
+    assert names["a"].low < 0.513 < names["a"].high
+    assert names["again"].intervals == names["fit"].intervals and names["size"] > 50_000
+    assert len(names["isoflop"].used) == 9
+    assert names["served"].params < names["plan"].best.params
+
+
+def frame() -> pl.DataFrame:
+    """Ten sizes of a planted power law under names of one's own."""
+    sizes = np.geomspace(1e6, 1e9, 10)
+    noise = np.exp(0.005 * np.random.default_rng(0).standard_normal(10))
+    return pl.DataFrame({"my size": sizes, "my loss": 20 * sizes**-0.1 * noise})
+
+
+def test_frames_of_polars_and_pandas_give_the_same_fit_and_a_figure() -> None:
+    made = [
+        api.fit(table, law="power", params="my size", score="my loss", bootstrap=100)
+        for table in (frame(), pd.DataFrame(frame().to_dict(as_series=False)))
+    ]
+    assert isinstance(made[0], api.Fit) and isinstance(made[1], api.Fit)
+    assert made[0].intervals == made[1].intervals
+    axes = api.plot(made[0]).axes[0]
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "params"
+
+
+def test_a_choice_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="fit has no choice sizes; it has"):
+        api.fit(frame(), law="power", sizes="my size", score="my loss")
+    fit = api.fit(frame(), law="power", params="my size", score="my loss", bootstrap=0)
+    assert isinstance(fit, api.Fit)
+    with pytest.raises(InputError, match="power has no 'a'"):
+        fit.interval("a")
+    with pytest.raises(InputError, match="cannot be written"):
+        api.save_fit(fit, Path("nowhere/law.json"))
+    with pytest.raises(InputError, match="holds no saved fit"):
+        api.load_fit(Path("nowhere.json"))
