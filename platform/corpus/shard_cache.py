@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.storage import persistently
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def _fetch(remote: UPath, copy: Path, sha256: str, n_bytes: int) -> None:
     part = copy.with_name(f"{copy.name}.part")  # what a killed process left of it is written over
     try:
         for _ in range(TRIALS):
-            remote.fs.get_file(remote.path, str(part))
+            persistently(lambda: _get(remote, part, n_bytes))
             found = _sha256_of(part)
             if found == sha256:
                 _mark(part)
@@ -120,16 +121,21 @@ def _fetch(remote: UPath, copy: Path, sha256: str, n_bytes: int) -> None:
         )
     except FileNotFoundError as error:
         raise InputError(f"shard {remote} is missing; copy or build the corpus again") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _get(remote: UPath, part: Path, n_bytes: int) -> None:
+    try:
+        remote.fs.get_file(remote.path, str(part))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"no space left in the cache of shards {copy.parent}, wanted {n_bytes:,} bytes more; "
+                f"no space left in the cache of shards {part.parent}, wanted {n_bytes:,} bytes more; "
                 "remove files there that no run needs, or set LADDER_CACHE to another folder"
             ) from error
-        error.add_note(f"while copying shard {remote} to {copy}")
+        error.add_note(f"while copying shard {remote} to {part}")
         raise
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _sha256_of(path: Path) -> str:

@@ -25,13 +25,14 @@ CurvePoint = dict[str, float]
 class Curve:
     """The curve of a run while it is trained: points are added by the training loop and published by the heartbeat.
 
-    To be opened after the lease of `epoch` was acquired: whoever held it before publishes a point, then looks at its
-    lease, then sends the point, so every point that was sent is in the file that is copied here.
+    Several threads may use it. To be opened after the lease of `epoch` was acquired: whoever held it before publishes a
+    point, then looks at its lease, then sends the point, so every point that was sent is in the file copied here.
     """
 
     def __init__(self, folder: UPath, epoch: int) -> None:
         self.path = folder / CURVE / f"{epoch:06d}.jsonl"
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # the heartbeat and whoever saves a checkpoint publish
         self._points = read_curve(folder)
         self._published = 0
         self._whole = False  # the file is not there yet; later, whether it ends in a whole line
@@ -44,19 +45,20 @@ class Curve:
 
     def publish(self) -> None:
         """Write what is not written yet; raises OSError where the storage refuses, and the next call tries again."""
-        with self._lock:
-            points, first = list(self._points), self._published
-        if self._whole and len(points) == first:
-            return
-        append, self._whole = self._whole and is_local(self.path), False
-        if append:
-            with Path(self.path.path).open("ab") as file:
-                file.write(_lines(points[first:]))
-        else:
-            write_bytes(self.path, _lines(points))
-        self._whole = True
-        with self._lock:
-            self._published = len(points)
+        with self._writing:
+            with self._lock:
+                points, first = list(self._points), self._published
+            if self._whole and len(points) == first:
+                return
+            append, self._whole = self._whole and is_local(self.path), False
+            if append:
+                with Path(self.path.path).open("ab") as file:
+                    file.write(_lines(points[first:]))
+            else:
+                write_bytes(self.path, _lines(points))
+            self._whole = True
+            with self._lock:
+                self._published = len(points)
 
     def published(self, first: int = 0) -> list[CurvePoint]:
         """The points that are in the file, from number `first` on."""

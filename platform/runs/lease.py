@@ -23,7 +23,7 @@ from typing import Any, Literal
 import psutil
 from upath import UPath
 
-from ladder.platform.storage import create_exclusively, is_local, list_names, read_json, write_json
+from ladder.platform.storage import create_exclusively, exists, is_local, list_names, read_json, write_json
 
 CLAIMS = "claims"
 """Folder of a run's claims."""
@@ -117,7 +117,7 @@ class Lease:
 
     def check(self) -> None:
         """Raises LeaseLost where somebody else took over; called before anything is published."""
-        if _path(self.folder, self.epoch + 1).exists():
+        if exists(_path(self.folder, self.epoch + 1)):
             raise LeaseLost(f"run {self.folder.name} was taken over by another worker (attempt {self.epoch + 1})")
 
     def end(self, outcome: Outcome, reason: str | None = None, **progress: Any) -> None:
@@ -151,6 +151,23 @@ def acquire(folder: UPath, owner: str, *, node: str | None = None, seconds: floa
     return Lease(folder, claim, term) if create_exclusively(_path(folder, claim.epoch), data) else None
 
 
+def void(folder: UPath, *, owner: str, outcome: Outcome | None) -> None:
+    """End the lease of an owner that is known to be gone, so that nobody has to wait until it expires; nothing where
+    somebody else has it by now. Without an outcome it counts as an attempt that died."""
+    newest = newest_claim(folder)
+    if newest is not None and newest.owner == owner and newest.outcome is None:
+        write_json(_path(folder, newest.epoch), asdict(replace(newest, outcome=outcome, expires=0.0)))
+
+
+def reopen(folder: UPath) -> None:
+    """Make a failed run open again: its failures no longer count. Nothing where it has not failed."""
+    newest = newest_claim(folder)
+    if newest is None or newest.outcome != "failed":
+        return
+    opened = replace(newest, epoch=newest.epoch + 1, outcome="released", reason=None)
+    create_exclusively(_path(folder, opened.epoch), json.dumps(asdict(opened), indent=1).encode())
+
+
 def lease_seconds(folder: UPath) -> float:
     """Seconds of a term: on an object store long enough to sit out minutes of refused writes. Clocks of machines may
     differ by a fraction of it."""
@@ -159,7 +176,7 @@ def lease_seconds(folder: UPath) -> float:
 
 def newest_claim(folder: UPath) -> Claim | None:
     """The newest claim on a run, or None where nobody ever took it up."""
-    epoch = max((_epoch(name) for name in list_names(folder / CLAIMS)), default=0)
+    epoch = max((claim_epoch(name) for name in list_names(folder / CLAIMS)), default=0)
     return read_claim(folder, epoch) if epoch else None
 
 
@@ -199,6 +216,7 @@ def _path(folder: UPath, epoch: int) -> UPath:
     return folder / CLAIMS / f"{epoch:06d}.json"
 
 
-def _epoch(name: str) -> int:
+def claim_epoch(name: str) -> int:
+    """The epoch that a file among the claims is of, 0 for a file that is no claim."""
     stem = name.removesuffix(".json")
     return int(stem) if stem.isdigit() else 0

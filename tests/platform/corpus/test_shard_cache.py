@@ -222,12 +222,17 @@ def test_storage_that_refuses_is_not_taken_for_a_bad_cache(
 ) -> None:
     corpus = build(remote)
 
+    refusals = []
+
     def refuse(*_: Any, **__: Any) -> None:
+        refusals.append(1)
         raise OSError(16, "Please reduce your request rate")
 
     monkeypatch.setattr(remote.fs, "get_file", refuse)
+    monkeypatch.setattr("ladder.platform.storage.PATIENCE_SECONDS", 1.0)
     with pytest.raises(OSError, match="request rate") as refused:  # not an InputError: the run may be tried again
         corpus.train.read(0, 1)
+    assert len(refusals) == 2, "asked again, until patience ended"
     assert "train-00000.bin" in refused.value.__notes__[0]
     assert copies(cache) == []
 

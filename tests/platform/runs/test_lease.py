@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from upath import UPath
@@ -69,18 +70,20 @@ def test_an_ended_lease_is_not_renewed_by_a_late_heartbeat(run: UPath) -> None:
     assert newest is not None and (newest.outcome, newest.reason, newest.progress) == ("failed", "why", {"step": 3})
 
 
-def _try_to_acquire(folder: str, owner: str, start: float, won: "multiprocessing.Queue[str]") -> None:
-    time.sleep(max(0.0, start - time.time()))
-    if acquire(UPath(folder), owner) is not None:
+def _try_to_acquire(folder: str, owner: str, all_there: Any, won: "multiprocessing.Queue[str]") -> None:
+    all_there.wait()
+    lease = acquire(UPath(folder), owner)
+    if lease is not None:
         won.put(owner)
+    all_there.wait()  # the lease of a process that is gone would be void
 
 
 def test_of_many_processes_that_try_at_once_one_gets_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     won: multiprocessing.Queue[str] = context.Queue()
-    start = time.time() + 0.5
+    all_there = context.Barrier(8)
     tries = [
-        context.Process(target=_try_to_acquire, args=(str(tmp_path / "run"), str(n), start, won)) for n in range(8)
+        context.Process(target=_try_to_acquire, args=(str(tmp_path / "run"), str(n), all_there, won)) for n in range(8)
     ]
     for process in tries:
         process.start()

@@ -37,7 +37,7 @@ SWEEP = Sweep(
     recipe=small_recipe,
     question="What is asked.",
 )
-RUNS = expand(SWEEP, CorpusFacts(name="c", vocabulary=257, fingerprint="f"))
+RUNS = expand(SWEEP, CorpusFacts(name="c", vocabulary=257, fingerprint="f"), precision="fp32")
 EXECUTION = {"precision": "fp32", "device": "cpu"}
 SCORES_MS = 1_700_000_900_000
 
