@@ -47,7 +47,7 @@ from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_f
 from ladder.platform.evaluation.benchmarks import cbt, lambada, wikitext2  # noqa: E402
 from ladder.platform.evaluation.evaluate import Protocol, make_setting, score_items  # noqa: E402
 from ladder.platform.hardware import matrix_rate  # noqa: E402
-from ladder.platform.training.allocator import keep_large_buffers  # noqa: E402
+from ladder.platform.processes import keep_large_buffers  # noqa: E402
 
 SIZE = "6x384"
 PEER_BATCHES = (1, 4, 16)

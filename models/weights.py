@@ -7,6 +7,7 @@ linear weights as [in, out] (OpenAI's conv1d), the model as torch's [out, in]. N
 import importlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +50,22 @@ def save_weights(model: GPT2, folder: str | Path, *, tokenizer: str | None) -> N
 
     `tokenizer` is the name of the one that the model was trained with, None where it was with none of ours.
     """
+    save_tensors(model.state_dict(), model.size, folder, tokenizer=tokenizer)
+
+
+def save_tensors(state: Mapping[str, Tensor], size: Size, folder: str | Path, *, tokenizer: str | None) -> None:
+    """As `save_weights`, of a model's state by name, such as a copy that training does not change."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         _PREFIX + name: (tensor.T if name.endswith(_TRANSPOSED) else tensor).float().contiguous().cpu()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in state.items()
     }
     partial = folder / (WEIGHTS_FILE + ".partial")
     save_file(tensors, partial, metadata={"format": "pt"})
     os.replace(partial, folder / WEIGHTS_FILE)
     partial = folder / (CONFIG_FILE + ".partial")
-    partial.write_text(json.dumps(_config(model.size, tokenizer), indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(_config(size, tokenizer), indent=2) + "\n", encoding="utf-8")
     os.replace(partial, folder / CONFIG_FILE)
 
 

@@ -22,8 +22,8 @@ from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.evaluation.result_cache import ResultCache, ResultKey, checkpoint_sha256, make_key
 from ladder.platform.hardware import resolve_precision
+from ladder.platform.processes import keep_large_buffers
 from ladder.platform.storage import is_local, open_storage
-from ladder.platform.training.allocator import keep_large_buffers
 
 
 @dataclass(frozen=True, kw_only=True)

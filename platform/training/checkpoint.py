@@ -2,20 +2,20 @@
 
     model.safetensors  config.json      what `ladder evaluate` and `transformers` read
     training/                           AdamW's moments, the random state: PyTorch's distributed format in safetensors
-    training.json                       step, seconds trained, precision
-    metrics.jsonl                       the curve up to this step, so that a resumed run repeats no point
+    training.json                       where training stood, and a checksum of every file
 
-Nothing in it is pickled: PyTorch's distributed format keeps its index as a pickle, but its safetensors variant does
-not.
+Saving is in two steps: `take_snapshot` copies the tensors, which the training loop waits for, and `write_checkpoint`
+writes the copy from another thread. Nothing is pickled: PyTorch's distributed format keeps its index as a pickle, but
+its safetensors variant does not.
 """
 
 import json
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
@@ -24,7 +24,9 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
-from ladder.models.weights import load_weights, save_weights
+from ladder.models.sizes import Size
+from ladder.models.weights import load_weights, save_tensors
+from ladder.platform.runs.checkpoints import MARK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,57 +41,74 @@ class TrainingState:
     """Seconds spent in the training loop so far, over all attempts."""
     precision: str
     """bf16 or fp32, as it came out on the device that began the run."""
+    micro_batch_sequences: int
+    """Sequences through the network at once, found once: sums of other micro-batches round differently."""
 
 
-def save_checkpoint(
-    folder: Path,
-    model: GPT2,
-    optimizer: torch.optim.Optimizer,
-    state: TrainingState,
-    *,
-    tokenizer: str,
-    curve: Path | None,
-) -> None:
-    """Write a checkpoint into a folder; `curve` is the JSON-lines file of the training curve."""
-    save_weights(model, folder, tokenizer=tokenizer)
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A copy of everything that a checkpoint holds, on the CPU."""
+
+    state: TrainingState
+    size: Size
+    weights: dict[str, torch.Tensor]
+    """The model's state by name."""
+    optimizer: dict[str, torch.Tensor]
+    """AdamW's moments by parameter, and the random state."""
+
+
+def take_snapshot(model: GPT2, optimizer: torch.optim.Optimizer, state: TrainingState) -> Snapshot:
+    """A copy of model, optimizer and random state that later steps do not change."""
+    return Snapshot(
+        state=state,
+        size=model.size,
+        weights=_copied(model.state_dict()),
+        optimizer=_copied(_optimizer_tensors(model, optimizer)),
+    )
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot, *, tokenizer: str) -> dict[str, Any]:
+    """Write a snapshot's files into a folder; returns what its mark is to say of the training state."""
+    save_tensors(snapshot.weights, snapshot.size, folder, tokenizer=tokenizer)
     with _alone():
         save(
-            _tensors(model, optimizer),
+            dict(snapshot.optimizer),
             storage_writer=HuggingFaceStorageWriter(path=str(folder / "training")),
             no_dist=True,
         )
-    (folder / "training.json").write_text(json.dumps(asdict(state)))
-    if curve is not None and curve.exists():
-        shutil.copyfile(curve, folder / "metrics.jsonl")
+    return asdict(snapshot.state)
 
 
-def load_checkpoint(folder: Path, model: GPT2, optimizer: torch.optim.Optimizer, *, run: str) -> TrainingState:
-    """Put weights, optimizer and random state of a checkpoint in place.
-
-    Raises InputError where it belongs to another run or is not whole.
-    """
-    state = read_state(folder)
-    if state.run != run:
-        raise InputError(f"checkpoint {folder} is of run {state.run}, wanted one of {run}. Remove the run's folder.")
+def load_checkpoint(folder: Path, model: GPT2, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights, optimizer and random state of a checkpoint in place."""
     model.load_state_dict(load_weights(str(folder)).state_dict())
-    with torch.no_grad():
-        for parameter in model.parameters():  # AdamW makes its state at the first step
-            optimizer.state.setdefault(parameter, _empty_state(parameter))
-    tensors = _tensors(model, optimizer)
+    tensors = make_optimizer_state(model, optimizer)
     with _alone():
         load(tensors, storage_reader=HuggingFaceStorageReader(path=str(folder / "training")), no_dist=True)
     torch.set_rng_state(tensors["random_state"])
+
+
+def read_state(folder: Path, *, run: str) -> TrainingState:
+    """The training state that a checkpoint of a run was saved at.
+
+    Raises InputError where it is not whole, or belongs to another run.
+    """
+    try:
+        mark = json.loads((folder / MARK).read_text())
+        state = TrainingState(**{name: mark[name] for name in TrainingState.__dataclass_fields__})
+    except (OSError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"checkpoint {folder} cannot be resumed: {MARK}: {error!r}. Remove the folder.") from error
+    if state.run != run:
+        raise InputError(f"checkpoint {folder} is of run {state.run}, wanted one of {run}. Remove the run's folder.")
     return state
 
 
-def read_state(folder: Path) -> TrainingState:
-    """The training state that a checkpoint was saved at; raises InputError where it is not whole."""
-    try:
-        return TrainingState(**json.loads((folder / "training.json").read_text()))
-    except (OSError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"checkpoint {folder} cannot be resumed: training.json: {error}. Remove the folder."
-        ) from error
+def make_optimizer_state(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimizer's tensors by name, made where AdamW has not made them yet; loading writes into them."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            optimizer.state.setdefault(parameter, _empty_state(parameter))
+    return _optimizer_tensors(model, optimizer)
 
 
 def _empty_state(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -100,14 +119,17 @@ def _empty_state(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
-def _tensors(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """All tensors of the training state by name; loading writes into them."""
+def _optimizer_tensors(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     tensors = {
         f"{moment}.{name}": optimizer.state[parameter][moment]
         for name, parameter in model.named_parameters()
         for moment in ("step", "exp_avg", "exp_avg_sq")
     }
     return tensors | {"random_state": torch.get_rng_state()}
+
+
+def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ladder.models.sizes import Size
-from ladder.platform.training.place import Place
-from ladder.platform.training.train import Point, Trainer
+from ladder.platform.training.train import Metrics, Trainer
+from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Precision, Recipe, Run
 
 
@@ -65,10 +65,8 @@ def measure_speed(
     run = Run(size=size, recipe=recipe, corpus="random tokens", corpus_fingerprint=None)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    trainer = Trainer(
-        run, execution, stream=RandomTokens(4 * batch + 1, size.vocabulary), place=Place(device=device), resume=None
-    )
-    points: list[Point] = []
+    trainer = Trainer(run, execution, stream=RandomTokens(4 * batch + 1, size.vocabulary), worker=Worker(device=device))
+    points: list[Metrics] = []
     trainer.train(log=points.append, save=lambda: None)
     return Speed(
         size=size.name,

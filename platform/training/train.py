@@ -20,15 +20,18 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.loss import next_token_nats
 from ladder.platform.corpus.batches import Tokens, batch_at
 from ladder.platform.hardware import peak_flops, resolve_precision
-from ladder.platform.training.checkpoint import TrainingState, load_checkpoint, read_state
-from ladder.platform.training.microbatch import micro_batch_sequences
-from ladder.platform.training.optimizer import build_optimizer, set_learning_rate
-from ladder.platform.training.place import Place
-from ladder.platform.training.schedule import learning_rate
+from ladder.platform.training.checkpoint import TrainingState, load_checkpoint, make_optimizer_state, read_state
+from ladder.platform.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Run
 
-Point = dict[str, float]
+Metrics = dict[str, float]
 """One point of the curve: `step` and the metrics at it, by the names that MLflow gets."""
+
+CPU_TOKENS = 8192
+"""On a processor, larger micro-batches only leave its caches."""
+GPU_MEMORY_SHARE = 0.6
+"""Of the free memory, for activations; the rest is room for gradients, the optimizer and fragmentation."""
 
 
 class Diverged(Exception):
@@ -53,23 +56,42 @@ class StepLoss(nn.Module):
 class Trainer:
     """A model on its way through a run: weights, optimizer and position."""
 
-    def __init__(self, run: Run, execution: Execution, *, stream: Tokens, place: Place, resume: Path | None) -> None:
-        self.run, self.execution, self.stream, self.place = run, execution, stream, place
-        wanted = read_state(resume).precision if resume else run.recipe.precision
-        self.precision = resolve_precision(wanted, place.device)
+    def __init__(
+        self, run: Run, execution: Execution, *, stream: Tokens, worker: Worker, resume: Path | None = None
+    ) -> None:
+        """A trainer at the beginning of a run, or where the checkpoint in the folder `resume` stands.
+
+        The first worker alone has to see the checkpoint; the others get what is in it from the first.
+        """
+        self.run, self.execution, self.stream, self.worker = run, execution, stream, worker
+        saved = worker.from_first(read_state(resume, run=run.key) if resume else None)
+        self.precision = resolve_precision(run.recipe.precision, worker.device)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self.attention, _ = choose_backend(execution.attention, place.device, dtype)
-        self.model = GPT2(run.size, attention=self.attention, seed=run.recipe.seed).to(place.device)
+        self.attention, _ = choose_backend(execution.attention, worker.device, dtype)
+        self.model = GPT2(run.size, attention=self.attention, seed=run.recipe.seed).to(worker.device)
         self.optimizer = build_optimizer(self.model, run.recipe)
         self.step, self.seconds_before = 0, 0.0
-        if resume:
-            state = load_checkpoint(resume, self.model, self.optimizer, run=run.key)
-            self.step, self.seconds_before = state.step, state.seconds_training
-        self.peak, self.peak_source = peak_flops(place.device, self.precision)
-        self.rows = range(place.rank, run.batch_sequences, place.world)  # of the global batch, this worker's
-        self.micro = micro_batch_sequences(run, execution, place)
-        self.loss = _parallel(StepLoss(self.model), execution, place)
+        if saved:
+            self.step, self.seconds_before = saved.step, saved.seconds_training
+            self._load(resume)
+        self.peak, self.peak_source = peak_flops(worker.device, self.precision)
+        self.rows = range(worker.rank, run.batch_sequences, worker.world_size)  # of the global batch, this worker's
+        self.micro = worker.from_first(
+            _micro_batch_sequences(run, execution, worker, saved.micro_batch_sequences if saved else None)
+        )
+        self.loss = _parallel(StepLoss(self.model), execution, worker)
         self.started = time.perf_counter()
+
+    def _load(self, folder: Path | None) -> None:
+        """Weights and optimizer of a checkpoint, read once by the first worker."""
+        if folder is not None:
+            load_checkpoint(folder, self.model, self.optimizer)
+        if self.worker.world_size == 1:
+            return
+        tensors = make_optimizer_state(self.model, self.optimizer)
+        torch.set_rng_state(self.worker.from_first(tensors.pop("random_state")))
+        for tensor in (*self.model.state_dict().values(), *tensors.values()):
+            dist.broadcast(tensor, src=0)
 
     @property
     def state(self) -> TrainingState:
@@ -79,15 +101,16 @@ class Trainer:
             step=self.step,
             seconds_training=self.seconds_before + time.perf_counter() - self.started,
             precision=self.precision,
+            micro_batch_sequences=self.micro,
         )
 
-    def train(self, *, log: Callable[[Point], None], save: Callable[[], None]) -> None:
+    def train(self, *, log: Callable[[Metrics], None], save: Callable[[], None]) -> None:
         """Train to the end of the recipe; `log` gets a point of the curve, `save` is called when a checkpoint is due.
 
         Raises Diverged at the first step whose loss or gradient is not finite; nothing is saved from then on.
         """
         recipe = self.run.recipe
-        meter = Meter(self.run, self.place, self.peak)
+        meter = Meter(self.run, self.worker, self.peak)
         saved = self.started = time.perf_counter()
         while self.step < recipe.steps:
             set_learning_rate(self.optimizer, learning_rate(recipe, self.step))
@@ -101,14 +124,14 @@ class Trainer:
                 continue
             log(meter.read(self.step))  # here, and only here, the processor waits for the GPU
             due = time.perf_counter() - saved > self.execution.checkpoint_seconds
-            if _agreed(due or self.step == recipe.steps, self.place):
+            if self.worker.from_first(due or self.step == recipe.steps):
                 save()
                 saved = time.perf_counter()
 
     def _accumulate(self) -> torch.Tensor:
         """Gradients of this step's batch, summed over micro-batches; returns this worker's sum of nats."""
         recipe, size = self.run.recipe, self.run.size
-        total = torch.zeros((), device=self.place.device)
+        total = torch.zeros((), device=self.worker.device)
         for first in range(0, len(self.rows), self.micro):
             tokens = torch.from_numpy(
                 batch_at(
@@ -121,10 +144,10 @@ class Trainer:
                 )
             )  # [micro-batch, context + 1]
             last = first + self.micro >= len(self.rows)
-            with _synchronised(self.loss, last), _autocast(self.place.device, self.precision):
-                nats = self.loss(tokens.to(self.place.device, non_blocking=True))
+            with _synchronised(self.loss, last), _autocast(self.worker.device, self.precision):
+                nats = self.loss(tokens.to(self.worker.device, non_blocking=True))
                 # Data parallelism averages gradients over the workers; the mean over the tokens of the batch is meant.
-                (nats * (self.place.world / recipe.batch_tokens)).backward()
+                (nats * (self.worker.world_size / recipe.batch_tokens)).backward()
             total += nats.detach()
         return total
 
@@ -132,8 +155,8 @@ class Trainer:
 class Meter:
     """What happened since the last point of the curve, kept on the device until it is read."""
 
-    def __init__(self, run: Run, place: Place, peak: float) -> None:
-        self.run, self.place, self.peak = run, place, peak
+    def __init__(self, run: Run, worker: Worker, peak: float) -> None:
+        self.run, self.worker, self.peak = run, worker, peak
         self.nats: list[torch.Tensor] = []
         self.norms: list[torch.Tensor] = []
         self.since = time.perf_counter()
@@ -143,10 +166,10 @@ class Meter:
         self.nats.append(nats)
         self.norms.append(norm)
 
-    def read(self, step: int) -> Point:
+    def read(self, step: int) -> Metrics:
         """The point at `step`, steps done; empties the meter."""
         nats, norms = torch.stack(self.nats), torch.stack(self.norms)
-        if self.place.world > 1:
+        if self.worker.world_size > 1:
             dist.all_reduce(nats)
         for what, values in (("the loss", nats), ("the gradient", norms)):
             bad = (~torch.isfinite(values)).nonzero()
@@ -164,17 +187,17 @@ class Meter:
             "train/lr": learning_rate(recipe, step - 1),
             "train/grad_norm": float(norms[-1]),
             "train/tokens_per_second": rate,
-            "train/mfu": rate * self.run.size.flops_per_token / (self.peak * self.place.world),
+            "train/mfu": rate * self.run.size.flops_per_token / (self.peak * self.worker.world_size),
         }
 
 
-def _parallel(loss: StepLoss, execution: Execution, place: Place) -> nn.Module:
+def _parallel(loss: StepLoss, execution: Execution, worker: Worker) -> nn.Module:
     network: nn.Module = loss
     if execution.compile:
         network = torch.compile(network)  # type: ignore[assignment]
-    if place.world == 1:
+    if worker.world_size == 1:
         return network
-    devices = [place.device] if place.device.type == "cuda" else None
+    devices = [worker.device] if worker.device.type == "cuda" else None
     return DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
 
 
@@ -189,10 +212,21 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[ob
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def _agreed(due: bool, place: Place) -> bool:
-    """Rank 0's word on whether a checkpoint is due, the clocks of the workers being their own."""
-    if place.world == 1:
-        return due
-    flag = torch.tensor([due], dtype=torch.uint8, device=place.device)
-    dist.broadcast(flag, src=0)
-    return bool(flag.item())
+def _micro_batch_sequences(run: Run, execution: Execution, worker: Worker, saved: int | None) -> int:
+    """Sequences through the network at once: as asked for, as the checkpoint has it, or as many as fit, in this order;
+    how many fit depends on the memory that happens to be free, and other sums round differently."""
+    share = -(-run.batch_sequences // worker.world_size)
+    if execution.micro_batch_tokens is None and saved is not None:
+        return min(share, saved)
+    tokens = execution.micro_batch_tokens or _fitting_tokens(run, worker.device)
+    return max(1, min(share, tokens // run.size.context))
+
+
+def _fitting_tokens(run: Run, device: torch.device) -> int:
+    if device.type != "cuda":
+        return CPU_TOKENS
+    # Activations kept for the backward pass are about 34 bytes a layer, channel and token in 16 bits (Korthikanti et
+    # al. 2022, eq. 2, without the attention scores that memory-efficient attention does not keep).
+    bytes_per_token = 34 * run.size.n_layer * run.size.d_model
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(GPU_MEMORY_SHARE * max(0, free - run.size.training_bytes)) // bytes_per_token

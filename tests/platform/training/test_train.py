@@ -14,10 +14,11 @@ import torch.multiprocessing as mp
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.models.weights import load_weights
-from ladder.platform.training.checkpoint import read_state, save_checkpoint
-from ladder.platform.training.place import Place
-from ladder.platform.training.schedule import learning_rate
-from ladder.platform.training.train import Diverged, Point, Trainer
+from ladder.platform.runs.checkpoints import MARK
+from ladder.platform.training.checkpoint import read_state, take_snapshot, write_checkpoint
+from ladder.platform.training.optimizer import learning_rate
+from ladder.platform.training.train import Diverged, Metrics, Trainer
+from ladder.platform.training.worker import Worker
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.words import Execution, Recipe, Run
@@ -42,39 +43,45 @@ class Stream:
         return self.tokens[start : start + n]
 
 
-def trainer(run: Run = RUN, execution: Execution = EVERY_STEP, resume: Path | None = None, **place: int) -> Trainer:
-    return Trainer(run, execution, stream=Stream(), place=Place(device=CPU, **place), resume=resume)  # type: ignore[arg-type]
+def trainer(run: Run = RUN, execution: Execution = EVERY_STEP, resume: Path | None = None, **which: int) -> Trainer:
+    worker = Worker(device=CPU, **which)
+    return Trainer(run, execution, stream=Stream(), worker=worker, resume=resume if worker.first else None)
 
 
-def curve(a_trainer: Trainer, save_at: dict[int, Path] | None = None) -> list[Point]:
+def save(a_trainer: Trainer, folder: Path) -> None:
+    mark = write_checkpoint(
+        folder, take_snapshot(a_trainer.model, a_trainer.optimizer, a_trainer.state), tokenizer="bytes"
+    )
+    (folder / MARK).write_text(json.dumps(mark))
+
+
+def curve(a_trainer: Trainer, save_at: dict[int, Path] | None = None) -> list[Metrics]:
     """Train to the end, saving the state at some steps on the way."""
-    points: list[Point] = []
+    points: list[Metrics] = []
 
-    def log(point: Point) -> None:
+    def log(point: Metrics) -> None:
         points.append(point)
         folder = (save_at or {}).get(int(point["step"]))
         if folder is not None:
-            save_checkpoint(
-                folder, a_trainer.model, a_trainer.optimizer, a_trainer.state, tokenizer="bytes", curve=None
-            )
+            save(a_trainer, folder)
 
     a_trainer.train(log=log, save=lambda: None)
     return points
 
 
-def losses(points: list[Point]) -> list[float]:
+def losses(points: list[Metrics]) -> list[float]:
     return [point["train/loss"] for point in points]
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Point], Path]:
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Metrics], Path]:
     """The curve of a run that was not interrupted, and its checkpoint at step 10."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("checkpoint")
     return curve(trainer(), {10: folder}), folder
 
 
-def test_the_loss_starts_at_the_logarithm_of_the_vocabulary_and_falls(unbroken: tuple[list[Point], Path]) -> None:
+def test_the_loss_starts_at_the_logarithm_of_the_vocabulary_and_falls(unbroken: tuple[list[Metrics], Path]) -> None:
     points, _ = unbroken
     assert points[0]["train/loss"] == pytest.approx(math.log(257), abs=0.1)
     assert points[-1]["train/loss"] < points[0]["train/loss"] - 1
@@ -94,13 +101,13 @@ def test_a_resumed_run_has_bit_for_bit_the_losses_of_an_unbroken_one(tmp_path: P
         assert torch.equal(parameter, resumed.model.state_dict()[name]), name
 
 
-def test_the_batch_is_the_same_however_it_is_cut_into_micro_batches(unbroken: tuple[list[Point], Path]) -> None:
+def test_the_batch_is_the_same_however_it_is_cut_into_micro_batches(unbroken: tuple[list[Metrics], Path]) -> None:
     cut = trainer(execution=replace(EVERY_STEP, micro_batch_tokens=64))
     assert cut.micro == 2
     np.testing.assert_allclose(losses(curve(cut)), losses(unbroken[0]), atol=1e-3)
 
 
-def test_logging_seldom_reports_the_mean_over_the_tokens_between(unbroken: tuple[list[Point], Path]) -> None:
+def test_logging_seldom_reports_the_mean_over_the_tokens_between(unbroken: tuple[list[Metrics], Path]) -> None:
     seldom = curve(trainer(execution=Execution(log_every_steps=10)))
     assert [int(point["step"]) for point in seldom] == [10, 20, 24]
     assert seldom[-1]["train/loss"] == pytest.approx(np.mean(losses(unbroken[0])[20:24]), rel=1e-6)
@@ -109,12 +116,12 @@ def test_logging_seldom_reports_the_mean_over_the_tokens_between(unbroken: tuple
 def _train_in_process(rank: int, world: int, out: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=world)
-    points = curve(trainer(execution=replace(EVERY_STEP, micro_batch_tokens=64), rank=rank, world=world))
+    points = curve(trainer(execution=replace(EVERY_STEP, micro_batch_tokens=64), rank=rank, world_size=world))
     Path(out, f"{rank}.json").write_text(json.dumps(points))
     dist.destroy_process_group()
 
 
-def test_two_workers_agree_with_one_to_a_thousandth(unbroken: tuple[list[Point], Path], tmp_path: Path) -> None:
+def test_two_workers_agree_with_one_to_a_thousandth(unbroken: tuple[list[Metrics], Path], tmp_path: Path) -> None:
     mp.spawn(_train_in_process, args=(2, str(tmp_path)), nprocs=2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert losses(first) == losses(second)
@@ -132,19 +139,19 @@ def test_a_run_that_diverges_names_the_step_and_saves_nothing_after() -> None:
     assert all(saved_at < step for saved_at in saved)
 
 
-def test_a_checkpoint_loads_as_a_hugging_face_model(unbroken: tuple[list[Point], Path]) -> None:
+def test_a_checkpoint_loads_as_a_hugging_face_model(unbroken: tuple[list[Metrics], Path]) -> None:
     model = load_weights(unbroken[1])
     assert model.size.params_total == SIZE.params_total
-    assert read_state(unbroken[1]).step == 10
+    assert read_state(unbroken[1], run=RUN.key).step == 10
 
 
-def test_a_checkpoint_holds_no_pickle(unbroken: tuple[list[Point], Path]) -> None:
+def test_a_checkpoint_holds_no_pickle(unbroken: tuple[list[Metrics], Path]) -> None:
     names = {path.name for path in unbroken[1].rglob("*") if path.is_file()}
     assert "model.safetensors" in names
     assert {Path(name).suffix for name in names} <= {".safetensors", ".json", ".jsonl"}
 
 
-def test_a_checkpoint_of_another_run_is_refused(unbroken: tuple[list[Point], Path]) -> None:
+def test_a_checkpoint_of_another_run_is_refused(unbroken: tuple[list[Metrics], Path]) -> None:
     other = replace(RUN, recipe=replace(RECIPE, seed=1))
     with pytest.raises(InputError, match="is of run .* wanted one of"):
         trainer(other, resume=unbroken[1])

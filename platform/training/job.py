@@ -1,0 +1,242 @@
+"""What a worker does with one run: train it from where it stands, score it, and leave a result.
+
+Plain PyTorch and files, started by Ray or by a test. Starting it at the end of a run is harmless: it trains nothing and
+scores only what is not scored yet.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.platform.corpus.store import open_corpus
+from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, score_checkpoint
+from ladder.platform.evaluation.evaluate import Protocol
+from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.processes import keep_large_buffers
+from ladder.platform.runs.attempt import RESULT, Attempt
+from ladder.platform.runs.checkpoints import new_checkpoint, newest_intact, publish_checkpoint, read_mark
+from ladder.platform.runs.status import missing_benchmarks
+from ladder.platform.storage import open_storage, persistently, read_json, run_folder, write_json
+from ladder.platform.tracking.records import TrackedSweep
+from ladder.platform.tracking.sender import Sender
+from ladder.platform.training.checkpoint import Snapshot, read_state, take_snapshot, write_checkpoint
+from ladder.platform.training.train import Diverged, Metrics, Trainer
+from ladder.platform.training.worker import Worker
+from ladder.sweeps.words import Execution, Run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run to do, with all that a worker needs to know; it travels to the worker as it is."""
+
+    run: Run
+    """What to train."""
+    execution: Execution
+    """How."""
+    sweep: str
+    """Name of the sweep that the run belongs to."""
+    storage: str
+    """Storage root, a path or URI."""
+    tracking: TrackedSweep
+    """The sweep in MLflow."""
+    benchmarks: tuple[str, ...]
+    """What to score at the end, besides held-out loss."""
+    heldout_tokens: int
+    """Held-out tokens to measure the held-out loss on, at most."""
+
+    @property
+    def folder(self) -> UPath:
+        """Where the run's claims, curve, checkpoints and result are kept."""
+        return run_folder(open_storage(self.storage), self.sweep, self.run.key)
+
+
+def run_job(job: Job, worker: Worker, attempt: Attempt | None) -> None:
+    """Train a run from its newest intact checkpoint, and score it; every worker of the run calls this, the first one
+    with the attempt that it works under.
+
+    Of several workers none scores: they leave the trained checkpoint to a process of its own, so that their GPUs are
+    free for the next run. A run that diverges is marked as failed and not raised, since every try would end the same
+    way. Anything else that goes wrong is raised, here and so for all workers by whoever started them.
+    """
+    assert worker.first == (attempt is not None), "the first worker holds the lease"
+    torch.set_num_threads(job.execution.cpus_per_worker)
+    keep_large_buffers()
+    trained = _train(job, worker, attempt)
+    if attempt is None or not trained:
+        return
+    if worker.world_size > 1:
+        attempt.end("trained")
+    else:
+        score_job(job, attempt, worker.device)
+
+
+def score_job(job: Job, attempt: Attempt, device: torch.device) -> None:
+    """Score the trained checkpoint of a run on what it has no score of, and leave the result in its folder.
+
+    Raises InputError where a benchmark cannot be scored.
+    """
+    attempt.say(phase="scoring", step=job.run.recipe.steps, tokens=job.run.recipe.tokens)
+    started = time.perf_counter()
+    with newest_intact(job.folder) as checkpoint:
+        state = None if checkpoint is None else read_state(checkpoint, run=job.run.key)
+        if checkpoint is None or state is None or state.step < job.run.recipe.steps:
+            attempt.say(phase="training")
+            attempt.end("released", "the trained checkpoint is damaged; the run is trained again from the one before")
+            return
+        result = persistently(lambda: read_json(job.folder / RESULT)) or {}
+        task = ScoringTask(
+            checkpoint=str(checkpoint),
+            benchmarks=tuple(persistently(lambda: missing_benchmarks(job.folder, job.benchmarks))),
+            storage=job.storage,
+            corpus=job.run.corpus,
+            device=device.type,
+            precision=state.precision,
+            protocol=Protocol(heldout_tokens=job.heldout_tokens),
+        )
+        # What was scored before a refusal is in the cache.
+        measurements = persistently(lambda: [m for outcome in score_checkpoint(task) for m in _scores(outcome)])
+        execution = read_mark(UPath(checkpoint))["execution"]
+    persistently(attempt.lease.check)
+    done = {
+        "run": job.run.key,
+        "step": state.step,
+        "time_ms": result.get("time_ms", int(time.time() * 1000)),
+        "execution": result.get("execution", execution),
+        "measurements": [*result.get("measurements", []), *(measurement.to_json() for measurement in measurements)],
+        "seconds_training": result.get("seconds_training", state.seconds_training),
+        "seconds_scoring": result.get("seconds_scoring", 0.0) + time.perf_counter() - started,
+    }
+    persistently(lambda: write_json(job.folder / RESULT, done))
+    attempt.say(phase="done", seconds_left=0.0)
+    attempt.end("finished")
+
+
+def _scores(outcome: Outcome) -> tuple[Measurement, ...]:
+    if outcome.problem is not None:
+        raise InputError(f"scoring {outcome.benchmark or 'the checkpoint'}: {outcome.problem}")
+    return outcome.measurements
+
+
+def _train(job: Job, worker: Worker, attempt: Attempt | None) -> bool:
+    """Train to the end of the recipe; False where the run diverged, which is noted."""
+    with newest_intact(job.folder) if worker.first else contextlib.nullcontext() as resume:
+        step = worker.from_first(read_state(resume, run=job.run.key).step if resume is not None else 0)
+        if step == job.run.recipe.steps:
+            return True
+        corpus = persistently(lambda: open_corpus(open_storage(job.storage), job.run.corpus))
+        if corpus.fingerprint != job.run.corpus_fingerprint:
+            raise InputError(f"corpus {corpus.name} is no longer the one that the sweep was started on")
+        trainer = Trainer(job.run, job.execution, stream=corpus.train, worker=worker, resume=resume)
+    if attempt is None:
+        return _finishes(lambda: trainer.train(log=lambda metrics: None, save=lambda: None))
+    params = _execution_params(job, trainer, corpus.tokenizer)
+    attempt.say(phase="training", step=trainer.step, steps=job.run.recipe.steps)
+    sender = Sender(job.tracking, job.run, attempt.curve, attempt.lease, params=params)
+    saver = CheckpointSaver(attempt, trainer, tokenizer=corpus.tokenizer, params=params)
+    sender.start()
+    diverged: Diverged | None = None
+    try:
+        with saver:
+            trainer.train(log=lambda metrics: _log(attempt, job.run, metrics), save=saver.save)
+    except Diverged as error:
+        diverged = error
+    finally:
+        sender.close()  # before the attempt ends: what the driver then says in MLflow is the last word
+    if diverged is not None:
+        attempt.end("failed", f"{diverged} of {job.run.recipe.steps}; last good checkpoint: {saver.last or 'none'}")
+    return diverged is None
+
+
+def _finishes(train: Callable[[], None]) -> bool:
+    """Whether training comes to its end, as all workers of a run see alike."""
+    try:
+        train()
+    except Diverged:
+        return False
+    return True
+
+
+class CheckpointSaver:
+    """Saves checkpoints while training goes on, one at a time: the loop waits for the copy of the tensors only."""
+
+    def __init__(self, attempt: Attempt, trainer: Trainer, *, tokenizer: str, params: dict[str, str]) -> None:
+        self.attempt, self.trainer, self.tokenizer, self.params = attempt, trainer, tokenizer, params
+        self.last: str | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: Future[None] | None = None
+
+    def save(self) -> None:
+        """Save the state as it is now. Raises what went wrong with the one before, such as LeaseLost."""
+        self.wait()
+        snapshot = take_snapshot(self.trainer.model, self.trainer.optimizer, self.trainer.state)
+        self._saving = self._thread.submit(self._write, snapshot)
+
+    def wait(self) -> None:
+        """Wait for the checkpoint that is being written, if any; raises what went wrong with it."""
+        if self._saving is not None:
+            self._saving.result()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        attempt, step = self.attempt, snapshot.state.step
+        with new_checkpoint(attempt.folder, step=step, epoch=attempt.lease.epoch) as folder:
+            mark = write_checkpoint(folder, snapshot, tokenizer=self.tokenizer)
+            persistently(attempt.curve.publish)  # a checkpoint never has steps that the curve lacks
+            kept = publish_checkpoint(
+                folder,
+                attempt.folder,
+                {**mark, "execution": self.params},
+                keep=self.trainer.execution.keep_checkpoints,
+                check=attempt.lease.check,
+            )
+        self.last = kept.name
+
+    def __enter__(self) -> "CheckpointSaver":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.wait()
+        except Exception:
+            if kind is None:
+                raise
+            logger.exception("the last checkpoint of %s could not be saved", self.attempt.folder)
+        finally:
+            self._thread.shutdown()
+
+
+def _log(attempt: Attempt, run: Run, metrics: Metrics) -> None:
+    rate = metrics["train/tokens_per_second"]
+    attempt.say(
+        step=int(metrics["step"]),
+        tokens=int(metrics["train/tokens"]),
+        loss=metrics["train/loss"],
+        tokens_per_second=rate,
+        seconds_left=(run.recipe.tokens - metrics["train/tokens"]) / rate,
+    )
+    attempt.log(metrics)
+
+
+def _execution_params(job: Job, trainer: Trainer, tokenizer: str) -> dict[str, str]:
+    device = trainer.worker.device
+    params = {
+        "tokenizer": tokenizer,
+        "precision": trainer.precision,
+        "attention": trainer.attention,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "peak_flops": f"{trainer.peak:.4g}",
+        "peak_flops_source": trainer.peak_source,
+        "workers": job.execution.workers,
+        "cpus_per_worker": job.execution.cpus_per_worker,
+        "micro_batch_sequences": trainer.micro,
+        "compile": job.execution.compile,
+    }
+    return {key: str(value) for key, value in params.items()}
