@@ -25,7 +25,8 @@ from ladder.platform.corpus.build import build_corpus
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.hardware import matrix_rate
 from ladder.platform.launching.sweep import run_sweep
-from ladder.platform.tracking.runlog import read_curve
+from ladder.platform.runs.curve import read_curve
+from ladder.platform.storage import run_folder
 from ladder.sweeps.words import Execution, Recipe, Run, Sweep, grid
 
 SHAPES = {
@@ -79,7 +80,7 @@ def our_rates(
         execution=Execution(cpus_per_worker=threads, log_every_steps=5),
     )
     run_sweep(sweep, [run], corpus=corpus, storage=storage, tracking=f"sqlite:///{storage}/mlflow.db")
-    curve = read_curve(storage / "sweeps" / "bench" / run.key / "metrics.jsonl")
+    curve = read_curve(run_folder(storage, "bench", run.key))
     return [point["train/tokens_per_second"] for point in curve[1:]]  # the first steps allocate
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from ladder.platform.hardware import PEAK_BF16_FLOPS
+import torch
+
+from ladder.platform.hardware import PEAK_BF16_FLOPS, matrix_rate, resolve_precision
 from ladder.sweeps.words import Execution, Run
 
 ASSUMED_UTILISATION = 0.35
@@ -37,6 +39,21 @@ def gpu_rate(gpu: str, utilisation: float) -> Rate:
         flops_per_second=PEAK_BF16_FLOPS[gpu],
         utilisation=utilisation,
         provenance=f"{gpu}'s data sheet, dense bf16; the utilisation is assumed",
+    )
+
+
+def find_rate(gpu: str | None, utilisation: float) -> Rate:
+    """The rate of a GPU by its data sheet, or of one core of this machine, measured now."""
+    if gpu is not None:
+        return gpu_rate(gpu, utilisation)
+    cpu = torch.device("cpu")
+    torch.set_num_threads(1)
+    precision = resolve_precision("auto", cpu)
+    return Rate(
+        gpu=None,
+        flops_per_second=matrix_rate(cpu, precision),
+        utilisation=utilisation,
+        provenance=f"one core of this machine, {precision} matrix products measured now; the utilisation is assumed",
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from upath import UPath
@@ -36,8 +35,8 @@ from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
-from ladder.platform.costs import ASSUMED_GPU, Rate, gpu_rate, planned_gpus, training_seconds, worker_hours
-from ladder.platform.hardware import PEAK_BF16_FLOPS, matrix_rate, resolve_precision
+from ladder.platform.costs import ASSUMED_GPU, Rate, find_rate, planned_gpus, training_seconds, worker_hours
+from ladder.platform.hardware import PEAK_BF16_FLOPS
 from ladder.platform.launching.display import duration
 from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.words import Run
@@ -220,21 +219,6 @@ def asked_gpu(chosen: Chosen) -> str | None:
     return gpu
 
 
-def find_rate(gpu: str | None, utilisation: float) -> Rate:
-    """The rate of a GPU by its data sheet, or of one core of this machine, measured now."""
-    if gpu is not None:
-        return gpu_rate(gpu, utilisation)
-    cpu = torch.device("cpu")
-    torch.set_num_threads(1)
-    precision = resolve_precision("auto", cpu)
-    return Rate(
-        gpu=None,
-        flops_per_second=matrix_rate(cpu, precision),
-        utilisation=utilisation,
-        provenance=f"one core of this machine, {precision} matrix products measured now; the utilisation is assumed",
-    )
-
-
 def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[str, Any]:
     """One run of the plan, for programs."""
     execution = chosen.sweep.execution_for(run.size)
@@ -303,7 +287,7 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
 
 
 def workers_text(row: dict[str, Any]) -> str:
-    """What a run is carried out on: 8 x 1 H100, 1 x 0.25, or 2 x 1 where it has cores only."""
+    """What a run is trained on: 8 x 1 H100, 1 x 0.25, or 2 x 1 where it has cores only."""
     each = row["gpus_per_worker"] or row["cpus_per_worker"]
     return " ".join([f"{row['workers']} x {each:g}", *([row["accelerator_type"]] if row["accelerator_type"] else [])])
 

@@ -80,13 +80,13 @@ def _tell(chosen: Chosen, outcome: SweepOutcome) -> None:
         click.echo(text, err=True)
 
     finished = sum(status.status == "finished" for status in outcome.statuses)
-    if not outcome.carried_out:
+    if not outcome.worked_on:
         echo(f"sweep {chosen.sweep.name}: all {len(outcome.statuses)} runs had ended before, nothing to train.")
     else:
         assert outcome.overhead_seconds is not None
         echo(
-            f"sweep {chosen.sweep.name}: {finished} of {len(outcome.statuses)} runs finished; {outcome.carried_out} "
-            f"were carried out in {duration(outcome.wall_seconds)}, {outcome.slots} at a time, "
+            f"sweep {chosen.sweep.name}: {finished} of {len(outcome.statuses)} runs finished; {outcome.worked_on} "
+            f"were worked on in {duration(outcome.wall_seconds)}, {outcome.slots} at a time, "
             f"{outcome.overhead_seconds:.1f} s a run and slot of it neither training nor scoring."
         )
     for status in outcome.statuses:
@@ -100,7 +100,7 @@ def _summary(chosen: Chosen, outcome: SweepOutcome) -> dict[str, Any]:
     return {
         "sweep": chosen.sweep.name,
         "runs": [status.to_json() for status in outcome.statuses],
-        "carried_out": outcome.carried_out,
+        "carried_out": outcome.worked_on,
         "wall_seconds": outcome.wall_seconds,
         "busy_seconds": outcome.busy_seconds,
         "slots": outcome.slots,

@@ -6,7 +6,7 @@ from upath import UPath
 from ladder.platform.command.chosen import choose, corpus_option
 from ladder.platform.command.options import console, echo_json, json_option, storage_option
 from ladder.platform.launching.display import table
-from ladder.platform.launching.status import read_statuses
+from ladder.platform.runs.status import read_statuses
 
 
 @click.command("status")

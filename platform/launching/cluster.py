@@ -2,36 +2,39 @@
 
 import logging
 import os
-from dataclasses import dataclass
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import ray
 import torch
+from ray._private.state import state as ray_state
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.processes import count_cores
+from ladder.platform.storage import exists, is_local
 from ladder.sweeps.words import Execution
 
-DRIVER_RESOURCE = "trial_driver"
-"""A resource that only the head node has; the driver of each run holds one and no processor, so that drivers can never
-take the processors that their own workers wait for (which deadlocks a small machine without a word)."""
-
 ENVIRONMENT = {
-    # Ray Train's controller looks at its workers this often. Nothing but the end of a lane waits for it, and looking
-    # often takes processor time from the training beside it.
+    # Ray Train's controller looks at its workers this often: an error on one rank ends the others within two looks, and
+    # looking more often takes processor time from the training beside it.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     # A GPU node of a cloud takes minutes to come up; the default gives up after one and asks again.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     # Workers stay in their own folder; nothing of ours depends on it.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # Tune would answer Ctrl-C by ending as if all were done; what we want is to stop now, at the last checkpoints.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # The display is ours; Tune's newer one prints even when told to be silent.
-    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # An actor without GPUs keeps CUDA_VISIBLE_DEVICES as it is, which Ray will make its default and warns about.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+MAX_LANES = 64
+"""Ray Train runs that one driver has at one time: each costs the head node about 1.5 GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +43,89 @@ class Cluster:
 
     local: bool
     """Whether it was started here, for this sweep."""
-    cpus: int
-    """Processor cores, now."""
-    gpus: int
-    """GPUs, now; an autoscaled cluster may have none until they are asked for."""
-    drivers: int
-    """Runs that can be driven at one time."""
+    cpus: float
+    """Processor cores that it has, or can grow to."""
+    gpus: float
+    """GPUs that it has, or can grow to."""
+    hosts: frozenset[str] = field(default_factory=frozenset)
+    """Addresses of its nodes now."""
+    grows: bool = False
+    """Whether an autoscaler adds nodes when they are asked for."""
 
 
-def start_cluster(address: str | None) -> Cluster:
-    """Start a Ray on this machine, or connect to the cluster at `address` (`auto`: the one this machine is part of).
+@contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """A Ray on this machine for the time of the block, or the cluster at `address` (`auto`: the one that this machine
+    is part of). A SIGTERM in the block is a Ctrl-C, as schedulers stop a job.
 
-    Raises InputError where no cluster answers, or where its head offers no places for drivers.
+    Raises InputError where no cluster answers.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if address is None:
-        return _start_local()
+    before = signal.getsignal(signal.SIGTERM)
+    cluster = _start_local() if address is None else _connect(address)
+    signal.signal(signal.SIGTERM, _interrupt)  # Ray has just put its own handler there
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
+
+
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Keeps an actor on the node of the driver, which is the head and never a spot node."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def node_is_lost(node: str) -> bool:
+    """Whether a node has left the cluster, is being drained, or was never part of it."""
+    alive = {known["NodeID"] for known in ray.nodes() if known["Alive"]}  # type: ignore[no-untyped-call]
+    return node not in alive or node in ray_state.get_draining_nodes()
+
+
+def gpus_per_worker(execution: Execution, cluster: Cluster) -> float:
+    """GPUs of one worker: as asked for, or one where a GPU is named, or the cluster has any or can start some."""
+    if execution.gpus_per_worker is not None:
+        return execution.gpus_per_worker
+    return 1 if cluster.gpus or execution.accelerator_type else 0
+
+
+def refuse_what_cannot_be_shared(cluster: Cluster, storage: UPath, tracking: str) -> None:
+    """Raises InputError where nodes on other machines could not see the storage, or would share an SQLite file."""
+    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    others = sorted(cluster.hosts - {here})
+    if not others and not cluster.grows:
+        return
+    which = ", ".join(others[:3]) if others else "the nodes that its autoscaler starts"
+    if tracking.startswith("sqlite:"):
+        raise InputError(
+            f"tracking {tracking} is an SQLite file, which several machines cannot write, and the cluster has {which}: "
+            "start `mlflow server` on the head and name its address with --tracking."
+        )
+    blind = [host for host in others if is_local(storage) and not _sees(host, storage)]
+    if blind:
+        raise InputError(
+            f"storage {storage} is a folder of this machine that {', '.join(blind[:3])} of the cluster cannot see: "
+            "name one that all nodes share, or a bucket (s3://, gs://), with --storage."
+        )
+
+
+def _sees(host: str, storage: UPath) -> bool:
+    """Whether a node sees what this process writes into the storage just now."""
+    probe = storage / f".probe-{uuid.uuid4().hex}"
+    probe.write_bytes(b"")
+    try:
+        look = ray.remote(exists).options(num_cpus=0, resources={f"node:{host}": 0.001}, max_retries=0)
+        return bool(ray.get(look.remote(probe), timeout=120))
+    finally:
+        probe.unlink()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _connect(address: str) -> Cluster:
     try:
         ray.init(
             address=address,
@@ -68,64 +137,31 @@ def start_cluster(address: str | None) -> Cluster:
         raise InputError(
             f"no Ray cluster answers at {address}: {error}. Start one with `ray up cluster.yaml`."
         ) from error
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    if not resources.get(DRIVER_RESOURCE):
-        ray.shutdown()
-        raise InputError(
-            f"the cluster at {address} has no resource {DRIVER_RESOURCE!r}: start its head with "
-            f"`ray start --head --resources='{{\"{DRIVER_RESOURCE}\": 64}}'`, as cluster.yaml does."
-        )
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    now = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    most = ray_state.get_max_resources_from_cluster_config()  # None without an autoscaler
+    able = {name: max(now.get(name, 0), (most or {}).get(name, 0)) for name in ("CPU", "GPU")}
     return Cluster(
         local=False,
-        cpus=int(resources.get("CPU", 0)),
-        gpus=int(resources.get("GPU", 0)),
-        drivers=int(resources[DRIVER_RESOURCE]),
+        cpus=able["CPU"],
+        gpus=able["GPU"],
+        hosts=frozenset(node["NodeManagerAddress"] for node in nodes),
+        grows=most is not None,
     )
 
 
 def _start_local() -> Cluster:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    gpus = torch.cuda.device_count()
-    # Nothing on one machine is preempted: the watcher would be one more process for each run.
+    cpus, gpus = count_cores(), torch.cuda.device_count()
+    # Nothing on one machine is preempted: the watcher would be one more process for each lane.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(
         address="local",
         num_cpus=cpus,
         num_gpus=gpus,
-        resources={DRIVER_RESOURCE: cpus},
         object_store_memory=200 * 1024**2,
-        include_dashboard=True,  # without it Ray never frees the places of stopped runs
+        include_dashboard=True,  # without it Ray never frees the placement groups of lanes that were stopped
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    return Cluster(local=True, cpus=cpus, gpus=gpus, drivers=cpus)
-
-
-def gpus_per_worker(execution: Execution, cluster: Cluster) -> float:
-    """GPUs that one worker gets: as asked for, or one where the cluster has any."""
-    if execution.gpus_per_worker is not None:
-        return execution.gpus_per_worker
-    return 1 if cluster.gpus or execution.asks_for_gpus else 0
-
-
-def concurrent_runs(execution: Execution, cluster: Cluster) -> int:
-    """Runs at one time.
-
-    On the machine at hand as many as its cores or GPUs hold, and InputError where not even one fits; on a cluster,
-    which may grow, as many as the head can drive.
-    """
-    gpus = gpus_per_worker(execution, cluster)
-    wanted = {"cores": execution.workers * execution.cpus_per_worker, "GPUs": execution.workers * gpus}
-    there = {"cores": cluster.cpus, "GPUs": cluster.gpus}
-    room = cluster.drivers
-    if cluster.local:
-        for what, number in wanted.items():
-            if number > there[what]:
-                raise InputError(
-                    f"a run wants {number} {what} ({execution.workers} workers), this machine has {there[what]}. "
-                    "Ask for less with --workers, --cpus-per-worker or --gpus-per-worker, or use a cluster (--address)."
-                )
-            if number:
-                room = min(room, int(there[what] / number))
-    return min(room, execution.concurrent_runs or room)
+    return Cluster(local=True, cpus=cpus, gpus=gpus)

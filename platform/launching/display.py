@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ladder.platform.launching.status import RunStatus
+from ladder.platform.runs.status import RunStatus
 
 COLOURS = {"waiting": "dim", "running": "cyan", "finished": "green", "failed": "red"}
 
@@ -37,7 +37,7 @@ class Display:
     def show(self, statuses: Sequence[RunStatus]) -> None:
         """Show where the runs stand now."""
         if self.live is not None:
-            self.live.update(table(statuses), refresh=True)
+            self.live.update(table(statuses, rows=max(5, self.console.height - 4)), refresh=True)
             return
         for status in statuses:
             word = status.status
@@ -48,13 +48,17 @@ class Display:
             self.shown[status.run.key] = word
 
 
-def table(statuses: Sequence[RunStatus]) -> Table:
-    """Runs as a table: status, loss, tokens a second, share done, time left."""
-    ended = sum(s.status in ("finished", "failed") for s in statuses)
-    grid = Table(title=f"{ended} of {len(statuses)} runs ended", title_justify="left", box=None, padding=(0, 2, 0, 0))
+def table(statuses: Sequence[RunStatus], *, rows: int | None = None) -> Table:
+    """Runs as a table: status, loss, tokens a second, share done, time left.
+
+    Of more runs than `rows`, those that go on or failed are shown first; None shows all.
+    """
+    ended, left_out = sum(status.ended for status in statuses), len(statuses) - (rows or len(statuses))
+    title = f"{ended} of {len(statuses)} runs ended" + (f", {left_out} not shown" if left_out > 0 else "")
+    grid = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("run", "status", "loss", "tokens/s", "done", "left"):
         grid.add_column(name, justify="left" if name in ("run", "status") else "right", no_wrap=True)
-    for status in statuses:
+    for status in _most_telling(statuses, rows) if left_out > 0 else statuses:
         progress = status.progress
         running = status.status == "running"
         word = progress.get("phase", "starting") if running else status.status
@@ -68,6 +72,14 @@ def table(statuses: Sequence[RunStatus]) -> Table:
             style=COLOURS[status.status],
         )
     return grid
+
+
+def _most_telling(statuses: Sequence[RunStatus], rows: int | None) -> list[RunStatus]:
+    """So many of the runs, in their order: running ones first, then failed, waiting, finished."""
+    order = ("running", "failed", "waiting", "finished")
+    chosen = sorted(statuses, key=lambda status: order.index(status.status))[:rows]
+    keys = {status.run.key for status in chosen}
+    return [status for status in statuses if status.run.key in keys]
 
 
 def duration(seconds: float) -> str:

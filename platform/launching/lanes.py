@@ -1,120 +1,259 @@
-"""Runs on Ray, in lanes. Tune starts a lane on the head node, Train places the lane's workers, and they carry out runs
-one after another until the queue is empty.
+"""Lanes: Ray Train runs whose workers take one run of the sweep after another.
 
-To start Ray Train's processes costs as much as a small run (about 9 seconds of a processor for each run, measured), so
-the workers of a lane stay up between runs. A worker that dies takes nothing else with it: Train starts the lane's
-workers again, and they go on with the run that they were at, from its last checkpoint.
+To start Ray Train's processes costs as much as a small run (about 9 seconds of a processor, measured), so the workers
+of a lane stay up between short runs of one shape; after `LANE_SECONDS` or `LANE_RUNS` a lane ends and its place goes to
+whatever is largest then, so a long run has a Ray Train run of its own. Nobody hands runs out: a worker takes the first
+run of its list whose lease it gets, so lanes, drivers and clusters that work on one sweep share it, and all that anyone
+has to know after a crash is in the runs' folders.
 """
 
 import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
-import ray.train.collective
 import ray.train.torch
 import torch
+import torch.distributed as dist
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from upath import UPath
 
-from ladder.platform.storage import read_json, write_json
-from ladder.platform.training.place import Place
-from ladder.platform.training.worker import Job, carry_out
+from ladder.models.errors import InputError
+from ladder.platform.launching.cluster import Cluster, gpus_per_worker, node_is_lost
+from ladder.platform.runs.attempt import Attempt, Listener, begin, report_error
+from ladder.platform.runs.lease import LeaseLost
+from ladder.platform.runs.status import missing_benchmarks
+from ladder.platform.storage import is_local, persistently
+from ladder.platform.training.job import Job, run_job, score_job
+from ladder.platform.training.worker import Worker, reset_process
 
+logger = logging.getLogger(__name__)
 
-class Queue:
-    """Hands out the jobs of a sweep to its lanes; an actor on the head node, of no processor."""
-
-    def __init__(self, jobs: dict[str, Job]) -> None:
-        self.jobs = jobs
-        self.waiting = list(jobs)
-        self.at: dict[int, str] = {}
-        self.failures: dict[str, int] = {}
-        self.reasons: dict[str, str] = {}
-
-    def take(self, lane: int) -> Job | None:
-        """The next job of a lane, or None when there is none; a lane that was restarted gets back the job it was at.
-
-        A job at which a lane's workers died too often is failed and not handed out again.
-        """
-        key = self.at.pop(lane, None)
-        if key is not None:
-            self.failures[key] = self.failures.get(key, 0) + 1
-            if self.failures[key] > self.jobs[key].execution.max_failures:
-                self._give_up(key)
-                key = None
-        if key is None:
-            key = self.waiting.pop(0) if self.waiting else None
-        if key is None:
-            return None
-        self.at[lane] = key
-        return self.jobs[key]
-
-    def end(self, lane: int) -> None:
-        """Note that a lane is through with its job."""
-        self.at.pop(lane, None)
-
-    def explain(self, lane: int, reason: str) -> None:
-        """Note why a lane's workers are about to die."""
-        if lane in self.at:
-            self.reasons[self.at[lane]] = reason
-
-    def _give_up(self, key: str) -> None:
-        reason = self.reasons.get(key, "its worker died without a word, as it does when memory runs out")
-        path = self.jobs[key].folder / "progress.json"
-        failed = {"status": "failed", "reason": f"failed {self.failures[key]} times: {reason}"}
-        write_json(path, (read_json(path) or {"updated": 0}) | failed)
+LANE_SECONDS = 600.0
+"""After this long a lane takes no further run: its start is then a hundredth of its time."""
+LANE_RUNS = 50
+"""After this many runs its processes are renewed, whatever they may have gathered."""
+LANE_FAILURES = 8
+"""Restarts of a lane's workers before the driver starts another lane. Each run counts its own failures."""
 
 
-def run_lane(config: dict[str, Any], *, queue: Any, job: Job, gpus: float, folder: str, failures: int) -> None:
-    """Drive a lane, whose number Tune gives, until the queue is empty; `job` says what workers to start."""
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    lane = config["lane"]
-    trainer = TorchTrainer(
-        ray_worker,
-        train_loop_config={"lane": lane, "queue": queue},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the workers of a lane are given; the runs of one lane share it."""
+
+    workers: int
+    cpus: int
+    """Processor cores of one worker."""
+    gpus: float
+    """GPUs of one worker."""
+    accelerator: str | None
+    """Ray's name of the GPU; None: any."""
+
+    @property
+    def total(self) -> dict[str, float]:
+        """What a lane of this shape holds."""
+        return {"cores": self.workers * self.cpus, "GPUs": self.workers * self.gpus}
+
+
+def shape_of(job: Job, cluster: Cluster) -> Shape:
+    """The shape of the lane that a job goes to."""
+    execution = job.execution
+    return Shape(
+        workers=execution.workers,
+        cpus=execution.cpus_per_worker,
+        gpus=gpus_per_worker(execution, cluster),
+        accelerator=execution.accelerator_type,
+    )
+
+
+class LaneHost:
+    """Holds the lanes of a driver and what their workers last said; an actor on the driver's node, without a CPU.
+
+    In a process of its own since Ray Train waits for a run where nothing can interrupt it: a Ctrl-C ends the host.
+    """
+
+    def __init__(self) -> None:
+        self._news: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        logging.getLogger("ray.train").setLevel(logging.ERROR)
+
+    def run_lane(self, name: str, shape: Shape, jobs: Sequence[Job], ray_folder: UPath) -> str | None:
+        """Run a lane to its end; why it ended, where it did not end well."""
+        trainer = make_trainer(name, shape, jobs, ray_folder, host=ray.get_runtime_context().current_actor)
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            return f"{type(error).__name__}: {error}".strip()
+        return None
+
+    def post(self, key: str, lane: str, progress: dict[str, Any]) -> None:
+        """Say where a run stands; later words replace earlier ones."""
+        with self._lock:
+            self._news[key] = {**progress, "lane": lane}
+
+    def take(self) -> dict[str, dict[str, Any]]:
+        """What was said since the last call, by run."""
+        with self._lock:
+            news, self._news = self._news, {}
+        return news
+
+
+def make_trainer(
+    name: str,
+    shape: Shape,
+    jobs: Sequence[Job],
+    ray_folder: UPath,
+    *,
+    host: Any,
+    train: Callable[[dict[str, Any]], None] | None = None,
+) -> TorchTrainer:
+    """The Ray Train run of a lane; `train` is what each worker does, None for `lane_worker`."""
+    return TorchTrainer(
+        train or lane_worker,
+        train_loop_config={"lane": name, "jobs": ray.put(list(jobs)), "host": host},
+        torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=job.execution.workers,
-            use_gpu=bool(gpus),
-            resources_per_worker={"CPU": job.execution.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
+            num_workers=shape.workers,
+            use_gpu=bool(shape.gpus),
+            resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
+            accelerator_type=shape.accelerator,
         ),
         run_config=RunConfig(  # type: ignore[arg-type]  # the stub means the class of before version 2
-            # A fresh folder at every call: Train silently resumes a name that it knows, and what is to be resumed is
-            # for the runs' own folders to say.
-            name=f"lane-{lane}",
-            storage_path=folder,
-            failure_config=FailureConfig(max_failures=failures, controller_failure_limit=3),
+            name=name,  # new at each start: Train silently resumes a name that it knows
+            storage_path=ray_folder.path,
+            # The storage's own client, with the credentials and addresses that it is configured with.
+            storage_filesystem=None if is_local(ray_folder) else PyFileSystem(FSSpecHandler(ray_folder.fs)),
+            failure_config=FailureConfig(max_failures=LANE_FAILURES),
         ),
     )
-    trainer.fit()
 
 
-def ray_worker(config: dict[str, Any]) -> None:
+def lane_worker(config: dict[str, Any]) -> None:
     """What Train starts on every worker; the marked lines are all that Ray has to do with training."""
-    lane, queue = config["lane"], config["queue"]
     context = ray.train.get_context()  # [1] who am I
-    place = Place(
+    worker = Worker(
         device=ray.train.torch.get_device(),  # [2] which processor is mine
         rank=context.get_world_rank(),
-        world=context.get_world_size(),
+        world_size=context.get_world_size(),
     )
-    while (job := _take(queue, lane, place)) is not None:  # [3] what to do next
-        try:
-            carry_out(job, place)
-        except Exception as error:
-            ray.get(queue.explain.remote(lane, f"{type(error).__name__}: {error}"))
+    jobs: list[Job] = ray.get(config["jobs"])  # [3] what there is to do
+    lane, host = config["lane"], config["host"]
+    node = ray.get_runtime_context().get_node_id()
+
+    def take_up(job: Job) -> Attempt | None:
+        return take_job(
+            job,
+            lane,
+            scores=worker.world_size == 1,
+            node=node,
+            listener=lambda progress: host.post.remote(job.run.key, lane, progress),  # [4] how it stands
+        )
+
+    work_through(jobs, worker, take_up)
+
+
+def take_job(
+    job: Job,
+    owner: str,
+    *,
+    trains: bool = True,
+    scores: bool = True,
+    node: str | None = None,
+    node_is_lost: Callable[[str], bool] = node_is_lost,
+    listener: Listener | None = None,
+) -> Attempt | None:
+    """An attempt at a job's run, or None where there is nothing in it for this worker."""
+    if not persistently(lambda: missing_benchmarks(job.folder, job.benchmarks)):
+        return None
+    return persistently(
+        lambda: begin(
+            job.folder,
+            owner,
+            trains=trains,
+            scores=scores,
+            max_failures=job.execution.max_failures,
+            node=node,
+            node_is_lost=node_is_lost,
+            listener=listener,
+        )
+    )
+
+
+def work_through(jobs: Sequence[Job], worker: Worker, take_up: Callable[[Job], Attempt | None]) -> None:
+    """Do one job after another of those that can be taken up, until none can or the lane has lasted long enough."""
+    started = time.monotonic()
+    attempts = _attempts(jobs, take_up) if worker.first else iter(())
+    for _ in range(LANE_RUNS):
+        index, attempt = next(attempts, (None, None))
+        index, epoch = worker.from_first((index, attempt.lease.epoch if attempt else 0))
+        if index is None:
+            return
+        with errors_told(jobs[index], worker, attempt, epoch):
+            run_job(jobs[index], worker, attempt)
+        reset_process(worker.device)
+        if worker.from_first(time.monotonic() - started > LANE_SECONDS):
+            return
+
+
+def _attempts(jobs: Sequence[Job], take_up: Callable[[Job], Attempt | None]) -> Iterator[tuple[int, Attempt]]:
+    for index, job in enumerate(jobs):
+        attempt = take_up(job)
+        if attempt is not None:
+            yield index, attempt
+
+
+@contextmanager
+def errors_told(job: Job, worker: Worker, attempt: Attempt | None, epoch: int) -> Iterator[None]:
+    """Leaves what goes wrong in the block in the run's folder; of several workers the first one's word stays.
+
+    What is raised from here ends all workers of the lane, and Train starts them again: a process in which a collective
+    broke, memory ran out or a kernel failed is not to be trusted. A user's mistake, and a lease that was lost, say
+    nothing about the process and end it only where there are others that wait for it.
+    """
+    try:
+        yield
+    except LeaseLost as error:
+        logger.warning("%s", error)
+        if attempt is not None:
+            attempt.end("released", str(error))
+        if worker.world_size > 1:
             raise
-        if place.rank == 0:
-            ray.get(queue.end.remote(lane))  # [4] that is done
-        if place.device.type == "cuda":
-            torch.cuda.empty_cache()
+    except Exception as error:
+        final = isinstance(error, InputError)
+        reason = report_error(job.folder, epoch, _describe(error, worker), final=final)
+        if attempt is not None:
+            attempt.end("failed" if final else "crashed", reason)
+        if not final or worker.world_size > 1:
+            raise
 
 
-def _take(queue: Any, lane: int, place: Place) -> Job | None:
-    """The lane's next job, the same on all of its workers."""
-    job: Job | None = ray.get(queue.take.remote(lane)) if place.rank == 0 else None
-    if place.world == 1:
-        return job
-    shared: Job | None = ray.train.collective.broadcast_from_rank_zero(job)
-    return shared
+def score_worker(job: Job, lane: str, host: Any) -> None:
+    """A Ray task that scores a run which several workers have trained."""
+    worker = Worker(device=torch.device("cuda" if ray.get_gpu_ids() else "cpu"))
+    attempt = take_job(
+        job,
+        lane,
+        trains=False,
+        node=ray.get_runtime_context().get_node_id(),
+        listener=lambda progress: host.post.remote(job.run.key, lane, progress),
+    )
+    if attempt is not None:
+        torch.set_num_threads(job.execution.cpus_per_worker)
+        with errors_told(job, worker, attempt, attempt.lease.epoch):
+            score_job(job, attempt, worker.device)
+
+
+def _describe(error: Exception, worker: Worker) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    text = f"{type(error).__name__}: {error}"
+    if worker.world_size > 1 and (isinstance(error, dist.DistBackendError) or "gloo" in text):
+        return f"another worker of the run died without a word, as it does when memory runs out ({text})"
+    return text

@@ -5,7 +5,6 @@ whose worker died is started again and goes on from there.
 """
 
 import logging
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,9 +19,9 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.weights import weight_files
 from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, find_cached, score_checkpoint
-from ladder.platform.launching.cluster import start_cluster
+from ladder.platform.launching.cluster import connected
 from ladder.platform.processes import count_cores
-from ladder.platform.training.kept import find_latest
+from ladder.platform.runs.checkpoints import list_checkpoints
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def finished_checkpoints(storage: UPath, sweep: str) -> list[str]:
     """The newest checkpoint of each finished run of a sweep; InputError where there is none."""
     folder = storage / "sweeps" / sweep
     runs = sorted(path.parent for path in folder.glob("*/result.json"))
-    checkpoints = [checkpoint for run in runs if (checkpoint := find_latest(run)) is not None]
+    checkpoints = [kept[0] for run in runs if (kept := list_checkpoints(run))]
     if not checkpoints:
         there = sorted(path.name for path in (storage / "sweeps").glob("*") if path.is_dir())
         known = f"sweeps there are {', '.join(there)}" if there else "there are no sweeps"
@@ -72,23 +71,15 @@ def score_all(
 
 
 def _on_ray(tasks: Sequence[ScoringTask], workers: int | None, address: str | None) -> Iterator[Outcome]:
-    cluster = start_cluster(address)
-    before = signal.signal(signal.SIGTERM, _interrupt)  # a stop by a scheduler is a Ctrl-C; Ray just put its own here
-    try:
+    with connected(address) as cluster:
         gpus = 1 if cluster.gpus and tasks[0].device != "cpu" else 0
-        slots = min(len(tasks), workers or (cluster.gpus if gpus else _room(tasks) if cluster.local else cluster.cpus))
+        room = cluster.gpus if gpus else _room(tasks) if cluster.local else cluster.cpus
+        slots = min(len(tasks), workers or int(room))
         cpus = _cores_each(slots, gpus)
         if cluster.local and slots * cpus > cluster.cpus:
-            raise InputError(f"--workers {slots} wants as many cores, this machine has {cluster.cpus}: ask for less")
+            raise InputError(f"--workers {slots} wants as many cores, this machine has {cluster.cpus:g}: ask for less")
         remote = ray.remote(_on_worker).options(num_cpus=cpus, num_gpus=gpus, max_retries=1, num_returns="streaming")
         yield from _spread(sorted(tasks, key=_weight_bytes, reverse=True), remote, slots=slots, cpus=cpus)
-    finally:
-        ray.shutdown()
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _on_worker(task: ScoringTask, threads: int) -> Iterator[Outcome]:

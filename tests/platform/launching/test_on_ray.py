@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from upath import UPath
 
-from ladder.platform.tracking.runlog import read_curve
+from ladder.platform.runs.curve import read_curve
 
 SWEEP = '''"""Does the path hold from end to end?
 
@@ -93,14 +93,13 @@ def test_a_sweep_survives_an_interruption_and_is_never_trained_twice(sweep: Path
     }, second.stderr
     assert second.returncode == 1, "a failed run is told by the exit code"
     assert "is not finite at step" in str(status["1x16"]["reason"]) and "is not finite at step" in second.stderr
-    (curve_file,) = runs.glob("2x32-*/metrics.jsonl")
-    steps = [point["step"] for point in read_curve(curve_file)]
+    (folder,) = runs.glob("2x32-*")
+    steps = [point["step"] for point in read_curve(UPath(folder))]
     assert steps == sorted(set(steps)) and steps[-1] == 1000, "a resumed run repeats no point and misses none"
     assert steps == list(range(5, 1001, 5))
 
-    started = time.monotonic()
     third = subprocess.run(ladder("run", sweep, "--storage", storage), capture_output=True, text=True)
-    assert "nothing to train" in third.stderr and time.monotonic() - started < 30
+    assert "nothing to train" in third.stderr
 
     report = subprocess.run(ladder("report", sweep, "--storage", storage), capture_output=True, text=True)
     page = Path(report.stdout.strip().splitlines()[-1])
@@ -122,7 +121,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     head = subprocess.Popen(
         [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"),
-            *(f"--dashboard-port={dashboard}", "--num-cpus=2", '--resources={"trial_driver": 2}'),
+            *(f"--dashboard-port={dashboard}", "--num-cpus=2"),
             *("--temp-dir", f"/tmp/ladder-ray-{os.getpid()}", "--ray-client-server-port=20001"),
             "--dashboard-agent-listen-port=52466",  # the default is taken where another Ray runs on this machine
         ],

@@ -127,7 +127,7 @@ def test_as_many_checkpoints_as_cores_and_memory_hold(
 
 def test_a_slot_has_no_more_cores_than_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [
-        {"Alive": True, "Resources": {"trial_driver": 1.0}},
+        {"Alive": True, "Resources": {"memory": 1.0}},
         {"Alive": True, "Resources": {"CPU": 8.0}},
         {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0}},
         {"Alive": False, "Resources": {"CPU": 64.0}},
