@@ -6,14 +6,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint format bench bench-eval bench-fit bench-gpu clean
+.PHONY: demo test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/ladder run demo
 	$(BIN)/ladder report demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not gpu and not network and not slow" --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
+
+# Ten lost nodes, a head that dies, a minute without object storage, twenty compiled shapes: another quarter of an hour.
+test-endurance: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m endurance --durations=10
+
+# The suite has a small version of each; these take a quarter of an hour of one core and show the figures in docs/log.md.
+test-simulations: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m simulation -s --durations=10
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" --durations=10

@@ -69,7 +69,7 @@ def test_two_or_three_clusters_say_nothing(runs: int) -> None:
     assert all(interval.as_list() == [None, None] for interval in fit.intervals.values())
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("noise", ["shared", "remembered"])
 @pytest.mark.parametrize("place", ["size", "tokens", "compute"])
@@ -93,7 +93,7 @@ def grid_fit(runs: int, noise: float, seed: int) -> Fit:
     return fit_law("hoffmann", points, FitOptions(objective=SQUARES, bootstrap=400, starts=8, seed=seed))
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("noise", [0.005, 0.02, 0.04])
 @pytest.mark.parametrize("runs", [6, 12, 64])
@@ -178,7 +178,7 @@ def test_bands_of_a_new_run_hold_it(law: Power | PowerOffset | LogLinear, noise:
     assert new_run_share(law, 8, noise, 100) >= 0.88
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("runs", [6, 8, 12])
 @pytest.mark.parametrize(("law", "noise"), LAWS_AND_NOISE)

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth, over 1,000 seeded simulations of each law: `make test-slow`.
+"""How often 95 % intervals hold the truth, over 1,000 seeded simulations of each law: `make test-simulations`.
 
 Noise is normal in the residual's own scale and each law is one of those that the report or `ladder plan` rely on. The
 counts of a run print with `-rP`. A share of 1,000 has a standard error of .7 %, so that among some 30 intervals one
@@ -90,7 +90,7 @@ def count_covered(case: Case, simulations: int = SIMULATIONS) -> Coverage:
     return {name: count / simulations for name, count in held.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", CASES)
 def test_intervals_hold_the_truth_in_93_to_97_percent_of_1000_simulations(name: str) -> None:
@@ -108,7 +108,7 @@ def parabola_points(runs: int, seed: int) -> Points:
     return make_points(3 - 0.05 * np.log(C / 1e18) + 0.05 * np.log(N / best) ** 2 + noise, params=N, flops=C)
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize(("runs", "highest"), [(4, HIGH), (7, HIGH), (12, 0.985)])
 def test_intervals_of_isoflop_hold_the_truth_in_1000_simulations(runs: int, highest: float) -> None:
     """From RUNS_OF_OWN_NOISE on they are wider than they need be where the noise is the same everywhere."""
@@ -142,7 +142,7 @@ def hold_two_step(seed: int, checkpoints: int, runs: int = 16) -> bool | None:
     return bool(band[0][0] <= TWO_STEP.score(N=7e9, D=4e12) <= band[1][0])
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("runs", "checkpoints"), [(6, 1), (6, 6), (16, 1), (16, 6)])
 def test_bands_of_two_steps_hold_the_truth_in_1000_simulations(runs: int, checkpoints: int) -> None:

@@ -167,7 +167,7 @@ def test_intervals_hold_the_scatter_of_the_vertices_about_their_line() -> None:
     assert exponent_coverage(6, 0.1, 150) >= 0.90
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scatter", [0.0, 0.05, 0.1])
 @pytest.mark.parametrize("budgets", [4, 6, 9])

@@ -93,7 +93,7 @@ def test_bands_of_checkpoints_hold_the_truth_as_often_as_they_say() -> None:
         band = fit_two_step(*columns, clusters=run, anchored=False, options=SQUARES).band(TARGET)
         assert band is not None
         covered += band[0][0] <= truth <= band[1][0]
-    # 95 % of 40 is 38 with a standard error of 1.4; `make test-slow` counts 1,000.
+    # 95 % of 40 is 38 with a standard error of 1.4; `make test-simulations` counts 1,000.
     assert covered >= 34
 
 

@@ -110,12 +110,12 @@ def flat_reports(planted: Planted, simulations: int, n_scores: int) -> float:
 
 def test_flat_scores_are_seldom_called_better(planted: Planted) -> None:
     """With seeds taken for runs of their own a flat score is called better in 22 to 24 % of the reports."""
-    # 2.5 % of 100 has a standard error of 1.6 %; `make test-slow` counts 1,000.
+    # 2.5 % of 100 has a standard error of 1.6 %; `make test-simulations` counts 1,000.
     assert flat_reports(planted, 100, 1) <= 0.07
     assert flat_reports(planted, 40, 10) <= 0.12
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("n_scores", "most"), [(1, 0.03), (10, 0.05)])
 def test_flat_scores_are_called_better_in_3_percent_of_1000_reports(
