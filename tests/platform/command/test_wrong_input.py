@@ -220,7 +220,7 @@ def test_a_wrong_option_shows_the_usage(ladder: Callable[..., Ended]) -> None:
 
 
 @pytest.mark.parametrize("option", ["--workers=0", "--workers=100", "--attention=flash", "--gpus-per-worker=3"])
-def test_a_wrong_way_to_carry_out_a_run_is_refused(
+def test_a_wrong_execution_of_a_run_is_refused(
     ladder: Callable[..., Ended], storage: Path, tmp_path: Path, option: str
 ) -> None:
     assert_refused(

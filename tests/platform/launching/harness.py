@@ -1,5 +1,6 @@
 """Sweeps that run in processes of their own, what they leave, and what they would have left undisturbed."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -144,3 +145,13 @@ def processes_of_ray(name: str) -> list[psutil.Process]:
         if title.startswith("ray::") and name in title and process.pid != os.getpid():
             found.append(process)
     return found
+
+
+def kill_family(pid: int) -> None:
+    """Kill a process and all that it started, the parent first, as a power cut would."""
+    parent = psutil.Process(pid)
+    family = [parent, *parent.children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended with its parent
+            process.kill()
+    psutil.wait_procs(family, timeout=20)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster as Nodes
@@ -17,7 +16,7 @@ from ladder.models.errors import InputError
 from ladder.platform.launching import cluster as module
 from ladder.platform.launching.cluster import Cluster, gpus_per_worker, refuse_what_cannot_be_shared
 from ladder.sweeps.words import Execution
-from tests.platform.launching.harness import Sweep, undisturbed, wait_for
+from tests.platform.launching.harness import Sweep, kill_family, undisturbed, wait_for
 
 
 @pytest.fixture
@@ -63,14 +62,6 @@ def start_head(port: int, folder: Path) -> "subprocess.Popen[bytes]":
     head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(10)
     return head
-
-
-def kill_family(pid: int) -> None:
-    parent = psutil.Process(pid)
-    family = [*parent.children(recursive=True), parent]
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family, timeout=20)
 
 
 @pytest.mark.endurance

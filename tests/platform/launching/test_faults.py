@@ -8,7 +8,8 @@ import psutil
 import pytest
 from upath import UPath
 
-from tests.platform.launching.harness import Sweep, processes_of_ray, undisturbed, wait_for
+from ladder.platform.runs.curve import read_curve
+from tests.platform.launching.harness import Sweep, kill_family, processes_of_ray, undisturbed, wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -19,15 +20,6 @@ def holder(sweep: Sweep, name: str) -> psutil.Process | None:
         if key.startswith(name) and claim.live and list((sweep.storage / "sweeps" / "path" / key).glob("step-*")):
             return psutil.Process(claim.pid)
     return None
-
-
-def kill_family(pid: int) -> None:
-    """Kill a process and all that it started, the parent first, as a power cut would."""
-    parent = psutil.Process(pid)
-    family = [parent, *parent.children(recursive=True)]
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family, timeout=20)
 
 
 def assert_as_undisturbed(sweep: Sweep, twin: Sweep) -> None:
@@ -64,13 +56,13 @@ def test_a_killed_controller_driver_or_host_costs_nobody_a_run(tmp_path: Path, s
     wait_for("checkpoint of it", 120, lambda: holder(sweep, "2x32"))
     kill_family(first.pid)
 
-    kept = {(folder.name, p["step"]): p["time_ms"] for folder in sweep.folders for p in points(folder)}
+    kept = {(folder.name, p["step"]): p["time_ms"] for folder in sweep.folders for p in read_curve(folder)}
     second = sweep.start()
     wait_for("work of the second driver", 180, lambda: [c for c in sweep.claims().values() if c.live])
     for host in processes_of_ray("LaneHost"):
         host.kill()
     assert second.wait(400) == 0, sweep.said()
-    now = {(folder.name, p["step"]): p["time_ms"] for folder in sweep.folders for p in points(folder)}
+    now = {(folder.name, p["step"]): p["time_ms"] for folder in sweep.folders for p in read_curve(folder)}
     assert {where: now[where] for where in kept} == kept, "no step was recorded twice"
     assert_as_undisturbed(sweep, undisturbed(sweep, tmp_path))
 
@@ -78,12 +70,6 @@ def test_a_killed_controller_driver_or_host_costs_nobody_a_run(tmp_path: Path, s
     third = sweep.start()
     assert third.wait(120) == 0 and "nothing to train" in sweep.said()
     assert sweep.claims() == claims, "nothing was taken up again"
-
-
-def points(folder: UPath) -> list[dict[str, float]]:
-    from ladder.platform.runs.curve import read_curve
-
-    return read_curve(folder)
 
 
 @pytest.mark.endurance
