@@ -19,7 +19,7 @@ from ladder.platform.corpus.store import open_corpus
 from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.evaluate import Protocol
 from ladder.platform.evaluation.measurement import Measurement
-from ladder.platform.processes import keep_large_buffers
+from ladder.platform.processes import keep_large_buffers, yield_to_training
 from ladder.platform.runs.attempt import RESULT, Attempt
 from ladder.platform.runs.checkpoints import new_checkpoint, newest_intact, publish_checkpoint, read_mark
 from ladder.platform.runs.status import missing_benchmarks
@@ -171,7 +171,7 @@ class CheckpointSaver:
     def __init__(self, attempt: Attempt, trainer: Trainer, *, tokenizer: str, params: dict[str, str]) -> None:
         self.attempt, self.trainer, self.tokenizer, self.params = attempt, trainer, tokenizer, params
         self.last: str | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint", initializer=yield_to_training)
         self._saving: Future[None] | None = None
 
     def save(self) -> None:

@@ -88,8 +88,8 @@ class Trainer:
             load_checkpoint(folder, self.model, self.optimizer)
         if self.worker.world_size == 1:
             return
+        torch.set_rng_state(self.worker.from_first(torch.get_rng_state()))
         tensors = make_optimizer_state(self.model, self.optimizer)
-        torch.set_rng_state(self.worker.from_first(tensors.pop("random_state")))
         for tensor in (*self.model.state_dict().values(), *tensors.values()):
             dist.broadcast(tensor, src=0)
 
