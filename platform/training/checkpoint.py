@@ -9,7 +9,8 @@ writes the copy from another thread. Nothing is pickled.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,15 @@ class TrainingState:
     step: int
     """Optimizer steps done; with corpus, seed and batch it is the position in the data too."""
     seconds_training: float
-    """Seconds spent in the training loop so far, over all attempts."""
+    """Seconds spent in the training loop so far, over all attempts, on the steps that were not shared."""
     precision: str
     """bf16 or fp32, as it came out on the device that began the run."""
     micro_batch_sequences: int
     """Sequences through the network at once, found once: sums of other micro-batches round differently."""
+    pending_nats: list[float] = field(default_factory=list)
+    """Sums of nats, over all workers, of the steps since the last point of the curve."""
+    shared_steps: int = 0
+    """Steps at the beginning that another run trained, which began alike; see `ladder.sweeps.trunks`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +85,8 @@ def load_checkpoint(folder: Path, model: GPT2, optimizer: torch.optim.Optimizer)
         tensor.copy_(saved[name])
 
 
-def read_state(folder: Path, *, run: str) -> TrainingState:
-    """The training state that a checkpoint of a run was saved at.
+def read_state(folder: Path, *, runs: Collection[str]) -> TrainingState:
+    """The training state that a checkpoint of one of `runs` was saved at.
 
     Raises InputError where it is not whole, or belongs to another run.
     """
@@ -90,8 +95,9 @@ def read_state(folder: Path, *, run: str) -> TrainingState:
         state = TrainingState(**{name: mark[name] for name in TrainingState.__dataclass_fields__})
     except (OSError, TypeError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"checkpoint {folder} cannot be resumed: {MARK}: {error!r}. Remove the folder.") from error
-    if state.run != run:
-        raise InputError(f"checkpoint {folder} is of run {state.run}, wanted one of {run}. Remove the run's folder.")
+    if state.run not in runs:
+        wanted = " or ".join(runs)
+        raise InputError(f"checkpoint {folder} is of run {state.run}, wanted one of {wanted}. Remove the run's folder.")
     return state
 
 

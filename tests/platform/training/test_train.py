@@ -142,7 +142,7 @@ def test_a_run_that_diverges_names_the_step_and_saves_nothing_after() -> None:
 def test_a_checkpoint_loads_as_a_hugging_face_model(unbroken: tuple[list[Metrics], Path]) -> None:
     model = load_weights(unbroken[1])
     assert model.size.params_total == SIZE.params_total
-    assert read_state(unbroken[1], run=RUN.key).step == 10
+    assert read_state(unbroken[1], runs=(RUN.key,)).step == 10
 
 
 def test_a_checkpoint_holds_no_pickle(unbroken: tuple[list[Metrics], Path]) -> None:
