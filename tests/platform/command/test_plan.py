@@ -140,7 +140,7 @@ def test_a_plan_says_what_runs_share_and_counts_it_once(plan: Callable[..., Ende
     ended = plan(path, "--gpu", "h100", *QUICK)
     assert "of them shared" in ended.out
     words = " ".join(ended.out.split())
-    assert "10 of the 15 runs branch off a longer one of their size where their decay begins, which saves 19 %" in words
+    assert "10 of the 15 runs branch off a longer one of their size where their decay begins, which saves 19%" in words
 
 
 def test_each_run_is_planned_on_what_its_size_asks_for(plan: Callable[..., Ended]) -> None:
