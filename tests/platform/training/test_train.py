@@ -1,7 +1,6 @@
 """Training is exact: the same losses whatever is resumed, and the same up to rounding however it is split."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from ladder.platform.training.checkpoint import read_state, take_snapshot, write
 from ladder.platform.training.optimizer import learning_rate
 from ladder.platform.training.train import Diverged, Metrics, Trainer
 from ladder.platform.training.worker import Worker
-from ladder.sweeps.expand import CorpusFacts, expand
-from ladder.sweeps.load import load_sweep
 from ladder.sweeps.words import Execution, Recipe, Run
 
 CPU = torch.device("cpu")
@@ -183,25 +180,6 @@ def test_one_trunk_serves_several_horizons() -> None:
     near = replace(RECIPE, tokens=256 * 100, schedule="wsd", warmup_tokens=256 * 10, decay_tokens=256 * 20)
     far = replace(near, tokens=256 * 400, decay_tokens=256 * 80)
     assert [learning_rate(near, step) for step in range(80)] == [learning_rate(far, step) for step in range(80)]
-
-
-def fractional_rate(recipe: Recipe, step: int, warmup_fraction: float) -> float:
-    """The cosine schedule as it was while warm-up was a share of the steps."""
-    warmup = math.ceil(warmup_fraction * recipe.steps)
-    if step < warmup:
-        return recipe.lr_peak * (step + 1) / warmup
-    lr_final = recipe.lr_final_fraction * recipe.lr_peak
-    done = (step - warmup) / max(1, recipe.steps - 1 - warmup)
-    return lr_final + (recipe.lr_peak - lr_final) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-@pytest.mark.parametrize(("name", "warmup_fraction"), [("demo", 0.05), ("cpu", 0.05), ("gpt2", 0.02)])
-def test_warm_up_in_tokens_left_the_schedules_of_the_sweeps_as_they_were(name: str, warmup_fraction: float) -> None:
-    for run in expand(load_sweep(name), CorpusFacts(name="any", vocabulary=50257, fingerprint=None), precision="fp32"):
-        steps = run.recipe.steps
-        looked_at = {*range(0, steps, max(1, steps // 1000)), *range(steps // 20 + 3), steps - 1}
-        for step in looked_at:
-            assert learning_rate(run.recipe, step) == fractional_rate(run.recipe, step, warmup_fraction), run.key
 
 
 def test_the_weights_follow_the_seed() -> None:
