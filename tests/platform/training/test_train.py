@@ -1,6 +1,7 @@
 """Training is exact: the same losses whatever is resumed, and the same up to rounding however it is split."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
