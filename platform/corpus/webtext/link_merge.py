@@ -36,6 +36,7 @@ ROWS_OF_A_PIECE = 8_000
 BEST_FIRST = ("hash", "key", "score", "created", "id", "url")
 NEVER = np.iinfo(np.int64).max
 _SPILLED = pa.ipc.IpcWriteOptions(use_threads=False)
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 def merge_links(
@@ -174,9 +175,9 @@ def _sorted_groups(file: UPath) -> Iterator[pa.Table]:
     """The groups of rows of a part, each sorted by hash; InputError if the part is missing or damaged."""
     try:
         with file.open("rb") as stream:
-            table = pq.ParquetFile(stream)
-            for index in range(table.num_row_groups):
-                yield table.read_row_group(index, use_threads=False)
+            table = pa.ipc.open_file(stream, options=_READ)
+            for index in range(table.num_record_batches):
+                yield pa.Table.from_batches([table.get_batch(index)])
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{file} is missing or damaged ({error}); remove its folder and run the stage again"

@@ -286,7 +286,8 @@ def test_every_decile_is_that_of_the_sorted_values(card: dict[str, Any], rows: l
 
 
 def table(folder: Any, name: str) -> list[dict[str, Any]]:
-    return [row for file in sorted(Path(str(folder)).glob(name)) for row in pl.read_parquet(file).to_dicts()]
+    read = pl.read_ipc if name.endswith(".arrow") else pl.read_parquet
+    return [row for file in sorted(Path(str(folder)).glob(name)) for row in read(file).to_dicts()]
 
 
 def test_each_reason_of_the_links_is_counted_from_the_dump(card: dict[str, Any], webtext: UPath) -> None:
@@ -328,7 +329,7 @@ def test_each_reason_after_the_links_is_counted_from_the_stages_files(
     made = corpus.folder.parent.parent / "webtext" / "web"
     funnel = {step["name"]: step for step in card["funnel"]}
     best: dict[str, int] = {}
-    posted = table(made / "links" / "files", "*.parquet")
+    posted = table(made / "links" / "files", "*.arrow")
     for row in posted:
         best[row["key"]] = max(row["score"], best.get(row["key"], row["score"]))
     assert funnel["links that may stay"]["left"] == len(posted)

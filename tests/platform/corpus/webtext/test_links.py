@@ -260,8 +260,17 @@ def test_a_file_read_once_is_not_read_again(tmp_path: Path, folder: UPath, here:
     write_lines(files[1], [submission("http://example.com/other")])
     second = find_links(folder, files, [], LinkOptions(), here)
     changed = {path.name for path in (folder / "files").iterdir() if written[path.name] != path.stat().st_mtime_ns}
-    assert changed == {"part-00001.parquet", "part-00001.json", "stage.json"}
+    assert changed == {"part-00001.arrow", "part-00001.json", "stage.json"}
     assert second["output_sha256"] != first["output_sha256"]
     fewer = find_links(folder, files[:1], [], LinkOptions(), here)
     assert set(links_of(folder, fewer)["key"]) == {"example.com/0"}
-    assert not (folder / "files" / "part-00002.parquet").exists()
+    assert not (folder / "files" / "part-00002.arrow").exists()
+
+
+def test_a_damaged_part_is_named(tmp_path: Path, folder: UPath, here: Execution) -> None:
+    (tmp_path / "a.txt").write_text("http://a.example/1\nhttp://a.example/2\n")
+    find_links(folder, [], [UPath(tmp_path / "a.txt")], LinkOptions(), here)
+    part = folder / "files" / "part-00000.arrow"
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"part-00000.arrow is missing or damaged .*run the stage again"):
+        find_links(folder, [], [UPath(tmp_path / "a.txt")], LinkOptions(), here)
