@@ -16,7 +16,7 @@ from ladder.models.errors import InputError
 from ladder.platform.corpus.blocks import SPLITS, hash_document
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.corpus.webtext.corpus import DOCUMENTS, PAIRS, REMOVED, STAGES
-from ladder.platform.corpus.webtext.domains import describe_domains, read_published
+from ladder.platform.corpus.webtext.domains import describe_domains
 from ladder.platform.corpus.webtext.funnel import make_funnel
 from ladder.platform.corpus.webtext.stages import read_table
 from ladder.platform.storage import read_json
@@ -36,12 +36,13 @@ def has_card(corpus: Corpus) -> bool:
 
 
 def make_card(
-    corpus: Corpus, *, published: UPath | None, overlap: Callable[[Corpus], list[dict[str, Any]]] | None
+    corpus: Corpus, *, published: Mapping[str, int] | None, overlap: Callable[[Corpus], list[dict[str, Any]]] | None
 ) -> dict[str, Any]:
     """The card's numbers, as JSON.
 
-    `published` is OpenAI's list of WebText's domains, `overlap` finds how much of benchmarks the corpus holds; what is
-    None stays out of the card, which says so. InputError if the corpus was not made by `ladder corpus webtext`.
+    `published` are the counts of OpenAI's list of WebText's domains, `overlap` finds how much of benchmarks the corpus
+    holds; what is None stays out of the card, which says so. InputError if the corpus was not made by `ladder corpus
+    webtext`.
     """
     if not has_card(corpus):
         raise InputError(
@@ -63,7 +64,7 @@ def make_card(
         "archives": stages["pages"]["counts"],
         "splits": splits,
         "lengths": _describe_lengths(documents["tokens"]),
-        "domains": describe_domains(documents, None if published is None else read_published(published)),
+        "domains": describe_domains(documents, published),
         "languages": _count(documents["language"]),
         "years": _count(documents["first_created"].map_elements(_year, return_dtype=pl.Int64)),
         "scores": _deciles(documents["score"]),

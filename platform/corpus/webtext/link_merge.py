@@ -61,6 +61,8 @@ def merge_links(
                 pieces = _in_pieces(rows, task.index, n_ranges, n_links, stage.folder)
                 write_tables(task.path(".parquet"), _choose(pieces, options, counts, samples))
     if not counts["kept"]:
+        for task in tasks:
+            task.path(".parquet").unlink(missing_ok=True)
         reasons = ", ".join(f"{reason} {n}" for reason, n in {**read["counts"], **counts}.items() if n)
         raise InputError(f"no link is left ({reasons}); look at --before, --min-score and --rules")
     _write_hashes(stage.folder, [task.path(".parquet") for task in tasks], counts["kept"])

@@ -21,6 +21,7 @@ from ladder.platform.corpus.store import Corpus, open_corpus
 from ladder.platform.corpus.webtext.card import make_card, write_card
 from ladder.platform.corpus.webtext.card_overlap import overlap_with
 from ladder.platform.corpus.webtext.corpus import CorpusOptions
+from ladder.platform.corpus.webtext.domains import read_published
 from ladder.platform.corpus.webtext.duplicates import DuplicateOptions
 from ladder.platform.corpus.webtext.engine import Execution
 from ladder.platform.corpus.webtext.pipeline import WebtextOptions, run_webtext
@@ -47,7 +48,7 @@ def corpus(webtext: UPath, storage: UPath, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def card(corpus: Corpus, webtext: UPath) -> dict[str, Any]:
-    return make_card(corpus, published=webtext / "webtext_top_domains.txt", overlap=None)
+    return make_card(corpus, published=read_published(webtext / "webtext_top_domains.txt"), overlap=None)
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +263,7 @@ def test_what_was_not_measured_is_said(corpus: Corpus, storage: UPath, tmp_path:
     with pytest.raises(InputError, match="corpus 'plain' has no card"):
         make_card(plain, published=None, overlap=None)
     with pytest.raises(InputError, match="cannot read the published domains .*no.txt"):
-        make_card(corpus, published=UPath(tmp_path / "no.txt"), overlap=None)
+        read_published(UPath(tmp_path / "no.txt"))
 
 
 def test_overlap_with_a_benchmark_is_that_of_the_study(
