@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from upath import UPath
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command does
+
+import numpy as np  # noqa: E402
+from upath import UPath  # noqa: E402
 
 SHARED = Path(os.environ.get("LADDER_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 WEBTEXT = UPath(SHARED / "webtext")

@@ -93,7 +93,9 @@ def read_page(file: UPath, offset: int, length: int) -> Page:
     try:
         data = file.fs.cat_file(file.path, start=offset, end=offset + length)
     except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}; was it moved, or is --archive-root wrong?") from error
+        raise InputError(
+            f"cannot read {file}: {error.strerror or error}; was it moved, or is --archive-root wrong?"
+        ) from error
     try:
         record = next(iter(warc.ArchiveIterator(io.BytesIO(data), parse_http=False)))
         record.parse_http(auto_decode="all")

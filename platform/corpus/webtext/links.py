@@ -208,7 +208,7 @@ def _is_self_domain(domain: str | None) -> bool:
 def _write_rows(path: UPath, rows: Iterator[tuple[Any, ...]]) -> None:
     """Writes rows to an Arrow file, ROWS_AT_ONCE in memory, sorted by hash within each such group as the merge wants.
 
-    Not to parquet, whose writer and reader hold 20 kB for each group: 200 MiB for ten thousand of them.
+    Not to parquet, whose writer and reader hold a description of every group until the file ends.
     """
     options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
     with whole_or_absent(path) as file, pa.ipc.new_file(file, SCHEMA, options=options) as writer:

@@ -228,3 +228,11 @@ def test_exit_code_2_and_one_message(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--storage", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("ladder: --pages: no such file: a.warc.gz")
     assert "Traceback" not in done.stderr
+
+
+def test_arrow_takes_the_systems_memory() -> None:
+    code = "import sys\nfrom ladder.platform.command.main import main\n"
+    code += "sys.argv = ['ladder', '--version']\ntry:\n    main()\nexcept SystemExit: pass\n"
+    code += "import pyarrow\nprint(pyarrow.default_memory_pool().backend_name)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "system"
