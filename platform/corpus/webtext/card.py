@@ -147,9 +147,12 @@ def _describe_duplicates(corpus: Corpus, stage: Mapping[str, Any]) -> dict[str, 
 
 
 def _show_documents(corpus: Corpus, documents: pl.DataFrame) -> list[dict[str, Any]]:
-    """The beginnings of some documents, drawn by the hash of their URL, read from the shards."""
+    """The beginnings of some documents, drawn by a hash of their URL, read from the shards.
+
+    Not by the hash that chooses the split: the first by that one are all held out.
+    """
     starts = documents.with_columns(start=pl.col("tokens").cum_sum().over("split") - pl.col("tokens"))
-    order = sorted(range(len(starts)), key=lambda row: hash_document(starts["key"][row].encode()))
+    order = sorted(range(len(starts)), key=lambda row: hash_document(b"card " + starts["key"][row].encode()))
     tokenizer = corpus.load_tokenizer()
     shown = []
     for row in order[:DOCUMENTS_SHOWN]:

@@ -291,6 +291,11 @@ def test_the_overlap_with_benchmarks_is_recounted(
     assert (lambada["paper_share"], heldout["paper_share"]) == (pytest.approx(float(of_paper) / 100), None)
 
 
+def test_the_documents_shown_are_drawn_from_both_splits(card: dict[str, Any]) -> None:
+    shown_of = Counter(row["split"] for row in card["documents"])
+    assert shown_of.total() == 20 and 1 <= shown_of["heldout"] <= 13  # of 20, 6 are expected; 13 is 3.4 sigma more
+
+
 def test_the_papers_shares_are_its_table(shared: Path) -> None:
     from ladder.platform.overlap.study import PAPER_SHARES
 
