@@ -309,6 +309,23 @@ def test_the_papers_shares_are_its_table(shared: Path) -> None:
     assert len(table) == 6 and PAPER_SHARES == pytest.approx(table | {"lambada": 0.012})
 
 
+def test_texts_without_links_are_counted_too(tmp_path: Path) -> None:
+    lines = [{"url": f"http://a.example/{n % 37}", "text": f"text {n} of {n * n} words"} for n in range(40)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = build(UPath(tmp_path), replace(OPTIONS, pages=[UPath(tmp_path / "texts.jsonl")]))
+    card = make_card(made, published=None, overlap=None)
+    first, text, once, _ = card["funnel"]
+    assert (first["entered"], first["left"], first["reasons"]) == (40, 37, {"same_url": 3})
+    assert (
+        (text["entered"], once["left"])
+        == (37, 37)
+        == (text["left"], sum(split.documents for split in made.splits.values()))
+    )
+    assert card["archives"]["records"] == 40 and card["scores"] is None and card["delay_days"] is None
+    page = _Page(write_card(made, card).read_text(encoding="utf-8")).text
+    assert "score of a link not known" in page and "days from a link to its score not known" in page
+
+
 class _Page(HTMLParser):
     """The texts of a page but its style, with single spaces."""
 
