@@ -18,7 +18,7 @@ from ladder.platform.corpus.store import Corpus
 from ladder.platform.corpus.webtext.corpus import DOCUMENTS, PAIRS, REMOVED, STAGES
 from ladder.platform.corpus.webtext.domains import describe_domains
 from ladder.platform.corpus.webtext.funnel import make_funnel
-from ladder.platform.corpus.webtext.stages import read_table
+from ladder.platform.corpus.webtext.stages import read_table, whole_or_absent
 from ladder.platform.storage import read_json
 
 CARD = "card.json"
@@ -171,7 +171,9 @@ def write_card(corpus: Corpus, card: Mapping[str, Any]) -> UPath:
     """Writes `card.json` and `card.html` into the corpus' folder; the page."""
     from ladder.platform.corpus.webtext.card_page import draw_card
 
-    (corpus.folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = corpus.folder / "card.html"
-    page.write_text(draw_card(card), encoding="utf-8")
+    numbers = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    for path, text in ((corpus.folder / CARD, numbers), (page, draw_card(card))):
+        with whole_or_absent(path) as file:
+            file.write(text.encode("utf-8"))
     return page

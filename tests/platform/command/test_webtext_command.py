@@ -193,6 +193,46 @@ def test_wrong_input_ends_in_exit_code_2_one_message_and_nothing_half_written(
     assert not ended.value.code, capsys.readouterr().err
 
 
+@needs_web
+def test_a_card_of_what_is_not_there_is_refused_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dumps, archives = write_inputs(tmp_path)
+    given = ("--submissions", *dumps, "--pages", *archives, *OWN, "--workers", 1, "--storage", tmp_path / "storage")
+    assert run("webtext", "web", *given).exit_code == 0
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": f"text {n}"}) + "\n" for n in range(50)))
+    plain = (
+        "--input",
+        tmp_path / "a.jsonl",
+        "--tokenizer",
+        "bytes",
+        "--heldout",
+        0.3,
+        "--storage",
+        tmp_path / "storage",
+    )
+    assert run("build", "plain", *plain).exit_code == 0
+    folder = tmp_path / "storage" / "corpora"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert folder / "web" / "card.html" in before
+    for arguments, message in [
+        (("web", "--webtext-domains", tmp_path / "no.txt"), "cannot read the published domains"),
+        (("web", "--webtext-domains", tmp_path / "a.jsonl"), "no line of a count and a domain"),
+        (("web", "--benchmarks", "lambda"), "unknown benchmark lambda: known are"),
+        (("plain", "--benchmarks", "heldout"), "corpus 'plain' has no card"),
+        (("none",), "none"),
+    ]:
+        command = ["ladder", "corpus", "show", *map(str, arguments), "--storage", str(tmp_path / "storage")]
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert ended.value.code == 2 and printed.err.startswith("ladder: ") and message in printed.err, printed
+        assert len(printed.err.splitlines()) == 1 and printed.out == ""
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
