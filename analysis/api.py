@@ -7,7 +7,7 @@ is called, so that a plan or a fit does not wait for matplotlib.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ __all__ = [
     "as_table",
     "describe_holdout",
     "describe_places",
+    "draw_search",
     "find_law",
     "fit",
     "fit_law",
@@ -340,6 +341,13 @@ def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: st
     if isinstance(rows, Path):
         return write_report(read_table_runs(rows, chosen, name), Path(path))
     return write_report(table_runs(rows, chosen, name, {"table": "a frame in memory"}), Path(path))
+
+
+def draw_search(table: pl.DataFrame, winners: Mapping[str, float]) -> Any:
+    """The runs of a search for learning rates as a matplotlib Figure; the columns are in `search_figure`."""
+    from ladder.analysis.report import search_figure
+
+    return search_figure.draw_search(table, winners)
 
 
 def plot(fit: Fit) -> Any:
