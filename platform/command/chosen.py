@@ -22,7 +22,7 @@ from ladder.platform.identity import (
 from ladder.platform.tuning.found import read_found
 from ladder.sweeps.expand import CorpusFacts, ResolvedPrecision, expand
 from ladder.sweeps.load import load_sweep
-from ladder.sweeps.tuned import Tuned
+from ladder.sweeps.tuned import Tuned, describe_rule
 from ladder.sweeps.words import Execution, Run, Sweep
 
 GPT2_VOCABULARY = 50_257
@@ -111,6 +111,8 @@ def begin(
     """
     chosen = choose(name_or_file, storage, corpus, execution=execution, untuned=untuned)
     mark_schema(storage)
+    if isinstance(chosen.sweep.recipe, Tuned):
+        click.echo(f"recipe: {describe_rule(chosen.sweep.recipe)}.{_warn_of_corpus(chosen)}", err=True)
     if chosen.precision_reason is None:
         return chosen
     name, precision = chosen.sweep.name, chosen.precision
@@ -122,6 +124,15 @@ def begin(
         err=True,
     )
     return chosen
+
+
+def _warn_of_corpus(chosen: Chosen) -> str:
+    """Says where the learning rates were searched on other text."""
+    rule, corpus = chosen.sweep.recipe, chosen.corpus
+    assert isinstance(rule, Tuned) and rule.found is not None and corpus is not None, "a tuned sweep about to be run"
+    if rule.found.corpus_fingerprint == corpus.fingerprint:
+        return ""
+    return f" The search was on another corpus than {corpus.name} as it is now; `ladder tune` searches on this one."
 
 
 def executions(sweep: Sweep, vocabulary: int) -> set[Execution]:
