@@ -25,21 +25,21 @@ def lr_by_width(size: Size) -> float:
     return min(6e-3, 6e-4 * 768 / size.d_model)
 
 
-def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
-    """For runs of minutes on processor cores: about 2,048 tokens a step whatever the budget, so that a longer run has
-    more steps and not larger ones, which is what tokens are worth most in at hundreds of steps.
+def small_recipe(size: Size, tokens: int, seed: int, *, batch_tokens: int = 2048) -> Recipe:
+    """For runs of minutes on processor cores: `batch_tokens` tokens a step, as whole sequences, whatever the budget, so
+    that a longer run has more steps and not larger ones, which is what tokens are worth most in at hundreds of steps.
 
     Warm-up, a stable rate, and a fifth of the tokens to decay in (Haegele et al. 2024 find 10 to 20 % enough). The
     warm-up does not depend on the budget, so the budgets of one size share a trunk: see `ladder.sweeps.trunks`.
     """
-    batch_tokens = max(1, 2048 // size.context) * size.context
+    batch_tokens = max(1, batch_tokens // size.context) * size.context
     tokens = ceil_to_multiple(tokens, batch_tokens)
     decay_tokens = share_of_tokens(0.2, tokens, batch_tokens)
     return Recipe(
         tokens=tokens,
         batch_tokens=batch_tokens,
         lr_peak=lr_by_width(size),
-        warmup_tokens=min(20 * batch_tokens, tokens - decay_tokens),
+        warmup_tokens=min(ceil_to_multiple(40_000, batch_tokens), tokens - decay_tokens),
         schedule="wsd",
         decay_tokens=decay_tokens,
         seed=seed,
