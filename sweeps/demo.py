@@ -1,8 +1,8 @@
-"""Do held-out loss and zero-shot scores follow laws in size and data, even for models of minutes on two processor cores?
+"""Do held-out loss and zero-shot scores follow laws of size and data, even for models of minutes on two cores?
 
 Six sizes by four budgets of the embedded corpus, byte by byte, so that size and data are both varied; the budgets of a
-size share one trunk. Prediction: held-out loss falls as a power law of size and of data towards a floor (Hoffmann et al.
-2022), well enough for the largest run to be predicted from the others; the zero-shot scores improve with size.
+size share one trunk. Prediction: held-out loss falls as a power law of size and of data towards a floor (Hoffmann et
+al. 2022), well enough for the largest run to be predicted from the others; the zero-shot scores improve with size.
 
 Why it looks as it does: 64 bytes of context and 1,024 tokens a step, since with 128 and 2,048 all sizes stay at the
 loss of byte pairs (2.45 nats) until 0.7M tokens and then fall at once, which no power law describes; with these they
