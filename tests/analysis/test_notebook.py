@@ -54,6 +54,6 @@ def test_a_choice_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="power has no 'a'"):
         fit.interval("a")
     with pytest.raises(InputError, match="cannot be written"):
-        api.save_fit(fit, Path("nowhere/law.json"))
+        api.save_fits({"law": fit}, Path("nowhere/law.json"))
     with pytest.raises(InputError, match="holds no saved fit"):
-        api.load_fit(Path("nowhere.json"))
+        api.load_fits(Path("nowhere.json"))
