@@ -350,7 +350,7 @@ def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: st
     chosen = TableColumns(scores=scores, **columns)
     if isinstance(rows, Path):
         return write_report(read_table_runs(rows, chosen, name), Path(path))
-    return write_report(table_runs(rows, chosen, name, {"table": "a frame in memory"}), Path(path))
+    return write_report(table_runs(widen(rows), chosen, name, {"table": "a frame in memory"}), Path(path))
 
 
 def plot(fit: Fit) -> Any:

@@ -12,7 +12,7 @@ from scipy import special
 
 from ladder.analysis.fitting.forms import Form
 from ladder.analysis.fitting.intervals import Interval
-from ladder.analysis.fitting.points import Points, design_problem, find_groups, is_one_ratio, split_residuals
+from ladder.analysis.fitting.points import NOISES, Points, design_problem, find_groups, is_one_ratio, split_residuals
 from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives, refit
 from ladder.analysis.laws.law import Floats, Law, Power, format_number
 from ladder.models.errors import InputError
@@ -346,6 +346,7 @@ def fit_to_json(fit: "Fit") -> dict[str, Any]:
         "points": len(fit.points),
         "parameters": {name: finite(value) for name, value in fit.law.parameters.items()},
         "fixed": list(fit.fixed),
+        "known_noise": next((name for name in NOISES if getattr(fit.points, name) is not None), None),
         "constants": {name: float(value[0]) for name, value in fit.law.constants.items()},
         "intervals": {name: interval.as_list() for name, interval in fit.intervals.items()},
         "level": fit.level,

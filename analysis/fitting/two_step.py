@@ -159,7 +159,7 @@ def fit_two_step(
     points = whole.subset(last)
     scores = score_points(accuracy, loss, whole.clusters, anchored=anchored)
     first = find_optimum(Hoffmann, points, options)
-    second_options = replace(options, objective=None, log_residual=None, constants={})
+    second_options = replace(options, objective=None, log_residual=None, constants={}, fixed={}, bounds={})
     second = find_optimum(LossSigmoid, scores, second_options)
     draws: tuple[Draws | None, Draws | None] = (None, None)
     if Status.NOT_IDENTIFIABLE not in (first.status, second.status):

@@ -115,7 +115,8 @@ def test_counts_give_the_maximum_of_the_binomial_likelihood() -> None:
     )
     own = [fit.law.values["ceiling"], fit.law.values["a"] + 19 * fit.law.values["b"], fit.law.values["b"]]
     assert minus_log_likelihood(np.array(own)) <= found.fun + 1e-7
-    assert fit.status is Status.CONVERGED and fit.to_json()["objective_kind"] == "binomial"
+    told = fit.to_json()
+    assert fit.status is Status.CONVERGED and (told["objective_kind"], told["known_noise"]) == ("binomial", "trials")
 
 
 def test_intervals_of_counts_hold_the_truth_also_where_models_differ_by_more() -> None:

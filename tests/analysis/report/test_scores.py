@@ -79,10 +79,14 @@ def test_the_largest_budget_is_per_size_and_unknown_tokens_keep_all() -> None:
     assert largest_budget(table).rows() == [(1, 1000), (2, 999), (3, None)]
 
 
-def test_a_lower_score_that_falls_improves(planted: Planted) -> None:
-    data = planted(sizes=SIZES, budgets=(400_000,))
-    loss = by_name(data, "heldout/loss")
-    assert loss.direction == "lower" and loss.monotone and loss.improves and loss.bent is None
+def test_a_lower_score_that_falls_improves() -> None:
+    score = perplexity_finding(3000 * np.exp(-0.2 * LOGS))
+    assert score.direction == "lower" and score.monotone and score.improves
+
+
+def test_the_held_out_loss_is_no_score(planted: Planted) -> None:
+    """It has the laws of the loss; as a line in ln N, in each unit, it was told four more times."""
+    assert [score.name for score in find_scores(planted(), QUICK)] == ["cloze/accuracy"]
 
 
 def test_of_many_scores_the_surest_must_be_surer() -> None:

@@ -283,7 +283,9 @@ def test_columns_may_be_arithmetic_and_places_are_predicted(families: Path) -> N
     )
     assert found["parameters"]["alpha"] == pytest.approx(0.35, abs=0.03)
     first, second = found["predictions"]
-    assert first["new_run_low"] < first["low"] < first["value"] < first["high"] < first["new_run_high"]
+    # So far out the curve is less sure than a run is noisy: with few refits the two intervals may share an end.
+    assert first["new_run_low"] <= first["low"] < first["value"] < first["high"] <= first["new_run_high"]
+    assert second["new_run_low"] < second["low"] < second["value"] < second["high"] < second["new_run_high"]
     assert second["value"] > first["value"]
     told = fit(families, *options, "--predict", "C=1e22").stdout
     assert "predicted, with 95% intervals" in told and "new_run_low" in told
