@@ -43,24 +43,23 @@ def cluster_fit(runs: int, place: str, noise: str, seed: int, checkpoints: int =
 
 
 def covered(fits: Callable[[int], Fit], truth: Mapping[str, float], simulations: int) -> dict[str, float | None]:
-    """Share of intervals of which no known end is on the wrong side of the truth; None where most say nothing.
+    """Share of intervals of which no known end is on the wrong side of the truth; None where most lack an end.
 
-    An end that is unknown claims nothing, and the other one still does. Of the intervals with both ends known alone the
-    share is too high where few are: those of E have a lower end where E came out far from its bound of 0, and just the
-    estimates near 0, whose upper end may lie below the truth, would not be counted.
+    An end that is unknown claims nothing, and the other one still does. Counted over whole intervals alone the share is
+    too high where some lack an end: E has a lower end where it came out far from its bound of 0, and just the estimates
+    near 0, whose upper end may lie below the truth, would not be counted.
     """
-    held, known = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
+    held, known, whole = (dict.fromkeys(truth, 0) for _ in range(3))
     for seed in range(simulations):
         fit = fits(seed)
         for name, value in truth.items():
             low, high = fit.interval(name).as_list()
-            known[name] += low is not None or high is not None
-            held[name] += (
-                (low is not None or high is not None)
-                and (low is None or low <= value)
-                and (high is None or value <= high)
-            )
-    return {name: held[name] / known[name] if known[name] > ALONE * simulations else None for name in truth}
+            if low is None and high is None:
+                continue
+            known[name] += 1
+            whole[name] += low is not None and high is not None
+            held[name] += (low is None or low <= value) and (high is None or value <= high)
+    return {name: held[name] / known[name] if whole[name] > ALONE * simulations else None for name in truth}
 
 
 @pytest.mark.parametrize(("runs", "place"), [(4, "size"), (5, "compute"), (6, "tokens")])
