@@ -324,6 +324,7 @@ def law_rows(fit: Fit) -> dict[str, Any]:
         "equation": fit.law.equation,
         "status": str(fit.status),
         "reason": fit.reason,
+        "misfit": fit.misfit,
         "points": len(fit.points),
         "level": f"{fit.level:.0%}",
         "parameters": [
