@@ -79,7 +79,7 @@ def test_by_name_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def gpu_of_capability() -> Iterator[unittest.mock.Mock]:
-    """xformers as if it were on a GPU whose capability is the mock's return value; fake tensors stand for its memory."""
+    """xformers as if it were on a GPU whose capability is the mock's return value; fake tensors are its memory."""
     if importlib.util.find_spec("xformers") is None:
         pytest.skip("xformers is not installed here")
     with unittest.mock.patch("torch.version.cuda", "12.8"):
@@ -103,7 +103,7 @@ def test_xformers_dispatches_for_every_size_of_the_paper(
     gpu_of_capability.return_value = capability
     operator = find_operator("xformers", AttentionShape.of(PAPER_SIZES[name], 8), CUDA, dtype)
     forward, backward = operator.split("/")
-    # Without xformers' own extension, as here, the one that PyTorch brings is left; a GPU node has fa2 or fa3 before it.
+    # Without its own extension, as here, the operator that PyTorch brings is left; GPU nodes have fa2 or fa3 too.
     assert forward.startswith(("fa3F", "fa2F", "cutlassF")) and backward.startswith(("fa3B", "fa2B", "cutlassB"))
 
 
