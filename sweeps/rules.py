@@ -42,7 +42,7 @@ def batch_kaplan(loss: float) -> float:
     At it a run takes twice the least number of steps and twice the least number of tokens; below it batches are as good
     as free of cost in tokens. `loss_kaplan` gives the loss from N and D.
     """
-    return 2e8 / loss ** (1 / 0.21)
+    return float(2e8 / loss ** (1 / 0.21))
 
 
 def loss_kaplan(params_non_embedding: float, tokens: float) -> float:
