@@ -7,7 +7,7 @@ again by its key, so a script that is stopped and started again goes on where it
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,21 @@ def heldout_loss(model: GPT2, stream: TokenStream) -> float:
     return nats / (n_windows * CONTEXT)
 
 
-def mean(losses: Sequence[float]) -> float:
-    """Over seeds."""
-    return sum(losses) / len(losses)
+def best_rate(loss: Callable[[float], float | None], start: float, *, around: int) -> dict[float, float] | None:
+    """Losses by learning rate, in steps of two from `start` until the best has `around` worse ones on either side.
+
+    None where there is no time left for a run that is needed.
+    """
+    losses: dict[float, float] = {}
+    best = start
+    while True:
+        for step in sorted(range(-around, around + 1), key=abs):
+            rate = best * 2.0**step
+            if rate not in losses:
+                found = loss(rate)
+                if found is None:
+                    return None
+                losses[rate] = found
+        if losses[best] == min(losses.values()):
+            return dict(sorted(losses.items()))
+        best = min(losses, key=losses.__getitem__)

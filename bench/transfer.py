@@ -1,10 +1,11 @@
 """Does the best learning rate of a small size hold for a larger one? With CompleteP and without, on a real corpus.
 
-    python bench/transfer.py [--seeds 0 1] [--results storage/bench/transfer.jsonl] [--plot docs/transfer.png]
+    python bench/transfer.py [--seeds 0 1] [--around 2] [--plot docs/transfer.png]
 
-Trains 2x64, 4x128 and 6x256 at each learning rate of a grid by factors of two, in both parametrisations, with all else
-equal, and draws held-out loss against the learning rate. The base shape of CompleteP is 2x64, so there the two are the
-same. About 40 minutes a seed on two cores; stopped and started again, it goes on where it was.
+Finds the best learning rate of 2x64, 4x128 and 6x256 by factors of two in both parametrisations, all else equal, and
+draws held-out loss against it. The base shape of CompleteP is 2x64, so there the two are the same runs. A search begins
+at the best rate of the size before, and ends when the best has as many worse ones as `--around` says on either side.
+Stopped and started again, it goes on where it was.
 """
 
 import argparse
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import polars as pl
 import seaborn as sns
-from short_runs import ShortRuns, make_recipe, mean, parser
+from short_runs import ShortRuns, best_rate, make_recipe, parser
 
 SIZES = ("2x64", "4x128", "6x256")
 TOKENS = 1_000_000
-RATES = tuple(2.0**power for power in range(-11, -4))
-COMPLETEP = {"parametrization": "completep", "base_width": 64, "base_layers": 2}
+START = 2.0**-7
+PARAMETRIZATIONS = {
+    "standard": {},
+    "completep": {"parametrization": "completep", "base_width": 64, "base_layers": 2},
+}
 
 
 def main() -> None:
@@ -26,15 +30,18 @@ def main() -> None:
     runs = ShortRuns(options)
     rows = []
     for seed in options.seeds:
-        for size in options.sizes:
-            for name, rate in ((name, rate) for name in ("standard", "completep") for rate in RATES):
-                # At the base shape both are the same run, bit for bit.
-                changes = COMPLETEP if name == "completep" and size != SIZES[0] else {}
-                loss = runs.loss(size, make_recipe(TOKENS, rate, seed, **changes))
-                if loss is None:
+        start = dict.fromkeys(PARAMETRIZATIONS, START)
+        for size in SIZES:
+            for name in PARAMETRIZATIONS:
+                losses = search(runs, size, name, seed, start[name], options.around)
+                if losses is None:
                     print("no time left: start again to go on")
                     return
-                rows.append({"size": size, "parametrization": name, "lr": rate, "seed": seed, "loss": loss})
+                start[name] = min(losses, key=losses.__getitem__)
+                rows += [
+                    {"size": size, "parametrization": name, "lr": rate, "seed": seed, "loss": loss}
+                    for rate, loss in losses.items()
+                ]
     table = pl.DataFrame(rows)
     report(table)
     if options.plot is not None:
@@ -44,25 +51,30 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The options of the command line."""
     options = parser(__doc__, "storage/bench/transfer.jsonl")
-    options.add_argument("--sizes", nargs="+", default=list(SIZES))
+    options.add_argument("--around", type=int, default=1, help="worse rates wanted on either side of the best")
     options.add_argument("--plot", type=Path, help="a PNG file to draw")
     return options.parse_args()
 
 
+def search(runs: ShortRuns, size: str, name: str, seed: int, start: float, around: int) -> dict[float, float] | None:
+    """Loss by learning rate of one size in one parametrisation; None where there is no time left."""
+    changes = {} if size == SIZES[0] else PARAMETRIZATIONS[name]  # at the base both are the same, bit for bit
+    return best_rate(lambda rate: runs.loss(size, make_recipe(TOKENS, rate, seed, **changes)), start, around=around)
+
+
 def report(table: pl.DataFrame) -> None:
-    """Loss by learning rate for each size, mean over seeds, and the best rate of each size."""
-    for name in ("standard", "completep"):
-        print(f"\n{name}: held-out nats per token, mean of {table['seed'].n_unique()} seeds")
-        print(f"{'size':8}" + "".join(f"{rate:>10.5f}" for rate in RATES) + "   best   by seed")
-        for size in table["size"].unique(maintain_order=True):
-            here = table.filter(pl.col("size") == size, pl.col("parametrization") == name)
-            means = [mean(here.filter(pl.col("lr") == rate)["loss"].to_list()) for rate in RATES]
-            best = RATES[means.index(min(means))]
-            each = [
-                here.filter(pl.col("seed") == seed).sort("loss")["lr"][0] for seed in sorted(table["seed"].unique())
+    """Loss by learning rate, and the best rate of each size and seed."""
+    for name in PARAMETRIZATIONS:
+        print(f"\n{name}: held-out nats per token by peak learning rate, best marked")
+        for (size, seed), here in table.filter(pl.col("parametrization") == name).group_by(
+            "size", "seed", maintain_order=True
+        ):
+            best = here["loss"].min()
+            cells = [
+                f"2^{pl.Series([rate]).log(2)[0]:.0f} {loss:.4f}{'*' if loss == best else ''}"
+                for rate, loss in here.select("lr", "loss").iter_rows()
             ]
-            cells = "".join(f"{loss:>10.4f}" for loss in means)
-            print(f"{size:8}{cells}   {best:.5f}   {' '.join(f'{rate:.5f}' for rate in each)}")
+            print(f"{size:6} seed {seed}: " + "  ".join(cells))
 
 
 def draw(table: pl.DataFrame, path: Path) -> None:
@@ -82,17 +94,14 @@ def draw(table: pl.DataFrame, path: Path) -> None:
         aspect=1.2,
     )
     for name, axes in grid.axes_dict.items():
-        for size in table["size"].unique(maintain_order=True):
-            here = table.filter(pl.col("size") == size, pl.col("parametrization") == name)
-            means = here.group_by("lr").agg(pl.col("loss").mean()).sort("loss")
-            axes.plot(means["lr"][0], means["loss"][0], marker="*", markersize=16, color="crimson", zorder=5)
+        here = table.filter(pl.col("parametrization") == name)
+        means = here.group_by("size", "lr", maintain_order=True).agg(pl.col("loss").mean()).sort("loss")
+        best = means.group_by("size", maintain_order=True).first()
+        axes.plot(best["lr"], best["loss"], "*", markersize=16, color="crimson", zorder=5)
         axes.set_xscale("log", base=2)
-        axes.set_title("CompleteP (base 2x64)" if name == "completep" else "standard")
-        axes.set_xlabel("peak learning rate" + (" at the base" if name == "completep" else ""))
+        axes.set_title("CompleteP, base 2x64" if name == "completep" else "standard")
+        axes.set_xlabel("peak learning rate" + (", at the base" if name == "completep" else ""))
         axes.set_ylabel("held-out nats per byte")
-    low = table["loss"].min()
-    assert isinstance(low, float)
-    grid.set(ylim=(low - 0.05, low + 1.0))
     path.parent.mkdir(parents=True, exist_ok=True)
     grid.savefig(path, dpi=110)
     print(f"drawn: {path}")
