@@ -36,21 +36,15 @@ def lr_kaplan(params_non_embedding: float) -> float:
     return 0.003239 - 0.0001395 * math.log(params_non_embedding)
 
 
-def batch_kaplan(loss: float) -> float:
-    """Critical batch in tokens at a loss in nats per token, 2e8 / L^(1 / 0.21) (Kaplan et al. 2020, eq. 5.3).
+def batch_kaplan(params_non_embedding: float, tokens: float) -> float:
+    """Critical batch in tokens, 2e8 / L^(1 / 0.21), at the loss L that N and D come to (Kaplan et al. 2020, eq. 1.4).
 
-    At it a run takes twice the least number of steps and twice the least number of tokens; below it batches are as good
-    as free of cost in tokens. `loss_kaplan` gives the loss from N and D.
+    L = ((6.4e13 / N)^(0.076 / 0.103) + 1.8e13 / D)^0.103, N without embeddings (eq. 1.5, table 2). At the critical
+    batch a run takes twice the fewest steps and twice the fewest tokens for its loss; far below it, hardly more than
+    the fewest tokens.
     """
+    loss = ((6.4e13 / params_non_embedding) ** (0.076 / 0.103) + 1.8e13 / tokens) ** 0.103
     return float(2e8 / loss ** (1 / 0.21))
-
-
-def loss_kaplan(params_non_embedding: float, tokens: float) -> float:
-    """Nats per token on WebText2 of N parameters without embeddings after D tokens (Kaplan et al. 2020, eq. 1.5).
-
-    ((6.4e13 / N)^(0.076 / 0.103) + 1.8e13 / D)^0.103, the constants of table 2, with a vocabulary of 50,257.
-    """
-    return float(((6.4e13 / params_non_embedding) ** (0.076 / 0.103) + 1.8e13 / tokens) ** 0.103)
 
 
 def lr_deepseek(flops: float) -> float:

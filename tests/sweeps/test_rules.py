@@ -2,6 +2,7 @@
 
 import pytest
 
+from ladder.analysis.laws.surfaces import KAPLAN, KAPLAN_BATCH
 from ladder.models.sizes import parse_size
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.load import load_sweep
@@ -13,7 +14,6 @@ from ladder.sweeps.rules import (
     ceil_to_multiple,
     gpt2_batch_sequences,
     gpt2_recipe,
-    loss_kaplan,
     lr_deepseek,
     lr_kaplan,
     lr_porian,
@@ -50,9 +50,8 @@ def test_deepseeks_rules_give_what_they_trained_with(layers: int, width: int, lr
 
 
 def test_the_other_rules_give_the_numbers_of_their_papers() -> None:
-    # Kaplan et al. 2020: eq. 1.5 tends to eq. 1.1 with data; their batch of 524,288 tokens is critical near 3.5 nats.
-    assert loss_kaplan(1e9, 1e15) == pytest.approx((6.4e13 / 1e9) ** 0.076, rel=0.01)
-    assert batch_kaplan(3.5) == pytest.approx(2**19, rel=0.05)
+    # Kaplan et al. 2020, by the laws that the analysis has of them; eq. D.1 worked out by hand.
+    assert batch_kaplan(1e8, 2e9) == pytest.approx(KAPLAN_BATCH.tokens(KAPLAN.score(N=1e8, D=2e9)))
     assert lr_kaplan(1e9) == pytest.approx(3.5e-4, rel=0.01)
     # Porian et al. 2024: 160 sequences of 2048 and 0.0047 at 108M parameters.
     assert batch_porian(108e6) == pytest.approx(160 * 2048, rel=0.03)
