@@ -25,7 +25,7 @@ SHARES = (0.75, 0.5, 0.375, 0.25)
 
 def main() -> None:
     """Train what is missing, print what was found."""
-    options = parser(__doc__, "storage/bench/muon.jsonl")
+    options = parser(__doc__)
     options.add_argument("--sizes", nargs="+", default=["4x128", "6x192"])
     options.add_argument("--tokens", type=int, default=1_000_000)
     options.add_argument("--turns", type=int, default=5, help="of timing")

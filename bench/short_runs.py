@@ -27,18 +27,20 @@ from ladder.sweeps.rules import ceil_to_multiple, share_of_tokens
 from ladder.sweeps.words import Execution, Recipe, Run
 
 CPU = torch.device("cpu")
+RESULTS = Path("storage/bench/short-runs.jsonl")
+"""One file for both scripts, which have runs in common."""
 CONTEXT = 128
 BATCH_TOKENS = 16 * CONTEXT
 HELDOUT_WINDOWS = 1024
 """Of CONTEXT tokens each: the standard error of a difference between two recipes on the same windows is below 0.003."""
 
 
-def parser(description: str | None, results: str) -> argparse.ArgumentParser:
+def parser(description: str | None) -> argparse.ArgumentParser:
     """The options that both scripts have."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--storage", default="./storage", help="where the corpus is, or is built")
     made.add_argument("--corpus", default="pydocs", help="a built corpus; pydocs is built, byte by byte, if absent")
-    made.add_argument("--results", type=Path, default=Path(results), help="the runs that are done, one JSON line each")
+    made.add_argument("--results", type=Path, default=RESULTS, help="the runs that are done, one JSON line each")
     made.add_argument("--seeds", type=int, nargs="+", default=[0])
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--seconds", type=float, default=float("inf"), help="no run is begun after so many")

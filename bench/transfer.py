@@ -50,7 +50,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The options of the command line."""
-    options = parser(__doc__, "storage/bench/transfer.jsonl")
+    options = parser(__doc__)
     options.add_argument("--around", type=int, default=1, help="worse rates wanted on either side of the best")
     options.add_argument("--plot", type=Path, help="a PNG file to draw")
     return options.parse_args()
