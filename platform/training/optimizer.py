@@ -50,26 +50,28 @@ def build_optimizer(model: GPT2, recipe: Recipe) -> torch.optim.Optimizer:
             "optimizer: got muon with sharded parameters, wanted whole ones, as Muon makes each update of a whole "
             "matrix. Use data parallelism without sharding, or adamw."
         )
+    of_adamw, of_muon = _groups(model, recipe)
+    adamw = torch.optim.AdamW(of_adamw, betas=(recipe.beta1, recipe.beta2), fused=True)
+    if recipe.optimizer == "adamw":
+        return adamw
+    muon = torch.optim.Muon(of_muon, momentum=MUON_MOMENTUM, adjust_lr_fn="match_rms_adamw")
+    return MuonWithAdamW(muon, adamw)
+
+
+def _groups(model: GPT2, recipe: Recipe) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The parameters of AdamW and of Muon, those with the same factors in one group; every matrix decays alike."""
     groups: dict[tuple[bool, float, float, float], list[torch.nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         scales = scales_of(name, model.size, recipe.base_shape)
         by_muon = recipe.optimizer == "muon" and name.endswith(HIDDEN_MATRICES)
         factor = scales.muon_lr if by_muon else scales.adam_lr
         decay = recipe.weight_decay / factor if parameter.dim() >= 2 else 0.0
-        groups[by_muon, factor, decay, 0.0 if by_muon else ADAMW_EPSILON * scales.epsilon].append(parameter)
-    of_muon: list[dict[str, Any]] = []
-    of_adamw: list[dict[str, Any]] = []
+        groups[by_muon, factor, decay, 1.0 if by_muon else scales.epsilon].append(parameter)
+    made: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for (by_muon, factor, decay, epsilon), parameters in groups.items():
         group = {"params": parameters, "lr": factor * recipe.lr_peak, "lr_factor": factor, "weight_decay": decay}
-        if by_muon:
-            of_muon.append(group)
-        else:
-            of_adamw.append({**group, "eps": epsilon})
-    adamw = torch.optim.AdamW(of_adamw, betas=(recipe.beta1, recipe.beta2), fused=True)
-    if recipe.optimizer == "adamw":
-        return adamw
-    muon = torch.optim.Muon(of_muon, momentum=MUON_MOMENTUM, adjust_lr_fn="match_rms_adamw")
-    return MuonWithAdamW(muon, adamw)
+        made[by_muon].append(group if by_muon else {**group, "eps": ADAMW_EPSILON * epsilon})
+    return made
 
 
 def empty_state(group: dict[str, Any], parameter: torch.Tensor) -> dict[str, torch.Tensor]:
