@@ -19,7 +19,7 @@ from ladder.platform.training.train import Metrics, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run
 
-START = {"adamw": 2.0**-8, "muon": 2.0**-7}
+START = {"muon": 2.0**-7, "adamw": 2.0**-8}
 SHARES = (0.75, 0.5, 0.375, 0.25)
 
 

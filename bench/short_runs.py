@@ -6,6 +6,8 @@ again by its key, so a script that is stopped and started again goes on where it
 
 import argparse
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,8 @@ from ladder.platform.corpus.pydocs import ensure_corpus
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.corpus.stream import TokenStream
 from ladder.platform.hardware import resolve_precision
+from ladder.platform.runs.checkpoints import MARK
+from ladder.platform.training.checkpoint import take_snapshot, write_checkpoint
 from ladder.platform.training.train import Diverged, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.rules import ceil_to_multiple, share_of_tokens
@@ -93,11 +97,17 @@ class ShortRuns:
         return float("inf") if loss is None else loss
 
     def _train(self, run: Run) -> None:
-        trainer = Trainer(run, Execution(log_every_steps=50), stream=self.corpus.train, worker=Worker(device=CPU))
-        started = time.perf_counter()
+        folder = self.path.parent / "unfinished" / run.key
+        trainer = Trainer(
+            run,
+            Execution(log_every_steps=20, checkpoint_seconds=20.0),
+            stream=self.corpus.train,
+            worker=Worker(device=CPU),
+            resume=folder if (folder / MARK).exists() else None,
+        )
         loss: float | None
         try:
-            trainer.train(log=lambda point: None, save=lambda: None)
+            trainer.train(log=lambda point: None, save=lambda: save(trainer, folder))
             loss = heldout_loss(trainer.model, self.corpus.heldout)
         except Diverged:
             loss = None
@@ -112,13 +122,23 @@ class ShortRuns:
             "parametrization": recipe.parametrization,
             "precision": recipe.precision,
             "heldout_loss": loss,
-            "seconds": time.perf_counter() - started,
+            "seconds_training": trainer.state.seconds_training,
         }
         self.done[run.key] = result
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(result) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
         print({name: result[name] for name in ("size", "optimizer", "parametrization", "lr_peak", "seed")}, loss)
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Replace the checkpoint in `folder` by one of now, from which a run that is stopped goes on."""
+    written = folder.with_name(folder.name + f".{os.getpid()}")
+    snapshot = take_snapshot(trainer.model, trainer.optimizer, trainer.state)
+    (written / MARK).write_text(json.dumps(write_checkpoint(written, snapshot, tokenizer="bytes")))
+    shutil.rmtree(folder, ignore_errors=True)
+    written.rename(folder)
 
 
 @torch.no_grad()
