@@ -80,7 +80,8 @@ class Trainer:
         self.precision = resolve_precision(run.recipe.precision, worker.device)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.attention, _ = choose_backend(execution.attention, worker.device, dtype)
-        self.model = GPT2(run.size, attention=self.attention, seed=run.recipe.seed).to(worker.device)
+        base = run.recipe.base_shape
+        self.model = GPT2(run.size, attention=self.attention, seed=run.recipe.seed, base=base).to(worker.device)
         self.optimizer = build_optimizer(self.model, run.recipe)
         self.step, self.seconds_before, self.shared_steps = 0, 0.0, 0
         if saved:
