@@ -135,14 +135,15 @@ def held_out_answer(findings: Findings) -> list[Answer]:
     told = []
     for window in findings.windows[-1:]:
         ends = Interval(low=window.low, high=window.high)
+        band = f"the predicted {findings.level:.0%} interval, {interval(ends)}"
         held = {
-            True: f"The run lies inside its predicted {findings.level:.0%} interval, {interval(ends)}.",
-            False: f"The run lies outside its predicted {findings.level:.0%} interval, {interval(ends)}.",
+            True: f"Its run of most compute lies inside {band}.",
+            False: f"Its run of most compute lies outside {band}.",
             None: "Too few runs are left without it for an interval of the prediction.",
         }[window.inside]
         sentence = (
-            f"Fitted without it ({counted(window.n_fitted, 'run')}), {window.law} predicts its held-out loss of "
-            f"{format_number(window.observed)} as {format_number(window.predicted)}."
+            f"Fitted without it ({counted(window.n_fitted, 'run')}), {window.law} predicts the mean of its runs' "
+            f"losses, {format_number(window.observed)}, as {format_number(window.predicted)}."
         )
         lead = f"The largest size is predicted from the others to {window.relative_error:.2%}."
         told.append(Answer(label="Held out", lead=lead, sentences=[sentence, held]))
