@@ -27,14 +27,21 @@ def lr_by_width(size: Size) -> float:
 
 def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
     """For runs of minutes on processor cores: about 2,048 tokens a step whatever the budget, so that a longer run has
-    more steps and not larger ones, which is what tokens are worth most in at hundreds of steps."""
+    more steps and not larger ones, which is what tokens are worth most in at hundreds of steps.
+
+    Warm-up, a stable rate, and a fifth of the tokens to decay in (Haegele et al. 2024 find 10 to 20 % enough). The
+    warm-up does not depend on the budget, so the budgets of one size share a trunk: see `ladder.sweeps.trunks`.
+    """
     batch_tokens = max(1, 2048 // size.context) * size.context
     tokens = ceil_to_multiple(tokens, batch_tokens)
+    decay_tokens = share_of_tokens(0.2, tokens, batch_tokens)
     return Recipe(
         tokens=tokens,
         batch_tokens=batch_tokens,
         lr_peak=lr_by_width(size),
-        warmup_tokens=share_of_tokens(0.05, tokens, batch_tokens),
+        warmup_tokens=min(20 * batch_tokens, tokens - decay_tokens),
+        schedule="wsd",
+        decay_tokens=decay_tokens,
         seed=seed,
     )
 

@@ -1,32 +1,29 @@
 """A checkpoint: the weights as Hugging Face reads them, and beside them all that training needs to go on exactly.
 
     model.safetensors  config.json      what `ladder evaluate` and `transformers` read
-    training/                           AdamW's moments, the random state: PyTorch's distributed format in safetensors
+    optimizer.safetensors               AdamW's moments by parameter, the random state
     training.json                       where training stood, and a checksum of every file
 
 Saving is in two steps: `take_snapshot` copies the tensors, which the training loop waits for, and `write_checkpoint`
-writes the copy from another thread. Nothing is pickled: PyTorch's distributed format keeps its index as a pickle, but
-its safetensors variant does not.
+writes the copy from another thread. Nothing is pickled.
 """
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
+from safetensors.torch import load_file, save_file
 
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import Size
 from ladder.models.weights import load_weights, save_tensors
 from ladder.platform.runs.checkpoints import MARK
+
+OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +35,15 @@ class TrainingState:
     step: int
     """Optimizer steps done; with corpus, seed and batch it is the position in the data too."""
     seconds_training: float
-    """Seconds spent in the training loop so far, over all attempts."""
+    """Seconds spent in the training loop so far, over all attempts, on the steps that were not shared."""
     precision: str
     """bf16 or fp32, as it came out on the device that began the run."""
     micro_batch_sequences: int
     """Sequences through the network at once, found once: sums of other micro-batches round differently."""
+    pending_nats: list[float] = field(default_factory=list)
+    """Sums of nats, over all workers, of the steps since the last point of the curve."""
+    shared_steps: int = 0
+    """Steps at the beginning that another run trained, which began alike; see `ladder.sweeps.trunks`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,33 +64,29 @@ def take_snapshot(model: GPT2, optimizer: torch.optim.Optimizer, state: Training
         state=state,
         size=model.size,
         weights=_copied(model.state_dict()),
-        optimizer=_copied(_optimizer_tensors(model, optimizer)),
+        optimizer=_copied(_optimizer_tensors(model, optimizer) | {"random_state": torch.get_rng_state()}),
     )
 
 
 def write_checkpoint(folder: Path, snapshot: Snapshot, *, tokenizer: str) -> dict[str, Any]:
     """Write a snapshot's files into a folder; returns what its mark is to say of the training state."""
     save_tensors(snapshot.weights, snapshot.size, folder, tokenizer=tokenizer)
-    with _alone():
-        save(
-            dict(snapshot.optimizer),
-            storage_writer=HuggingFaceStorageWriter(path=str(folder / "training")),
-            no_dist=True,
-        )
+    save_file(snapshot.optimizer, folder / OPTIMIZER_FILE)
     return asdict(snapshot.state)
 
 
 def load_checkpoint(folder: Path, model: GPT2, optimizer: torch.optim.Optimizer) -> None:
     """Put weights, optimizer and random state of a checkpoint in place."""
     model.load_state_dict(load_weights(str(folder)).state_dict())
+    saved = load_file(folder / OPTIMIZER_FILE)
+    torch.set_rng_state(saved.pop("random_state"))
     tensors = make_optimizer_state(model, optimizer)
-    with _alone():
-        load(tensors, storage_reader=HuggingFaceStorageReader(path=str(folder / "training")), no_dist=True)
-    torch.set_rng_state(tensors["random_state"])
+    for name, tensor in tensors.items():
+        tensor.copy_(saved[name])
 
 
-def read_state(folder: Path, *, run: str) -> TrainingState:
-    """The training state that a checkpoint of a run was saved at.
+def read_state(folder: Path, *, runs: Collection[str]) -> TrainingState:
+    """The training state that a checkpoint of one of `runs` was saved at.
 
     Raises InputError where it is not whole, or belongs to another run.
     """
@@ -98,8 +95,9 @@ def read_state(folder: Path, *, run: str) -> TrainingState:
         state = TrainingState(**{name: mark[name] for name in TrainingState.__dataclass_fields__})
     except (OSError, TypeError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"checkpoint {folder} cannot be resumed: {MARK}: {error!r}. Remove the folder.") from error
-    if state.run != run:
-        raise InputError(f"checkpoint {folder} is of run {state.run}, wanted one of {run}. Remove the run's folder.")
+    if state.run not in runs:
+        wanted = " or ".join(runs)
+        raise InputError(f"checkpoint {folder} is of run {state.run}, wanted one of {wanted}. Remove the run's folder.")
     return state
 
 
@@ -125,17 +123,8 @@ def _optimizer_tensors(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[st
         for name, parameter in model.named_parameters()
         for moment in ("step", "exp_avg", "exp_avg_sq")
     }
-    return tensors | {"random_state": torch.get_rng_state()}
+    return tensors
 
 
 def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One process writes: every worker holds the whole state, so rank 0 saves it without the others."""
-    with warnings.catch_warnings():
-        # PyTorch warns that it saves without a process group, which is what is meant.
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield

@@ -6,7 +6,7 @@ the steps since the last point, divided by those tokens: never a mean of means.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ladder.platform.hardware import peak_flops, resolve_precision
 from ladder.platform.training.checkpoint import TrainingState, load_checkpoint, make_optimizer_state, read_state
 from ladder.platform.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from ladder.platform.training.worker import Worker
+from ladder.sweeps.trunks import Relative, stable_steps
 from ladder.sweeps.words import Execution, Run
 
 Metrics = dict[str, float]
@@ -57,23 +58,37 @@ class Trainer:
     """A model on its way through a run: weights, optimizer and position."""
 
     def __init__(
-        self, run: Run, execution: Execution, *, stream: Tokens, worker: Worker, resume: Path | None = None
+        self,
+        run: Run,
+        execution: Execution,
+        *,
+        stream: Tokens,
+        worker: Worker,
+        resume: Path | None = None,
+        relatives: Sequence[Relative] = (),
     ) -> None:
-        """A trainer at the beginning of a run, or where the checkpoint in the folder `resume` stands.
+        """A trainer at the beginning of a run, or where the checkpoint in the folder `resume` stands, one of the run's
+        or of a relative that began alike.
 
         The first worker alone has to see the checkpoint; the others get what is in it from the first.
         """
         self.run, self.execution, self.stream, self.worker = run, execution, stream, worker
-        saved = worker.from_first(read_state(resume, run=run.key) if resume else None)
+        keys = (run.key, *(relative.run for relative in relatives))
+        saved = worker.from_first(read_state(resume, runs=keys) if resume else None)
+        self.branch_steps = {stable_steps(run.recipe), *(relative.shared_steps for relative in relatives)} - {0}
+        """Where relatives branch off, those of this sweep and longer ones that may come: checkpoints to keep."""
         self.precision = resolve_precision(run.recipe.precision, worker.device)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.attention, _ = choose_backend(execution.attention, worker.device, dtype)
         self.model = GPT2(run.size, attention=self.attention, seed=run.recipe.seed).to(worker.device)
         self.optimizer = build_optimizer(self.model, run.recipe)
-        self.step, self.seconds_before = 0, 0.0
+        self.step, self.seconds_before, self.shared_steps = 0, 0.0, 0
         if saved:
-            self.step, self.seconds_before = saved.step, saved.seconds_training
+            mine = saved.run == run.key
+            self.step, self.shared_steps = saved.step, saved.shared_steps if mine else saved.step
+            self.seconds_before = saved.seconds_training if mine else 0.0
             self._load(resume)
+        self.pending_nats = saved.pending_nats if saved else []
         self.peak, self.peak_source = peak_flops(worker.device, self.precision)
         self.rows = range(worker.rank, run.batch_sequences, worker.world_size)  # of the global batch, this worker's
         self.micro = worker.from_first(
@@ -88,8 +103,8 @@ class Trainer:
             load_checkpoint(folder, self.model, self.optimizer)
         if self.worker.world_size == 1:
             return
+        torch.set_rng_state(self.worker.from_first(torch.get_rng_state()))
         tensors = make_optimizer_state(self.model, self.optimizer)
-        torch.set_rng_state(self.worker.from_first(tensors.pop("random_state")))
         for tensor in (*self.model.state_dict().values(), *tensors.values()):
             dist.broadcast(tensor, src=0)
 
@@ -102,15 +117,18 @@ class Trainer:
             seconds_training=self.seconds_before + time.perf_counter() - self.started,
             precision=self.precision,
             micro_batch_sequences=self.micro,
+            pending_nats=self.pending_nats,
+            shared_steps=self.shared_steps,
         )
 
     def train(self, *, log: Callable[[Metrics], None], save: Callable[[], None]) -> None:
-        """Train to the end of the recipe; `log` gets a point of the curve, `save` is called when a checkpoint is due.
+        """Train to the end of the recipe; `log` gets a point of the curve, `save` is called when a checkpoint is due
+        and where other runs branch off.
 
         Raises Diverged at the first step whose loss or gradient is not finite; nothing is saved from then on.
         """
         recipe = self.run.recipe
-        meter = Meter(self.run, self.worker, self.peak)
+        meter = Meter(self.run, self.worker, self.peak, self.pending_nats)
         saved = self.started = time.perf_counter()
         while self.step < recipe.steps:
             set_learning_rate(self.optimizer, learning_rate(recipe, self.step))
@@ -120,11 +138,13 @@ class Trainer:
             self.optimizer.zero_grad()
             meter.add(nats, norm)
             self.step += 1
-            if self.step % self.execution.log_every_steps and self.step < recipe.steps:
-                continue
-            log(meter.read(self.step))  # here, and only here, the processor waits for the GPU
-            due = time.perf_counter() - saved > self.execution.checkpoint_seconds
-            if self.worker.from_first(due or self.step == recipe.steps):
+            due = self.step in self.branch_steps
+            if self.step % self.execution.log_every_steps == 0 or self.step == recipe.steps:
+                log(meter.read(self.step))  # here, and to save, the processor waits for the GPU; otherwise never
+                late = time.perf_counter() - saved > self.execution.checkpoint_seconds
+                due |= self.worker.from_first(late or self.step == recipe.steps)
+            if due:
+                self.pending_nats = meter.pending(self.step)
                 save()
                 saved = time.perf_counter()
 
@@ -155,10 +175,12 @@ class Trainer:
 class Meter:
     """What happened since the last point of the curve, kept on the device until it is read."""
 
-    def __init__(self, run: Run, worker: Worker, peak: float) -> None:
+    def __init__(self, run: Run, worker: Worker, peak: float, pending_nats: Sequence[float] = ()) -> None:
         self.run, self.worker, self.peak = run, worker, peak
-        self.nats: list[torch.Tensor] = []
+        self.nats = [torch.tensor(nats if worker.first else 0.0, device=worker.device) for nats in pending_nats]
+        """Of each step since the last point, this worker's sum."""
         self.norms: list[torch.Tensor] = []
+        """Of each step since the last point that was made in this process."""
         self.since = time.perf_counter()
 
     def add(self, nats: torch.Tensor, norm: torch.Tensor) -> None:
@@ -168,17 +190,11 @@ class Meter:
 
     def read(self, step: int) -> Metrics:
         """The point at `step`, steps done; empties the meter."""
-        nats, norms = torch.stack(self.nats), torch.stack(self.norms)
-        if self.worker.world_size > 1:
-            dist.all_reduce(nats)
-        for what, values in (("the loss", nats), ("the gradient", norms)):
-            bad = (~torch.isfinite(values)).nonzero()
-            if len(bad):
-                raise Diverged(step - len(values) + int(bad[0]) + 1, what)
+        nats, norms = self._checked(step)
         recipe = self.run.recipe
         tokens = recipe.batch_tokens * len(self.nats)
         now = time.perf_counter()
-        rate = tokens / (now - self.since)
+        rate = recipe.batch_tokens * len(self.norms) / (now - self.since)
         self.nats, self.norms, self.since = [], [], now
         return {
             "step": step,
@@ -189,6 +205,21 @@ class Meter:
             "train/tokens_per_second": rate,
             "train/mfu": rate * self.run.size.flops_per_token / (self.peak * self.worker.world_size),
         }
+
+    def pending(self, step: int) -> list[float]:
+        """The sums of nats since the last point, over all workers, for a checkpoint at `step`."""
+        return [float(nats) for nats in self._checked(step)[0]] if self.nats else []
+
+    def _checked(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Nats over all workers and norms of gradients, step by step; raises Diverged where one is not finite."""
+        nats, norms = torch.stack(self.nats), torch.stack(self.norms)
+        if self.worker.world_size > 1:
+            dist.all_reduce(nats)
+        for what, values in (("the loss", nats), ("the gradient", norms)):
+            bad = (~torch.isfinite(values)).nonzero()
+            if len(bad):
+                raise Diverged(step - len(values) + int(bad[0]) + 1, what)
+        return nats, norms
 
 
 def _parallel(loss: StepLoss, execution: Execution, worker: Worker) -> nn.Module:
