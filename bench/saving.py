@@ -70,9 +70,9 @@ def time_blocks(size, arguments, turns: list[bool]) -> list[float]:  # type: ign
                 saver.wait()
                 ends.append(time.perf_counter())
                 if len(ends) <= len(turns) and turns[len(ends) - 1]:
-                    saver.save()
+                    saver.save(trainer.snapshot())
 
-            trainer.train(log=log, save=lambda: None)
+            trainer.train(log=log, save=lambda snapshot: None)
         attempt.end("released")
     return [end - start for start, end in zip(ends, ends[1:], strict=False)]
 

@@ -67,7 +67,7 @@ def measure_speed(
         torch.cuda.reset_peak_memory_stats(device)
     trainer = Trainer(run, execution, stream=RandomTokens(4 * batch + 1, size.vocabulary), worker=Worker(device=device))
     points: list[Metrics] = []
-    trainer.train(log=points.append, save=lambda: None)
+    trainer.train(log=points.append, save=lambda snapshot: None)
     return Speed(
         size=size.name,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

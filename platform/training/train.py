@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ladder.models.attention import choose_backend
 from ladder.models.gpt2 import GPT2
 from ladder.models.loss import next_token_nats
 from ladder.platform.corpus.batches import Tokens, batch_at
 from ladder.platform.hardware import peak_flops, resolve_precision
-from ladder.platform.training.checkpoint import TrainingState, load_checkpoint, make_optimizer_state, read_state
+from ladder.platform.training.checkpoint import Snapshot, TrainingState, load_checkpoint, read_state, take_snapshot
 from ladder.platform.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from ladder.platform.training.parallel import clip_gradients, replicate, shard, synchronised
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.trunks import Relative, stable_steps
 from ladder.sweeps.words import Execution, Run
@@ -80,33 +80,40 @@ class Trainer:
         self.precision = resolve_precision(run.recipe.precision, worker.device)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.attention, _ = choose_backend(execution.attention, worker.device, dtype)
-        self.model = GPT2(run.size, attention=self.attention, seed=run.recipe.seed).to(worker.device)
+        self.strategy = "fsdp2" if execution.strategy == "fsdp2" and worker.world_size > 1 else "ddp"
+        self.activation_checkpointing = bool(execution.activation_checkpointing)
+        self.model = GPT2(
+            run.size,
+            attention=self.attention,
+            seed=run.recipe.seed,
+            activation_checkpointing=self.activation_checkpointing,
+        )
+        self.loss = self._distributed(StepLoss(self.model))
         self.optimizer = build_optimizer(self.model, run.recipe)
         self.step, self.seconds_before, self.shared_steps = 0, 0.0, 0
         if saved:
             mine = saved.run == run.key
             self.step, self.shared_steps = saved.step, saved.shared_steps if mine else saved.step
             self.seconds_before = saved.seconds_training if mine else 0.0
-            self._load(resume)
+            load_checkpoint(resume, self.model, self.optimizer, worker)
         self.pending_nats = saved.pending_nats if saved else []
         self.peak, self.peak_source = peak_flops(worker.device, self.precision)
         self.rows = range(worker.rank, run.batch_sequences, worker.world_size)  # of the global batch, this worker's
         self.micro = worker.from_first(
             _micro_batch_sequences(run, execution, worker, saved.micro_batch_sequences if saved else None)
         )
-        self.loss = _parallel(StepLoss(self.model), execution, worker)
         self.started = time.perf_counter()
 
-    def _load(self, folder: Path | None) -> None:
-        """Weights and optimizer of a checkpoint, read once by the first worker."""
-        if folder is not None:
-            load_checkpoint(folder, self.model, self.optimizer)
-        if self.worker.world_size == 1:
-            return
-        torch.set_rng_state(self.worker.from_first(torch.get_rng_state()))
-        tensors = make_optimizer_state(self.model, self.optimizer)
-        for tensor in (*self.model.state_dict().values(), *tensors.values()):
-            dist.broadcast(tensor, src=0)
+    def _distributed(self, loss: "StepLoss") -> nn.Module:
+        """The loss as this worker runs it, on its device: whole, or sharing its parameters with the other workers."""
+        if self.strategy == "fsdp2":
+            compiled = self.execution.compile
+            shard(loss, self.model, self.worker, precision=self.precision, compiled=compiled)
+            return loss
+        network: nn.Module = loss.to(self.worker.device)
+        if self.execution.compile:
+            network = torch.compile(network)  # type: ignore[assignment]
+        return replicate(network, self.worker)
 
     @property
     def state(self) -> TrainingState:
@@ -121,9 +128,13 @@ class Trainer:
             shared_steps=self.shared_steps,
         )
 
-    def train(self, *, log: Callable[[Metrics], None], save: Callable[[], None]) -> None:
-        """Train to the end of the recipe; `log` gets a point of the curve, `save` is called when a checkpoint is due
-        and where other runs branch off.
+    def snapshot(self) -> Snapshot | None:
+        """A copy of all that a checkpoint holds, on the first worker; None on the others, which make the call too."""
+        return take_snapshot(self.model, self.optimizer, self.state, keep=self.worker.first)
+
+    def train(self, *, log: Callable[[Metrics], None], save: Callable[[Snapshot], None]) -> None:
+        """Train to the end of the recipe; `log` gets a point of the curve, and `save`, on the first worker, a snapshot
+        when a checkpoint is due and where other runs branch off.
 
         Raises Diverged at the first step whose loss or gradient is not finite; nothing is saved from then on.
         """
@@ -133,7 +144,7 @@ class Trainer:
         while self.step < recipe.steps:
             set_learning_rate(self.optimizer, learning_rate(recipe, self.step))
             nats = self._accumulate()
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+            norm = clip_gradients(self.model.parameters(), recipe.clip_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
             meter.add(nats, norm)
@@ -145,7 +156,9 @@ class Trainer:
                 due |= self.worker.from_first(late or self.step == recipe.steps)
             if due:
                 self.pending_nats = meter.pending(self.step)
-                save()
+                snapshot = self.snapshot()
+                if snapshot is not None:
+                    save(snapshot)
                 saved = time.perf_counter()
 
     def _accumulate(self) -> torch.Tensor:
@@ -164,7 +177,7 @@ class Trainer:
                 )
             )  # [micro-batch, context + 1]
             last = first + self.micro >= len(self.rows)
-            with _synchronised(self.loss, last), _autocast(self.worker.device, self.precision):
+            with synchronised(self.loss, last), _autocast(self.worker.device, self.precision):
                 nats = self.loss(tokens.to(self.worker.device, non_blocking=True))
                 # Data parallelism averages gradients over the workers; the mean over the tokens of the batch is meant.
                 (nats * (self.worker.world_size / recipe.batch_tokens)).backward()
@@ -220,23 +233,6 @@ class Meter:
             if len(bad):
                 raise Diverged(step - len(values) + int(bad[0]) + 1, what)
         return nats, norms
-
-
-def _parallel(loss: StepLoss, execution: Execution, worker: Worker) -> nn.Module:
-    network: nn.Module = loss
-    if execution.compile:
-        network = torch.compile(network)  # type: ignore[assignment]
-    if worker.world_size == 1:
-        return network
-    devices = [worker.device] if worker.device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
-
-
-def _synchronised(network: nn.Module, last: bool) -> AbstractContextManager[object]:
-    """Workers exchange gradients at the last micro-batch only."""
-    if isinstance(network, DistributedDataParallel) and not last:
-        return network.no_sync()
-    return nullcontext()
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
