@@ -10,6 +10,8 @@ import statistics
 import tempfile
 import time
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from upath import UPath
 
@@ -17,10 +19,21 @@ from ladder.models.sizes import parse_size
 from ladder.platform.hardware import resolve_precision
 from ladder.platform.runs.attempt import begin
 from ladder.platform.training.job import CheckpointSaver
-from ladder.platform.training.speed import RandomTokens
 from ladder.platform.training.train import Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run
+
+
+class RandomTokens:
+    """A stream of uniformly random tokens."""
+
+    def __init__(self, n_tokens: int, vocabulary: int) -> None:
+        self.n_tokens = n_tokens
+        self.tokens = np.random.default_rng(0).integers(0, vocabulary, n_tokens, dtype=np.int64)
+
+    def read(self, start: int, n: int) -> npt.NDArray[np.int64]:
+        """Tokens start to start + n."""
+        return self.tokens[start : start + n]
 
 
 def main() -> None:

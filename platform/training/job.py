@@ -230,7 +230,9 @@ def _execution_params(job: Job, trainer: Trainer, tokenizer: str) -> dict[str, s
     params = {
         "tokenizer": tokenizer,
         "precision": trainer.precision,
-        "attention": trainer.attention,
+        "attention": trainer.attention.backend,
+        "attention_operator": trainer.attention.operator,
+        "attention_reason": trainer.attention.reason,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "peak_flops": f"{trainer.peak:.4g}",
         "peak_flops_source": trainer.peak_source,
