@@ -27,6 +27,8 @@ from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run, Strategy
 from tests.platform.training.test_train import Stream
 
+pytestmark = pytest.mark.timeout(600)  # nearly all of it is seven processes that start
+
 STEPS, HALF, SEQUENCES = 6, 3, 8
 SIZE = parse_size("2x32", context=32, vocabulary=257)
 RECIPE = Recipe(
