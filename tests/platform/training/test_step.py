@@ -17,6 +17,7 @@ from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.corpus.batches import batch_at
 from ladder.platform.training import step as module
+from ladder.platform.training.checkpoint import Snapshot
 from ladder.platform.training.feed import BatchFeed
 from ladder.platform.training.step import StepLoss, TrainingStep
 from ladder.platform.training.train import Metrics, Trainer
@@ -49,7 +50,7 @@ def trainer(run: Run = RUN, **execution: object) -> Trainer:
 
 def losses(a_trainer: Trainer) -> list[float]:
     points: list[Metrics] = []
-    a_trainer.train(log=points.append, save=lambda: None)
+    a_trainer.train(log=points.append, save=lambda snapshot: None)
     return [point["train/loss"] for point in points]
 
 
@@ -92,7 +93,7 @@ def test_between_points_of_the_curve_nothing_waits_for_the_device() -> None:
 
     a_trainer.engine.update = watched  # type: ignore[method-assign]
     with waits:
-        a_trainer.train(log=log, save=lambda: None)
+        a_trainer.train(log=log, save=lambda snapshot: None)
     assert len(at_points) == 12 and len(in_points) == 3
     assert in_points[0] > 0, "reading a point has to wait, or nothing was counted"
     for first in (0, 4, 8):
@@ -147,7 +148,7 @@ def test_what_reading_raises_reaches_the_loop() -> None:
 
     a_trainer.stream.read = fail_late  # type: ignore[method-assign]
     with pytest.raises(OSError, match="the storage is gone"):
-        a_trainer.train(log=lambda _: None, save=lambda: None)
+        a_trainer.train(log=lambda _: None, save=lambda snapshot: None)
     assert 1 <= a_trainer.step < 12
 
 
@@ -228,7 +229,7 @@ def _rehearse(rank: int, out: str) -> None:
         StepLoss.forward = lambda loss, batch: small(loss, batch)  # type: ignore[method-assign,assignment]
     worker = Worker(device=CPU, rank=rank, world_size=2)
     a_trainer = Trainer(RUN, Execution(log_every_steps=1), stream=Stream(), worker=worker)
-    a_trainer.train(log=lambda _: None, save=lambda: None)
+    a_trainer.train(log=lambda _: None, save=lambda snapshot: None)
     Path(out, str(rank)).write_text(str(a_trainer.micro))
     dist.destroy_process_group()
 
@@ -256,7 +257,7 @@ def test_a_hundred_steps_with_evaluation_and_checkpoints_compile_at_most_two_gra
     compiled = trainer(run, compile=True, micro_batch_tokens=3 * 32, checkpoint_seconds=1e-9, log_every_steps=10)
     points: list[float] = []
 
-    def evaluate() -> None:
+    def evaluate(_: Snapshot) -> None:
         with torch.no_grad():
             StepLoss(compiled.model)(torch.zeros(5, 33, dtype=torch.int64))
 
