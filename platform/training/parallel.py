@@ -34,6 +34,8 @@ def shard(loss: nn.Module, model: GPT2, worker: Worker, *, precision: str, compi
 
     Compiled blocks are gathered whole and in fp32: to gather matrices alone would cut their graphs at each of them.
     """
+    if worker.device.type == "cuda":
+        torch.cuda.set_device(worker.device)  # the mesh asks the process, not the worker, which GPU is its own
     mesh = init_device_mesh(worker.device.type, (worker.world_size,))
     policy = MixedPrecisionPolicy()
     if precision == "bf16":
