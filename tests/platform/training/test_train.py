@@ -15,12 +15,7 @@ from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.models.weights import load_weights
 from ladder.platform.runs.checkpoints import MARK
-from ladder.platform.training.checkpoint import (
-    make_optimizer_state,
-    read_state,
-    take_snapshot,
-    write_checkpoint,
-)
+from ladder.platform.training.checkpoint import make_optimizer_state, read_state, write_checkpoint
 from ladder.platform.training.optimizer import learning_rate
 from ladder.platform.training.train import Diverged, Metrics, Trainer
 from ladder.platform.training.worker import Worker
@@ -52,10 +47,9 @@ def trainer(run: Run = RUN, execution: Execution = EVERY_STEP, resume: Path | No
 
 
 def save(a_trainer: Trainer, folder: Path) -> None:
-    mark = write_checkpoint(
-        folder, take_snapshot(a_trainer.model, a_trainer.optimizer, a_trainer.state), tokenizer="bytes"
-    )
-    (folder / MARK).write_text(json.dumps(mark))
+    snapshot = a_trainer.snapshot()
+    assert snapshot is not None
+    (folder / MARK).write_text(json.dumps(write_checkpoint(folder, snapshot, tokenizer="bytes")))
 
 
 def curve(a_trainer: Trainer, save_at: dict[int, Path] | None = None) -> list[Metrics]:
@@ -68,7 +62,7 @@ def curve(a_trainer: Trainer, save_at: dict[int, Path] | None = None) -> list[Me
         if folder is not None:
             save(a_trainer, folder)
 
-    a_trainer.train(log=log, save=lambda: None)
+    a_trainer.train(log=log, save=lambda snapshot: None)
     return points
 
 
@@ -154,7 +148,7 @@ def test_a_run_that_diverges_names_the_step_and_saves_nothing_after() -> None:
     run = replace(RUN, recipe=replace(RECIPE, tokens=256 * 300, lr_peak=1e30, warmup_tokens=0))
     wild = trainer(run, Execution(log_every_steps=3, checkpoint_seconds=1e-9))
     with pytest.raises(Diverged, match="is not finite at step") as caught:
-        wild.train(log=lambda point: None, save=lambda: saved.append(wild.step))
+        wild.train(log=lambda point: None, save=lambda snapshot: saved.append(wild.step))
     step = int(str(caught.value).rsplit(" ", 1)[1])
     assert wild.step - 3 < step <= wild.step
     assert all(saved_at < step for saved_at in saved)
