@@ -59,7 +59,7 @@ class Form:
     factor: Floats | float = 1.0
     """[n] what each residual was multiplied by, so that all are of equal noise."""
     known_noise: float = 0.0
-    """Standard deviation of a residual that is known to be there, whatever these ones say; 0: none is."""
+    """Standard deviation that a residual is known to have; it counts unless these scatter by more. 0: none is known."""
 
     def evaluate(self, theta: Floats) -> State:
         """Predictions at theta [S, P]."""

@@ -241,12 +241,13 @@ def draw_noise(
     split = split_residuals(residuals, settings, len(theta))
     if split is None or split.doubt > POOLING_DOUBT:
         freedom = len(fitted) - len(theta)
-        total = np.sqrt((residuals**2).sum() / generator.chisquare(freedom, size=(count, 1)))
-        total = np.maximum(total, form.known_noise)
+        squares = float((residuals**2).sum())
+        total = np.sqrt(squares / generator.chisquare(freedom, size=(count, 1)))
+        if form.known_noise and special.chdtrc(freedom, squares / form.known_noise**2) > POOLING_DOUBT:
+            total = np.full((count, 1), form.known_noise)  # they scatter by no more than is known
         targets = fitted + total * generator.standard_normal((count, len(fitted)))
     else:
         run_square = split.within / generator.chisquare(split.within_freedom, size=(count, 1))
-        run_square = np.maximum(run_square, form.known_noise**2)
         setting_square = split.between / generator.chisquare(split.between_freedom, size=(count, 1))
         own = np.sqrt(np.maximum(0.0, setting_square - run_square) / split.repeats)
         shared = generator.standard_normal((count, int(settings.max()) + 1))[:, settings]

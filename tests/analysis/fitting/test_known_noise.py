@@ -234,7 +234,7 @@ def test_a_fixed_amplitude_of_one_variable_is_kept_in_every_law() -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("what", ["errors", "counts", "counts that scatter more"])
 def test_intervals_with_known_noise_hold_the_truth_in_1000_simulations(what: str) -> None:
-    """Known noise is a floor of the scatter, so that a few points cannot agree by chance: a little wider than 95 %."""
+    """Known noise counts unless the points scatter by more (p below .25), which widens a quarter of the intervals."""
     cases: dict[str, tuple[Callable[[int], Fit], dict[str, float]]] = {
         "errors": (uneven_fit, POWER.parameters),
         "counts": (counted_fit, {"a": ODDS.a, "b": ODDS.b}),
