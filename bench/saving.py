@@ -10,6 +10,8 @@ import statistics
 import tempfile
 import time
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from upath import UPath
 
@@ -18,10 +20,21 @@ from ladder.platform.hardware import resolve_precision
 from ladder.platform.processes import keep_large_buffers
 from ladder.platform.runs.attempt import begin
 from ladder.platform.training.job import CheckpointSaver
-from ladder.platform.training.speed import RandomTokens
 from ladder.platform.training.train import Metrics, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run
+
+
+class RandomTokens:
+    """A stream of uniformly random tokens."""
+
+    def __init__(self, n_tokens: int, vocabulary: int) -> None:
+        self.n_tokens = n_tokens
+        self.tokens = np.random.default_rng(0).integers(0, vocabulary, n_tokens, dtype=np.int64)
+
+    def read(self, start: int, n: int) -> npt.NDArray[np.int64]:
+        """Tokens start to start + n."""
+        return self.tokens[start : start + n]
 
 
 def main() -> None:
@@ -70,9 +83,11 @@ def time_blocks(size, arguments, turns: list[bool]) -> list[float]:  # type: ign
                 saver.wait()
                 ends.append(time.perf_counter())
                 if len(ends) <= len(turns) and turns[len(ends) - 1]:
-                    saver.save()
+                    snapshot = trainer.snapshot()
+                    assert snapshot is not None
+                    saver.save(snapshot)
 
-            trainer.train(log=log, save=lambda: None)
+            trainer.train(log=log, save=lambda snapshot: None)
         attempt.end("released")
     return [end - start for start, end in zip(ends, ends[1:], strict=False)]
 

@@ -12,10 +12,12 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ladder.models.attention import BACKENDS, attend
 from ladder.models.cache import Place
 from ladder.models.gelu import gelu
+from ladder.models.parametrization import BaseShape, scales_of
 from ladder.models.sizes import MLP_RATIO, Size
 
 NORM_EPSILON = 1e-5
@@ -81,18 +83,32 @@ class Block(nn.Module):
 class GPT2(nn.Module):
     """GPT-2 of any size. Its loss: `next_token_nats(model.hidden(tokens), model.wte.weight, targets)`, a tied head."""
 
-    def __init__(self, size: Size, *, attention: str = "sdpa", seed: int = 0) -> None:
-        """A model with the initial weights of `seed`, on torch's default device; `attention` is a back end's name."""
+    def __init__(
+        self,
+        size: Size,
+        *,
+        attention: str = "sdpa",
+        seed: int = 0,
+        base: BaseShape | None = None,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        """A model with the initial weights of `seed`, on torch's default device; `attention` is a back end's name.
+
+        With a base shape the initial scales are those of CompleteP; the network is the same.
+
+        With activation checkpointing (Chen et al. 2016) training keeps of each block only its input and computes the
+        rest again in the backward pass: a third more work. Where no gradient is wanted it makes no difference.
+        """
         assert attention in BACKENDS, f"attention {attention!r} is not chosen yet: see choose_backend"
         super().__init__()
-        self.size = size
+        self.size, self.activation_checkpointing = size, activation_checkpointing
         with torch.device("meta"):  # so that torch's own initial weights are neither drawn nor paid for
             self.wte = nn.Embedding(size.vocabulary, size.d_model)
             self.wpe = nn.Embedding(size.context, size.d_model)
             self.h = nn.ModuleList(Block(size, layer=layer, backend=attention) for layer in range(size.n_layer))
             self.ln_f = nn.LayerNorm(size.d_model, eps=NORM_EPSILON)
         self.to_empty(device=torch.get_default_device())
-        self.initialise(seed)
+        self.initialise(seed, base)
 
     def hidden(self, tokens: Tensor, place: Place | None = None) -> Tensor:
         """What the head reads: tokens [B, T] int64 to [B, T, D], after the final norm.
@@ -107,7 +123,10 @@ class GPT2(nn.Module):
         else:
             x = x + self.wpe(place.positions)[:, None]  # T is 1
         for block in self.h:
-            x = block(x, place)
+            if self.activation_checkpointing and place is None and torch.is_grad_enabled():
+                x = checkpoint(block, x, place, use_reentrant=False, preserve_rng_state=False)  # it draws nothing
+            else:
+                x = block(x, place)
         y: Tensor = self.ln_f(x)
         return y
 
@@ -116,7 +135,7 @@ class GPT2(nn.Module):
         return F.linear(self.hidden(tokens), self.wte.weight)
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> None:
+    def initialise(self, seed: int, base: BaseShape | None = None) -> None:
         """Draws the initial weights from a generator of their own, on the CPU, so that every device has the same.
 
         | parameters | standard deviation |
@@ -125,15 +144,18 @@ class GPT2(nn.Module):
         | weights that write to the residual stream (c_proj) | WEIGHT_STD / sqrt(2 n_layer), the residual layers |
         | position embedding | POSITION_STD |
         | biases; gains of norms | 0; exactly 1 |
+
+        With a base shape each is multiplied as `scales_of` says.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
+            scale = scales_of(name, self.size, base).init
             if name.endswith("bias"):
                 parameter.zero_()
             elif "ln_" in name:
-                parameter.fill_(1.0)
+                parameter.fill_(scale)
             elif not parameter.is_meta:
-                std = self._initial_std(name)
+                std = scale * self._initial_std(name)
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
     def _initial_std(self, name: str) -> float:

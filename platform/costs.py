@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ladder.platform.hardware import PEAK_BF16_FLOPS, matrix_rate, resolve_precision
+from ladder.platform.gpus import PEAK_BF16_FLOPS
+from ladder.platform.hardware import matrix_rate, resolve_precision
 from ladder.sweeps.words import Execution, Run
 
 ASSUMED_UTILISATION = 0.35

@@ -36,7 +36,7 @@ from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
 from ladder.platform.costs import ASSUMED_GPU, Rate, find_rate, own_flops, planned_gpus, training_seconds, worker_hours
-from ladder.platform.hardware import PEAK_BF16_FLOPS
+from ladder.platform.gpus import PEAK_BF16_FLOPS, gpu_named
 from ladder.platform.launching.display import duration
 from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.trunks import planned_shared_steps
@@ -99,9 +99,8 @@ def show_sweep(request: SweepRequest) -> None:
         shared = planned_shared_steps(chosen.runs)
         rows = [run_row(chosen, run, rate, request.price, shared[run.key]) for run in chosen.runs]
         gpu_hours = sum(row["gpu_hours"] for row in rows)
-        recipe = describe_rule(chosen.sweep.recipe)
-        shown = {"sweep": chosen.sweep.name, "recipe": recipe, "runs": rows, "gpu_hours": gpu_hours, "rate": vars(rate)}
-        echo_json(shown | {"resolution": resolution})
+        shown = {"sweep": chosen.sweep.name, "runs": rows, "gpu_hours": gpu_hours, "rate": vars(rate)}
+        echo_json(shown | {"resolution": resolution, "recipe": describe_rule(chosen.sweep.recipe)})
         return
     screen = console()
     screen.print(runs_table(chosen, rate, request.price))
@@ -215,13 +214,13 @@ def asked_gpu(chosen: Chosen) -> str | None:
     named = sorted({execution.accelerator_type for execution in asking if execution.accelerator_type is not None})
     if not named:
         return ASSUMED_GPU
-    gpu = named[0].removesuffix("-40G").removesuffix("-80G")
-    if len(named) > 1 or gpu not in PEAK_BF16_FLOPS:
+    gpu = gpu_named(named[0])
+    if len(named) > 1 or gpu is None or gpu.name not in PEAK_BF16_FLOPS:
         raise InputError(
             f"the runs of {chosen.sweep.name} ask for {' and '.join(named)}, and a plan counts with one GPU of a known "
             f"rate: name {', '.join(PEAK_BF16_FLOPS)} with --gpu."
         )
-    return gpu
+    return gpu.name
 
 
 def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_steps: int = 0) -> dict[str, Any]:

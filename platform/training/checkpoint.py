@@ -1,15 +1,16 @@
 """A checkpoint: the weights as Hugging Face reads them, and beside them all that training needs to go on exactly.
 
     model.safetensors  config.json      what `ladder evaluate` and `transformers` read
-    optimizer.safetensors               AdamW's moments by parameter, the random state
+    optimizer.safetensors               the optimizer's moments by parameter, the random state
     training.json                       where training stood, and a checksum of every file
 
 Saving is in two steps: `take_snapshot` copies the tensors, which the training loop waits for, and `write_checkpoint`
-writes the copy from another thread. Nothing is pickled.
+writes the copy from another thread. Nothing is pickled. The files hold whole tensors, so that any number of workers
+under any strategy goes on from them; the first worker writes and reads them for all.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import Size
 from ladder.models.weights import load_weights, save_tensors
 from ladder.platform.runs.checkpoints import MARK
+from ladder.platform.training.optimizer import empty_state
+from ladder.platform.training.parallel import fill, whole
+from ladder.platform.training.worker import Worker
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 
@@ -55,17 +59,20 @@ class Snapshot:
     weights: dict[str, torch.Tensor]
     """The model's state by name."""
     optimizer: dict[str, torch.Tensor]
-    """AdamW's moments by parameter, and the random state."""
+    """The optimizer's moments by parameter, and the random state."""
 
 
-def take_snapshot(model: GPT2, optimizer: torch.optim.Optimizer, state: TrainingState) -> Snapshot:
-    """A copy of model, optimizer and random state that later steps do not change."""
-    return Snapshot(
-        state=state,
-        size=model.size,
-        weights=_copied(model.state_dict()),
-        optimizer=_copied(_optimizer_tensors(model, optimizer) | {"random_state": torch.get_rng_state()}),
-    )
+def take_snapshot(
+    model: GPT2, optimizer: torch.optim.Optimizer, state: TrainingState, *, keep: bool = True
+) -> Snapshot | None:
+    """A copy of model, optimizer and random state that later steps do not change; None without `keep`.
+
+    A collective call where workers share the tensors out: each of them makes it, and the first keeps the copy. A worker
+    never holds more than one whole tensor beside its shares.
+    """
+    weights = _copied(model.state_dict(), keep)
+    moments = _copied(_optimizer_tensors(model, optimizer) | {"random_state": torch.get_rng_state()}, keep)
+    return Snapshot(state=state, size=model.size, weights=weights, optimizer=moments) if keep else None
 
 
 def write_checkpoint(folder: Path, snapshot: Snapshot, *, tokenizer: str) -> dict[str, Any]:
@@ -75,14 +82,20 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, *, tokenizer: str) -> dic
     return asdict(snapshot.state)
 
 
-def load_checkpoint(folder: Path, model: GPT2, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights, optimizer and random state of a checkpoint in place."""
-    model.load_state_dict(load_weights(str(folder)).state_dict())
-    saved = load_file(folder / OPTIMIZER_FILE)
-    torch.set_rng_state(saved.pop("random_state"))
-    tensors = make_optimizer_state(model, optimizer)
-    for name, tensor in tensors.items():
-        tensor.copy_(saved[name])
+def load_checkpoint(folder: Path | None, model: GPT2, optimizer: torch.optim.Optimizer, worker: Worker) -> None:
+    """Put weights, optimizer and random state of a checkpoint in place, read by the first worker alone.
+
+    A collective call: `folder` is None on the other workers, which are sent what they hold.
+    """
+    weights: Mapping[str, torch.Tensor] = {}
+    moments: dict[str, torch.Tensor] = {}
+    if folder is not None:
+        weights, moments = load_weights(str(folder)).state_dict(), load_file(folder / OPTIMIZER_FILE)
+    torch.set_rng_state(worker.from_first(moments.pop("random_state", torch.empty(0))))
+    for name, tensor in model.state_dict().items():
+        fill(tensor, weights[name] if worker.first else None, worker)
+    for name, tensor in make_optimizer_state(model, optimizer).items():
+        fill(tensor, moments[name] if worker.first else None, worker)
 
 
 def read_state(folder: Path, *, runs: Collection[str]) -> TrainingState:
@@ -102,29 +115,28 @@ def read_state(folder: Path, *, runs: Collection[str]) -> TrainingState:
 
 
 def make_optimizer_state(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's tensors by name, made where AdamW has not made them yet; loading writes into them."""
+    """The optimizer's tensors by name, made where it has not made them yet; loading writes into them."""
     with torch.no_grad():
-        for parameter in model.parameters():
-            optimizer.state.setdefault(parameter, _empty_state(parameter))
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state.setdefault(parameter, empty_state(group, parameter))
     return _optimizer_tensors(model, optimizer)
 
 
-def _empty_state(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {
-        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
-
-
 def _optimizer_tensors(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    tensors = {
-        f"{moment}.{name}": optimizer.state[parameter][moment]
+    tensors: dict[str, torch.Tensor] = {
+        f"{moment}.{name}": tensor
         for name, parameter in model.named_parameters()
-        for moment in ("step", "exp_avg", "exp_avg_sq")
+        for moment, tensor in optimizer.state[parameter].items()
     }
     return tensors
 
 
-def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+def _copied(tensors: Mapping[str, torch.Tensor], keep: bool) -> dict[str, torch.Tensor]:
+    """Whole copies on the CPU by name; none without `keep`, where each is gathered for another worker and dropped."""
+    copies = {}
+    for name, tensor in tensors.items():
+        gathered = whole(tensor.detach())
+        if keep:
+            copies[name] = gathered.to("cpu", copy=True)
+    return copies

@@ -27,7 +27,7 @@ from ladder.platform.runs.status import missing_benchmarks
 from ladder.platform.storage import open_storage, persistently, read_json, run_folder, write_json
 from ladder.platform.tracking.records import TrackedSweep
 from ladder.platform.tracking.sender import Sender
-from ladder.platform.training.checkpoint import Snapshot, read_state, take_snapshot, write_checkpoint
+from ladder.platform.training.checkpoint import Snapshot, read_state, write_checkpoint
 from ladder.platform.training.train import Diverged, Metrics, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.trunks import Relative
@@ -149,7 +149,7 @@ def _train(job: Job, worker: Worker, attempt: Attempt | None) -> bool:
             job.run, job.execution, stream=corpus.train, worker=worker, resume=resume, relatives=job.relatives
         )
     if attempt is None:
-        return _finishes(lambda: trainer.train(log=lambda metrics: None, save=lambda: None))
+        return _finishes(lambda: trainer.train(log=lambda metrics: None, save=lambda snapshot: None))
     params = _execution_params(job, trainer, corpus.tokenizer)
     if begun is not None and begun.run != job.run.key:
         _copy_curve(attempt, job.folder_of(begun.run), steps=begun.step)
@@ -195,10 +195,9 @@ class CheckpointSaver:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint", initializer=yield_to_training)
         self._saving: Future[None] | None = None
 
-    def save(self) -> None:
-        """Save the state as it is now. Raises what went wrong with the one before, such as LeaseLost."""
+    def save(self, snapshot: Snapshot) -> None:
+        """Save a snapshot. Raises what went wrong with the one before, such as LeaseLost."""
         self.wait()
-        snapshot = take_snapshot(self.trainer.model, self.trainer.optimizer, self.trainer.state)
         self._saving = self._thread.submit(self._write, snapshot)
 
     def wait(self) -> None:
@@ -254,12 +253,16 @@ def _execution_params(job: Job, trainer: Trainer, tokenizer: str) -> dict[str, s
     params = {
         "tokenizer": tokenizer,
         "precision": trainer.precision,
-        "attention": trainer.attention,
+        "attention": trainer.attention.backend,
+        "attention_operator": trainer.attention.operator,
+        "attention_reason": trainer.attention.reason,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "peak_flops": f"{trainer.peak:.4g}",
         "peak_flops_source": trainer.peak_source,
         "workers": job.execution.workers,
         "cpus_per_worker": job.execution.cpus_per_worker,
+        "strategy": trainer.engine.strategy,
+        "activation_checkpointing": trainer.engine.activation_checkpointing,
         "micro_batch_sequences": trainer.micro,
         "compile": job.execution.compile,
         "shared_steps": trainer.shared_steps,

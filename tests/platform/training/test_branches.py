@@ -18,6 +18,7 @@ from ladder.platform.runs.curve import read_curve
 from ladder.platform.storage import read_json
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import TrackedSweep, open_sweep
+from ladder.platform.training.checkpoint import Snapshot
 from ladder.platform.training.job import CheckpointSaver, Job
 from ladder.platform.training.train import Trainer
 from ladder.platform.training.worker import Worker
@@ -111,8 +112,8 @@ def killed_at(budget: int, step: int, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """The process ends without another word when the run of a budget has kept its checkpoint of a step."""
     save = CheckpointSaver.save
 
-    def save_and_die(saver: CheckpointSaver) -> None:
-        save(saver)
+    def save_and_die(saver: CheckpointSaver, snapshot: Snapshot) -> None:
+        save(saver, snapshot)
         if (saver.trainer.run.recipe.steps, saver.trainer.step) == (budget, step):
             saver.wait()
             saver.attempt._stop.set()
