@@ -1,11 +1,14 @@
-"""What a run will take: time from FLOPs, money from time."""
+"""What a run will take: memory from its shape, time from FLOPs, money from time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from ladder.platform.gpus import PEAK_BF16_FLOPS
+from ladder.models.errors import InputError
+from ladder.models.memory import Training, largest_divisor, largest_micro_batch, peak_bytes
+from ladder.platform.gpus import PEAK_BF16_FLOPS, Gpu
 from ladder.platform.hardware import matrix_rate, resolve_precision
+from ladder.platform.training.step import CPU_TOKENS, GPU_MEMORY_SHARE
 from ladder.sweeps.words import Execution, Run
 
 ASSUMED_UTILISATION = 0.35
@@ -71,3 +74,53 @@ def training_seconds(run: Run, execution: Execution, rate: Rate) -> float:
 def worker_hours(run: Run, rate: Rate) -> float:
     """Hours of whole GPUs, or of cores, to train a run, summed over its workers."""
     return rate.hours(run.size.flops_exact(run.recipe.tokens))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPlan:
+    """What a run is predicted to take of a worker's memory."""
+
+    sequences: int
+    """Through the network at once, as the worker will choose; 1 where not even one fits."""
+    peak_bytes: int
+    """At the peak of a step."""
+    memory_bytes: int | None
+    """What there is; None: unknown."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is no telling that it does not fit."""
+        return self.memory_bytes is None or self.peak_bytes <= self.memory_bytes
+
+
+def plan_memory(run: Run, execution: Execution, *, on_gpu: bool, memory_bytes: int | None) -> MemoryPlan:
+    """The memory of a run on a GPU or a processor of that much memory, with the micro-batch that it will get."""
+    share = -(-run.batch_sequences // execution.workers)
+    precision = "fp32" if run.recipe.precision == "fp32" else "bf16"
+    training = Training(sequences=1, precision=precision, device="cuda" if on_gpu else "cpu", workers=execution.workers)
+    limit = share
+    if execution.micro_batch_tokens is not None:
+        limit = execution.micro_batch_tokens // run.size.context
+    elif not on_gpu:
+        limit = CPU_TOKENS // run.size.context
+    elif memory_bytes is not None:
+        limit = largest_micro_batch(run.size, training, memory_bytes=GPU_MEMORY_SHARE * memory_bytes, share=share)
+    sequences = largest_divisor(share, limit)
+    planned = replace(training, sequences=sequences, accumulates=sequences < share)
+    return MemoryPlan(sequences=sequences, peak_bytes=peak_bytes(run.size, planned), memory_bytes=memory_bytes)
+
+
+def refuse_too_large(run: Run, execution: Execution, gpu: Gpu) -> None:
+    """InputError where not even one sequence of a run fits the GPU that it asks for."""
+    plan = plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
+    if not plan.fits and plan.memory_bytes is not None:
+        raise InputError(
+            f"{run.key} does not fit {execution.gpus_per_worker or 1:g} of {gpu.name}: one sequence of "
+            f"{run.size.context} tokens at a time takes {plan.peak_bytes / 2**30:,.1f} GiB and there are "
+            f"{plan.memory_bytes / 2**30:,.1f}. Ask for another accelerator_type, or take the size out of the sweep."
+        )
+
+
+def execution_share(execution: Execution) -> float:
+    """The share of a GPU that one worker has, as asked for."""
+    return execution.gpus_per_worker or 1.0

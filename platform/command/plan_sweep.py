@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from upath import UPath
@@ -35,11 +36,22 @@ from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
-from ladder.platform.costs import ASSUMED_GPU, Rate, find_rate, planned_gpus, training_seconds, worker_hours
+from ladder.platform.costs import (
+    ASSUMED_GPU,
+    MemoryPlan,
+    Rate,
+    execution_share,
+    find_rate,
+    plan_memory,
+    planned_gpus,
+    training_seconds,
+    worker_hours,
+)
 from ladder.platform.gpus import PEAK_BF16_FLOPS, gpu_named
 from ladder.platform.launching.display import duration
+from ladder.platform.training.step import memory_of
 from ladder.sweeps.expand import resolved_recipe
-from ladder.sweeps.words import Run
+from ladder.sweeps.words import Execution, Run
 
 SLOW_LOSSES = 500_000
 """Simulated losses from which a plan takes seconds and says what it is doing."""
@@ -223,6 +235,7 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[s
     """One run of the plan, for programs."""
     execution = chosen.sweep.execution_for(run.size)
     gpus, hours = planned_gpus(execution, rate), worker_hours(run, rate)
+    memory = planned_memory(run, execution, rate)
     return {
         "run": run.key,
         "size": run.size.name,
@@ -237,6 +250,9 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[s
         "flops_exact": run.size.flops_exact(run.recipe.tokens),
         "precision": run.recipe.precision,
         "training_bytes": run.size.training_bytes,
+        "peak_memory_bytes": memory.peak_bytes,
+        "micro_batch_sequences": memory.sequences,
+        "fits": memory.fits,
         "workers": execution.workers,
         "cpus_per_worker": execution.cpus_per_worker,
         "gpus_per_worker": gpus,
@@ -246,6 +262,15 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[s
         "gpu_hours": hours if gpus else 0.0,
         "cost": None if price is None else hours * price,
     }
+
+
+def planned_memory(run: Run, execution: Execution, rate: Rate) -> MemoryPlan:
+    """The memory of a run on the GPU that is planned for, or on this machine."""
+    if rate.gpu is None:
+        return plan_memory(run, execution, on_gpu=False, memory_bytes=memory_of(torch.device("cpu"))[1])
+    gpu = gpu_named(execution.accelerator_type or rate.gpu) or gpu_named(rate.gpu)
+    assert gpu is not None, f"no GPU {rate.gpu}"
+    return plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
 
 
 def proposal_to_json(
@@ -277,7 +302,7 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
             f"{row['batch_tokens']:,}",
             f"{row['flops_6nd']:.3g}",
             f"{row['flops_exact']:.3g}",
-            f"{row['training_bytes'] / 2**30:.2f} GiB",
+            f"{row['peak_memory_bytes'] / 2**30:.2f} GiB" + ("" if row["fits"] else " (too much)"),
             workers_text(row),
             duration(row["seconds"]),
             *([] if rate.gpu is None else [f"{row['gpu_hours']:,.3g}"]),
@@ -301,6 +326,13 @@ def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
         f"In all {flops:.3g} FLOPs ({flops / 8.64e19:.3g} PF-days), {hours:,.3g} {unit}-hours at "
         f"{rate.flops_per_second * rate.utilisation / 1e12:.3g} TFLOP/s a {unit} ({rate.provenance})."
     )
+    too_large = [run for run in chosen.runs if not planned_memory(run, chosen.sweep.execution_for(run.size), rate).fits]
+    if too_large:
+        screen.print(
+            f"{len(too_large)} of {len(chosen.runs)} runs do not fit the memory of {rate.gpu or 'this machine'} and "
+            f"will be refused: {', '.join(dict.fromkeys(run.size.name for run in too_large))}.",
+            style="bold",
+        )
     if chosen.corpus is None:
         screen.print(
             f"The corpus {chosen.sweep.corpus} is not built yet: names and vocabulary assume the GPT-2 tokenizer."
