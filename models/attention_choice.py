@@ -138,7 +138,7 @@ def find_operator(backend: str, shape: AttentionShape, device: torch.device, dty
     q, k, v = (torch.empty(1, shape.length, shape.heads, shape.width, device=device, dtype=dtype) for _ in range(3))
     if backend == "sdpa":
         q, k, v = (x.transpose(1, 2).requires_grad_(True) for x in (q, k, v))
-        return SDPBackend(torch._fused_sdp_choice(q, k, v, None, 0.0, True)).name  # type: ignore[call-arg]
+        return SDPBackend(torch._fused_sdp_choice(q, k, v, None, 0.0, True)).name
     fmha = importlib.import_module("xformers.ops.fmha")
     inputs = fmha.Inputs(q, k, v, attn_bias=fmha.attn_bias.LowerTriangularMask(), p=0.0)
     forward = fmha.dispatch._dispatch_fw(inputs, needs_gradient=True)

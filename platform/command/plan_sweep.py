@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from upath import UPath
@@ -35,12 +36,24 @@ from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
-from ladder.platform.costs import ASSUMED_GPU, Rate, find_rate, own_flops, planned_gpus, training_seconds, worker_hours
+from ladder.platform.costs import (
+    ASSUMED_GPU,
+    MemoryPlan,
+    Rate,
+    execution_share,
+    find_rate,
+    own_flops,
+    plan_memory,
+    planned_gpus,
+    training_seconds,
+    worker_hours,
+)
 from ladder.platform.gpus import PEAK_BF16_FLOPS, gpu_named
 from ladder.platform.launching.display import duration
+from ladder.platform.training.step import memory_of
 from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.trunks import planned_shared_steps
-from ladder.sweeps.words import Run
+from ladder.sweeps.words import Execution, Run
 
 SLOW_LOSSES = 500_000
 """Simulated losses from which a plan takes seconds and says what it is doing."""
@@ -225,6 +238,7 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_st
     """One run of the plan, for programs; `seconds`, hours and cost are without the steps that another run trains."""
     execution = chosen.sweep.execution_for(run.size)
     gpus, hours = planned_gpus(execution, rate), worker_hours(run, rate, shared_steps=shared_steps)
+    memory = planned_memory(run, execution, rate)
     return {
         "run": run.key,
         "size": run.size.name,
@@ -240,7 +254,12 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_st
         "flops_exact": run.size.flops_exact(run.recipe.tokens),
         "precision": run.recipe.precision,
         "training_bytes": run.size.training_bytes,
+        "peak_memory_bytes": memory.peak_bytes,
+        "micro_batch_sequences": memory.training.sequences,
+        "fits": memory.fits,
         "workers": execution.workers,
+        "strategy": memory.training.strategy,
+        "activation_checkpointing": memory.training.checkpointing,
         "cpus_per_worker": execution.cpus_per_worker,
         "gpus_per_worker": gpus,
         "accelerator_type": execution.accelerator_type,
@@ -249,6 +268,15 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_st
         "gpu_hours": hours if gpus else 0.0,
         "cost": None if price is None else hours * price,
     }
+
+
+def planned_memory(run: Run, execution: Execution, rate: Rate) -> MemoryPlan:
+    """The memory of a run on the GPU that is planned for, or on this machine."""
+    if rate.gpu is None:
+        return plan_memory(run, execution, on_gpu=False, memory_bytes=memory_of(torch.device("cpu"))[1])
+    gpu = gpu_named(execution.accelerator_type or rate.gpu) or gpu_named(rate.gpu)
+    assert gpu is not None, f"no GPU {rate.gpu}"
+    return plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
 
 
 def proposal_to_json(
@@ -261,6 +289,11 @@ def proposal_to_json(
     return {"criterion": proposal.criterion, "flops": proposal.flops, "share": proposal.share, "runs": rows}
 
 
+def strategy_text(row: dict[str, Any]) -> str:
+    """What its workers hold: ddp, fsdp2, ddp + checkpointing."""
+    return f"{row['strategy']} + checkpointing" if row["activation_checkpointing"] else str(row["strategy"])
+
+
 def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
     """The runs with their costs."""
     table = Table(title=f"sweep {chosen.sweep.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -268,11 +301,13 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
     shared = planned_shared_steps(chosen.runs)
     steps = ["steps", *(["of them shared"] if any(shared.values()) else [])]
     names = ["N", "D tokens", "D/N", *steps, "batch", "FLOPs (6ND)", "FLOPs (exact)", "memory"]
-    names += ["workers x cores", "time"] if rate.gpu is None else ["workers x GPUs", "time", "GPU-hours"]
+    rows = [run_row(chosen, run, rate, price, shared[run.key]) for run in chosen.runs]
+    shows_strategy = any(row["workers"] > 1 or row["activation_checkpointing"] for row in rows)
+    names += ["workers x cores"] if rate.gpu is None else ["workers x GPUs"]
+    names += [*(["strategy"] if shows_strategy else []), "time", *([] if rate.gpu is None else ["GPU-hours"])]
     for name in [*names, *([] if price is None else ["cost"])]:
         table.add_column(name, justify="right", no_wrap=True)
-    for run in chosen.runs:
-        row = run_row(chosen, run, rate, price, shared[run.key])
+    for row in rows:
         cells = [
             row["run"],
             f"{row['params_total']:,}",
@@ -283,8 +318,9 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
             f"{row['batch_tokens']:,}",
             f"{row['flops_6nd']:.3g}",
             f"{row['flops_exact']:.3g}",
-            f"{row['training_bytes'] / 2**30:.2f} GiB",
+            f"{row['peak_memory_bytes'] / 2**30:.2f} GiB" + ("" if row["fits"] else " (too much)"),
             workers_text(row),
+            *([strategy_text(row)] if shows_strategy else []),
             duration(row["seconds"]),
             *([] if rate.gpu is None else [f"{row['gpu_hours']:,.3g}"]),
         ]
@@ -314,6 +350,13 @@ def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
             f"{sum(steps > 0 for steps in shared.values())} of the {len(chosen.runs)} runs branch off a longer one of "
             f"their size where their decay begins, which saves {1 - flops / alone:.0%} of the {alone:.3g} FLOPs that "
             "the runs take one by one."
+        )
+    too_large = [run for run in chosen.runs if not planned_memory(run, chosen.sweep.execution_for(run.size), rate).fits]
+    if too_large:
+        screen.print(
+            f"{len(too_large)} of {len(chosen.runs)} runs do not fit the memory of {rate.gpu or 'this machine'} and "
+            f"will be refused: {', '.join(dict.fromkeys(run.size.name for run in too_large))}.",
+            style="bold",
         )
     if chosen.corpus is None:
         screen.print(

@@ -46,6 +46,7 @@ def test_options_that_are_handed_on_mean_the_same_there(compiled: bool) -> None:
 
     received: list[dict[str, Any]] = []
     given = {"workers": 2, "gpus_per_worker": 1.0, "accelerator_type": "H100", "compile": compiled}
+    given |= {"strategy": "fsdp2", "activation_checkpointing": compiled}
     given |= {"checkpoint_seconds": 60.0, "keep_checkpoints": 3, "concurrent_runs": None}
     result = CliRunner().invoke(command, execution_arguments(given), catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -299,3 +299,20 @@ def test_a_sweep_or_a_score_that_is_not_in_the_store_is_named(plan: Callable[...
     assert ended.code == 2 and "'other'" in ended.err and "planted" in ended.err
     ended = plan("--flops", "1e21", "planted", "--score", "lambada/accuracy", "--storage", storage)
     assert ended.code == 2 and "heldout/loss" in ended.err
+
+
+def test_a_plan_says_what_each_worker_holds(plan: Callable[..., Ended], tmp_path: Path) -> None:
+    """On a GPU of 24 GB GPT-2's smallest fits each of eight workers whole, its largest does not."""
+    path = tmp_path / "wide.py"
+    path.write_text(
+        SWEEP.format(name="wide", ratios=(5, 20, 80))
+        .replace('("6x384", "8x512", "10x640", "117M", "345M")', '("117M", "345M", "1542M")')
+        .replace("import Sweep", "import Execution, Sweep")
+        .replace("    points=", '    execution=Execution(workers=8, accelerator_type="A10G"),\n    points=')
+    )
+    ended = plan(path, "--simulations", 100, "--json")
+    assert ended.code == 0, ended.err
+    rows = {row["size"]: (row["strategy"], row["activation_checkpointing"]) for row in json.loads(ended.out)["runs"]}
+    assert rows == {"117M": ("ddp", False), "345M": ("ddp", False), "1542M": ("fsdp2", False)}
+    shown = plan(path, "--simulations", 100).out
+    assert "strategy" in shown and "fsdp2" in shown
