@@ -248,12 +248,13 @@ def counters() -> Iterator[Counter]:  # type: ignore[type-arg]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hundred_steps_with_evaluation_and_checkpoints_compile_at_most_two_graphs(
     counters: dict[str, Counter[str]],
 ) -> None:
     """With the real compiler, on batches whose share a micro-batch of the size asked for would not divide."""
     recipe = replace(RECIPE, tokens=100 * 256)
-    run = replace(RUN, recipe=recipe)
+    run = replace(RUN, recipe=recipe, size=parse_size("1x32h2", context=32, vocabulary=257))
     compiled = trainer(run, compile=True, micro_batch_tokens=3 * 32, checkpoint_seconds=1e-9, log_every_steps=10)
     points: list[float] = []
 
