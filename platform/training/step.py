@@ -161,18 +161,20 @@ class TrainingStep:
 
 
 def plan_here(run: Run, execution: Execution, worker: Worker, precision: str, saved: int | None) -> Training:
-    """How a run is trained on this worker's device; see `plan_training`.
+    """How a run is trained on this worker's device, by the memory that it has; see `plan_training`.
 
     Raises InputError where the prediction of ladder.models.memory says that not even one sequence fits the device.
     """
     free, total = memory_of(worker.device)
+    if worker.device.type == "cuda":  # a part of a GPU has that part of its memory
+        total = int(total * (execution.gpus_per_worker or 1.0))
     training = plan_training(
         run,
         replace(execution, workers=worker.world_size),
         precision=precision,
         device=worker.device.type,
         memory_bytes=total,
-        free_bytes=free,
+        free_bytes=min(free, total),
         saved=saved,
     )
     needed = least_bytes(run, training)

@@ -214,6 +214,17 @@ def test_a_sequence_that_does_not_fit_is_the_user_s_to_mend(monkeypatch: pytest.
         losses(trainer())
 
 
+def test_out_of_memory_under_fsdp2_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers gather weights together, so that one of them cannot try again alone."""
+    small = OutOfMemory(2)
+    monkeypatch.setattr(StepLoss, "forward", lambda loss, batch: small(loss, batch))
+    a_trainer = trainer()
+    a_trainer.engine.strategy = "fsdp2"
+    with pytest.raises(InputError, match="out of memory with 8 sequences at once.*--micro-batch-tokens"):
+        losses(a_trainer)
+    assert small.tried == [8]
+
+
 def test_a_run_that_cannot_fit_is_told_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "memory_of", lambda device: (10**7, 10**7))
     monkeypatch.setattr(module, "GPT2", None)  # nothing is built
