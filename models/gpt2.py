@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from ladder.models.attention import BACKENDS, attend
 from ladder.models.cache import Place
 from ladder.models.gelu import gelu
+from ladder.models.parametrization import BaseShape, scales_of
 from ladder.models.sizes import MLP_RATIO, Size
 
 NORM_EPSILON = 1e-5
@@ -83,9 +84,17 @@ class GPT2(nn.Module):
     """GPT-2 of any size. Its loss: `next_token_nats(model.hidden(tokens), model.wte.weight, targets)`, a tied head."""
 
     def __init__(
-        self, size: Size, *, attention: str = "sdpa", seed: int = 0, activation_checkpointing: bool = False
+        self,
+        size: Size,
+        *,
+        attention: str = "sdpa",
+        seed: int = 0,
+        base: BaseShape | None = None,
+        activation_checkpointing: bool = False,
     ) -> None:
         """A model with the initial weights of `seed`, on torch's default device; `attention` is a back end's name.
+
+        With a base shape the initial scales are those of CompleteP; the network is the same.
 
         With activation checkpointing (Chen et al. 2016) training keeps of each block only its input and computes the
         rest again in the backward pass: a third more work. Where no gradient is wanted it makes no difference.
@@ -99,7 +108,7 @@ class GPT2(nn.Module):
             self.h = nn.ModuleList(Block(size, layer=layer, backend=attention) for layer in range(size.n_layer))
             self.ln_f = nn.LayerNorm(size.d_model, eps=NORM_EPSILON)
         self.to_empty(device=torch.get_default_device())
-        self.initialise(seed)
+        self.initialise(seed, base)
 
     def hidden(self, tokens: Tensor, place: Place | None = None) -> Tensor:
         """What the head reads: tokens [B, T] int64 to [B, T, D], after the final norm.
@@ -126,7 +135,7 @@ class GPT2(nn.Module):
         return F.linear(self.hidden(tokens), self.wte.weight)
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> None:
+    def initialise(self, seed: int, base: BaseShape | None = None) -> None:
         """Draws the initial weights from a generator of their own, on the CPU, so that every device has the same.
 
         | parameters | standard deviation |
@@ -135,15 +144,18 @@ class GPT2(nn.Module):
         | weights that write to the residual stream (c_proj) | WEIGHT_STD / sqrt(2 n_layer), the residual layers |
         | position embedding | POSITION_STD |
         | biases; gains of norms | 0; exactly 1 |
+
+        With a base shape each is multiplied as `scales_of` says.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
+            scale = scales_of(name, self.size, base).init
             if name.endswith("bias"):
                 parameter.zero_()
             elif "ln_" in name:
-                parameter.fill_(1.0)
+                parameter.fill_(scale)
             elif not parameter.is_meta:
-                std = self._initial_std(name)
+                std = scale * self._initial_std(name)
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
     def _initial_std(self, name: str) -> float:

@@ -27,13 +27,26 @@ ResolvedPrecision = Literal["bf16", "fp32"]
 def expand(sweep: Sweep, corpus: CorpusFacts, *, precision: ResolvedPrecision) -> tuple[Run, ...]:
     """The runs of a sweep, in the order of its points; `precision` is what `auto` means in it.
 
-    Raises InputError for an unknown size and for two points that come to the same run.
+    Raises InputError for an unknown size, for two points that come to the same run, and for several head widths under
+    completep.
     """
     runs = tuple(_run(sweep, point, corpus, precision) for point in sweep.points)
     twice = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
     if twice:
         raise InputError(f"sweep {sweep.name}: {len(twice)} runs are there twice, such as {twice[0]}. Remove the copy.")
+    _check_head_widths(sweep, runs)
     return runs
+
+
+def _check_head_widths(sweep: Sweep, runs: tuple[Run, ...]) -> None:
+    """muP divides attention scores by the head width, GPT-2 by its root: alike up to a constant for one width only."""
+    named = {r.size.d_model // r.size.n_head: r.size.name for r in runs if r.recipe.parametrization == "completep"}
+    if len(named) > 1:
+        widths = ", ".join(f"{width} ({name})" for width, name in sorted(named.items()))
+        raise InputError(
+            f"sweep {sweep.name}: completep wants one head width in all sizes, got {widths}. Name the heads, as in "
+            "4x128h2, so that width / heads is the same."
+        )
 
 
 def resolved_recipe(sweep: Sweep, size: Size, tokens: int, seed: int, precision: ResolvedPrecision) -> Recipe:

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ladder.models.errors import InputError
+from ladder.models.parametrization import BaseShape
 from ladder.models.sizes import Size
 
 SCHEMA = 1
@@ -26,6 +27,8 @@ learning rates, say) would meet in 1 sweep of 86; with 12, in 1 of 5.6 million (
 
 Schedule = Literal["cosine", "wsd"]
 Precision = Literal["auto", "bf16", "fp32"]
+Optimizer = Literal["adamw", "muon"]
+Parametrization = Literal["standard", "completep"]
 Strategy = Literal["auto", "ddp", "fsdp2"]
 
 BF16_GPUS = (
@@ -46,7 +49,7 @@ class Recipe:
     batch_tokens: int
     """Tokens in one optimizer step, over all workers and micro-batches."""
     lr_peak: float
-    """Learning rate after warm-up, for all parameters."""
+    """Learning rate after warm-up, for all parameters; under `completep` that of the base shape."""
     warmup_tokens: int = 0
     """Tokens over which the learning rate rises linearly from 0, whole batches; 0: training starts at the peak."""
     schedule: Schedule = "cosine"
@@ -69,6 +72,14 @@ class Recipe:
     precision: Precision = "auto"
     """Precision of matrix products; `auto` is settled once for a sweep and storage, when the sweep is expanded: bf16
     where its devices have bf16 instructions, otherwise fp32."""
+    optimizer: Optimizer = "adamw"
+    """`adamw`, or `muon`: Muon (Jordan et al. 2024) for the matrices within blocks, AdamW for all else."""
+    parametrization: Parametrization = "standard"
+    """`standard` is GPT-2's; under `completep` (muP in width; Dey et al. 2025) one learning rate serves all shapes."""
+    base_width: int | None = None
+    """Width at which `completep` is the standard parametrisation; None, and only then, for `standard`."""
+    base_layers: int | None = None
+    """Blocks at which `completep` is the standard parametrisation; None, and only then, for `standard`."""
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "lr_peak", "clip_norm"):
@@ -80,6 +91,8 @@ class Recipe:
         for name in ("tokens", "warmup_tokens", "decay_tokens"):
             self._whole_batches(name)
         self._check_schedule()
+        _one_of("optimizer", self.optimizer, ("adamw", "muon"))
+        self._check_parametrization()
 
     def _whole_batches(self, name: str) -> None:
         """Whole batches only, not rounded here: two recipes that train alike must be equal."""
@@ -103,10 +116,29 @@ class Recipe:
                 "a share of the run in whole batches; only wsd has a decay of its own."
             )
 
+    def _check_parametrization(self) -> None:
+        _one_of("parametrization", self.parametrization, ("standard", "completep"))
+        for name in ("base_width", "base_layers"):
+            value = getattr(self, name)
+            if self.parametrization == "completep" and (not isinstance(value, int) or value < 1):
+                raise InputError(
+                    f"{name}: got {value}, wanted a whole number above 0, as completep scales from a base shape. Name "
+                    "the shape that the learning rate was found at."
+                )
+            if self.parametrization == "standard" and value is not None:
+                raise InputError(f"{name}: got {value}, wanted None, as only the parametrization completep has a base.")
+
     @property
     def steps(self) -> int:
         """Optimizer steps."""
         return self.tokens // self.batch_tokens
+
+    @property
+    def base_shape(self) -> BaseShape | None:
+        """The shape that `completep` scales from; None for the standard parametrisation."""
+        if self.base_width is None or self.base_layers is None:
+            return None
+        return BaseShape(d_model=self.base_width, n_layer=self.base_layers)
 
 
 @dataclass(frozen=True, kw_only=True)

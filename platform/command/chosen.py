@@ -21,7 +21,7 @@ from ladder.platform.identity import (
     record_precision,
     sweep_file,
 )
-from ladder.platform.training.strategy import check_shares
+from ladder.platform.training.strategy import check_sharing
 from ladder.sweeps.expand import CorpusFacts, ResolvedPrecision, expand
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.words import Execution, Run, Sweep
@@ -95,7 +95,7 @@ def check_memory(sweep: Sweep, runs: tuple[Run, ...]) -> None:
     others learn it on their device."""
     for run in runs:
         execution = sweep.execution_for(run.size)
-        check_shares(execution.strategy, execution.workers, run.batch_sequences)
+        check_sharing(run, execution.strategy, execution.workers)
         gpu = None if execution.accelerator_type is None else gpu_named(execution.accelerator_type)
         if gpu is not None:
             refuse_too_large(run, execution, gpu)

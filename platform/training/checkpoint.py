@@ -1,7 +1,7 @@
 """A checkpoint: the weights as Hugging Face reads them, and beside them all that training needs to go on exactly.
 
     model.safetensors  config.json      what `ladder evaluate` and `transformers` read
-    optimizer.safetensors               AdamW's moments by parameter, the random state
+    optimizer.safetensors               the optimizer's moments by parameter, the random state
     training.json                       where training stood, and a checksum of every file
 
 Saving is in two steps: `take_snapshot` copies the tensors, which the training loop waits for, and `write_checkpoint`
@@ -23,6 +23,7 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import Size
 from ladder.models.weights import load_weights, save_tensors
 from ladder.platform.runs.checkpoints import MARK
+from ladder.platform.training.optimizer import empty_state
 from ladder.platform.training.parallel import fill, whole
 from ladder.platform.training.worker import Worker
 
@@ -58,7 +59,7 @@ class Snapshot:
     weights: dict[str, torch.Tensor]
     """The model's state by name."""
     optimizer: dict[str, torch.Tensor]
-    """AdamW's moments by parameter, and the random state."""
+    """The optimizer's moments by parameter, and the random state."""
 
 
 def take_snapshot(
@@ -90,7 +91,7 @@ def load_checkpoint(folder: Path | None, model: GPT2, optimizer: torch.optim.Opt
     moments: dict[str, torch.Tensor] = {}
     if folder is not None:
         weights, moments = load_weights(str(folder)).state_dict(), load_file(folder / OPTIMIZER_FILE)
-    torch.set_rng_state(worker.from_first(moments.pop("random_state", None)))
+    torch.set_rng_state(worker.from_first(moments.pop("random_state", torch.empty(0))))
     for name, tensor in model.state_dict().items():
         fill(tensor, weights[name] if worker.first else None, worker)
     for name, tensor in make_optimizer_state(model, optimizer).items():
@@ -114,26 +115,19 @@ def read_state(folder: Path, *, runs: Collection[str]) -> TrainingState:
 
 
 def make_optimizer_state(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's tensors by name, made where AdamW has not made them yet; loading writes into them."""
+    """The optimizer's tensors by name, made where it has not made them yet; loading writes into them."""
     with torch.no_grad():
-        for parameter in model.parameters():
-            optimizer.state.setdefault(parameter, _empty_state(parameter))
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state.setdefault(parameter, empty_state(group, parameter))
     return _optimizer_tensors(model, optimizer)
 
 
-def _empty_state(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {
-        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
-
-
 def _optimizer_tensors(model: GPT2, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    tensors = {
-        f"{moment}.{name}": optimizer.state[parameter][moment]
+    tensors: dict[str, torch.Tensor] = {
+        f"{moment}.{name}": tensor
         for name, parameter in model.named_parameters()
-        for moment in ("step", "exp_avg", "exp_avg_sq")
+        for moment, tensor in optimizer.state[parameter].items()
     }
     return tensors
 

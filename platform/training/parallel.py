@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ladder.models.gpt2 import GPT2
+from ladder.models.gpt2 import GPT2, Block
 from ladder.platform.training.worker import Worker
 
 
@@ -41,8 +41,10 @@ def shard(loss: nn.Module, model: GPT2, worker: Worker, *, precision: str, compi
     if precision == "bf16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     for block in model.h:
+        assert isinstance(block, Block)
         if compiled:
-            block.forward = torch.compile(block.forward)  # not the block: gathering happens outside of the graph
+            # Not the block itself: gathering happens outside of the graph.
+            block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
             fully_shard(block, mesh=mesh)
         else:
             fully_shard([block.attn, block.mlp], mesh=mesh, mp_policy=policy)

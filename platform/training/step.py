@@ -22,7 +22,7 @@ from ladder.models.memory import Training, largest_divisor
 from ladder.platform.hardware import resolve_precision
 from ladder.platform.training.optimizer import build_optimizer, set_learning_rate
 from ladder.platform.training.parallel import clip_gradients, replicate, shard, synchronised
-from ladder.platform.training.strategy import check_shares, least_bytes, plan_training
+from ladder.platform.training.strategy import check_sharing, least_bytes, plan_training
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Run
 
@@ -60,6 +60,7 @@ class TrainingStep:
             run.size,
             attention=self.attention.backend,
             seed=run.recipe.seed,
+            base=run.recipe.base_shape,
             activation_checkpointing=self.activation_checkpointing,
         )
         self.compile = execution.compile
@@ -83,13 +84,13 @@ class TrainingStep:
 
     def start(self, batch: torch.Tensor) -> None:
         """Make ready to train, once the weights are those to start from; `batch` is one of those that will come."""
-        self.network = self.loss
-        if self.strategy == "fsdp2":
-            return
-        if self.compile:
-            self.network = torch.compile(self.loss, dynamic=False)
-        if self.worker.world_size > 1:
-            self.network = replicate(self.network, self.worker)
+        network: nn.Module = self.loss
+        if self.strategy == "ddp":
+            if self.compile:
+                network = torch.compile(self.loss, dynamic=False)  # type: ignore[assignment]
+            network = replicate(network, self.worker)
+        self.network = network
+        if self.strategy == "ddp" and self.worker.world_size > 1:
             self._rehearse(batch)
 
     def _rehearse(self, batch: torch.Tensor) -> None:
@@ -185,7 +186,7 @@ def plan_here(run: Run, execution: Execution, worker: Worker, precision: str, sa
             f"and there are {total / 2**30:,.1f}. Train it on a device with more, share it out over more workers with "
             "--strategy fsdp2, or train a smaller size; `ladder sizes` shows what each takes."
         )
-    check_shares(training.strategy, worker.world_size, run.batch_sequences)
+    check_sharing(run, training.strategy, worker.world_size)
     return training
 
 

@@ -31,6 +31,8 @@ def plan_training(
     is free, and other sums round differently.
     """
     share = -(-run.batch_sequences // execution.workers)
+    if run.recipe.optimizer == "muon" and execution.strategy == "auto":
+        execution = replace(execution, strategy="ddp")  # see check_sharing
     training = choose_strategy(
         run.size, execution, share=share, precision=precision, device=device, memory_bytes=memory_bytes
     )
@@ -74,11 +76,20 @@ def choose_strategy(
     return next((way for way in ways if peak_bytes(size, way) <= MEMORY_SHARE * memory_bytes), ways[-1])
 
 
-def check_shares(strategy: str, workers: int, batch_sequences: int) -> None:
-    """Raises InputError where workers under fsdp2 would have different shares of the batch: they gather weights for
-    each micro-batch together, so all must have as many."""
-    if strategy == "fsdp2" and batch_sequences % workers:
+def check_sharing(run: Run, strategy: str, workers: int) -> None:
+    """Raises InputError where workers cannot share a run's weights out, as fsdp2 has them do.
+
+    They gather weights for each micro-batch together, so all must have as many; and Muon needs whole matrices.
+    """
+    if strategy != "fsdp2" or workers == 1:
+        return
+    if run.recipe.optimizer == "muon":
         raise InputError(
-            f"a batch of {batch_sequences} sequences with strategy fsdp2 on {workers} workers: wanted as many "
-            "for each worker. Change workers, or batch_tokens in the recipe, or ask for --strategy ddp."
+            "strategy: got fsdp2 with the optimizer muon, wanted ddp: Muon makes each update of a whole matrix, and "
+            "under fsdp2 a worker has some of its rows. Use --strategy ddp, or adamw in the recipe."
+        )
+    if run.batch_sequences % workers:
+        raise InputError(
+            f"a batch of {run.batch_sequences} sequences with strategy fsdp2 on {workers} workers: wanted as many for "
+            "each worker. Change workers, or batch_tokens in the recipe, or ask for --strategy ddp."
         )

@@ -53,8 +53,8 @@ class Trainer:
         The first worker alone has to see the checkpoint; the others get what is in it from the first.
         """
         self.run, self.execution, self.stream, self.worker = run, execution, stream, worker
-        keys = (run.key, *(relative.run for relative in relatives))
-        saved = worker.from_first(read_state(resume, runs=keys) if resume else None)
+        others = [relative.run for relative in relatives]
+        saved = worker.from_first(read_state(resume, runs=(run.key, *others)) if resume else None)
         self.branch_steps = {stable_steps(run.recipe), *(relative.shared_steps for relative in relatives)} - {0}
         """Where relatives branch off, those of this sweep and longer ones that may come: checkpoints to keep."""
         self.engine = TrainingStep(run, execution, worker, micro=saved.micro_batch_sequences if saved else None)

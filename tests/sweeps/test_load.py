@@ -97,3 +97,14 @@ def test_two_points_that_are_the_same_run_are_refused(tmp_path: Path) -> None:
     sweep = load_sweep(write(tmp_path, GOOD.replace("(9000,)", "(9000, 9001)")))
     with pytest.raises(InputError, match="there twice"):
         expand(sweep, CorpusFacts(name="c", vocabulary=257, fingerprint=None), precision="fp32")
+
+
+def test_completep_wants_one_head_width(tmp_path: Path) -> None:
+    text = GOOD.replace("recipe=small_recipe", "recipe=transferring(small_recipe, base='2x64', lr_peak=0.01)").replace(
+        "import small_recipe", "import small_recipe, transferring"
+    )
+    facts = CorpusFacts(name="c", vocabulary=257, fingerprint=None)
+    several, one = (text.replace('("2x64",)', sizes) for sizes in ('("2x64", "3x96")', '("2x64", "4x128", "6x256")'))
+    assert len(expand(load_sweep(write(tmp_path, one)), facts, precision="fp32")) == 3
+    with pytest.raises(InputError, match=r"one head width in all sizes, got 64 \(2x64\), 96 \(3x96\)"):
+        expand(load_sweep(write(tmp_path, several)), facts, precision="fp32")

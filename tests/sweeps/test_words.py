@@ -7,7 +7,7 @@ import pytest
 from ladder.models.errors import InputError
 from ladder.models.sizes import Size, parse_size
 from ladder.sweeps.load import load_sweep
-from ladder.sweeps.rules import ceil_to_multiple, gpt2_recipe, share_of_tokens, small_recipe
+from ladder.sweeps.rules import small_recipe
 from ladder.sweeps.words import BF16_GPUS, KEY_DIGITS, OLDER_GPUS, SCHEMA, Execution, Point, Recipe, Run, Sweep, grid
 
 
@@ -37,6 +37,12 @@ def run(**changes: object) -> Run:
         {"decay_tokens": 4096, "warmup_tokens": 1024, "schedule": "wsd"},
         {"schedule": "linear"},
         {"precision": "fp8"},
+        {"optimizer": "sgd"},
+        {"parametrization": "ntk"},
+        {"base_width": 64},
+        {"base_layers": 2},
+        {"base_width": 0, "base_layers": 2, "parametrization": "completep"},
+        {"base_layers": None, "base_width": 64, "parametrization": "completep"},
     ],
 )
 def test_a_recipe_refuses_what_cannot_be_trained(wrong: dict[str, object]) -> None:
@@ -58,6 +64,10 @@ PINNED = {
             "clip_norm": 1.0,
             "seed": 0,
             "precision": "auto",
+            "optimizer": "adamw",
+            "parametrization": "standard",
+            "base_width": None,
+            "base_layers": None,
         },
         "key": "2x64-4.1K-s0-f36df6979220",
         "identity": {
@@ -221,20 +231,3 @@ def test_gpt2_asks_for_as_many_gpus_as_its_sizes_are_worth() -> None:
     gpus = {size: execution.workers * (execution.gpus_per_worker or 0) for size, execution in asked.items()}
     assert gpus == {"6x384": 0.25, "117M": 1, "345M": 2, "1542M": 8}
     assert asked["6x384"].micro_batch_tokens, "runs that share a GPU must not each take the memory that is free"
-
-
-def test_rules_round_up_to_whole_batches() -> None:
-    assert ceil_to_multiple(1001, 500) == 1500
-    size = parse_size("4x128", context=128, vocabulary=257)
-    small = small_recipe(size, 1_000_000, seed=3)
-    assert 1_000_000 <= small.tokens < 1_000_000 + small.batch_tokens and small.seed == 3
-
-
-def test_a_share_of_the_tokens_is_whole_batches_and_never_less() -> None:
-    assert share_of_tokens(0.05, 100 * 1024, 1024) == 5 * 1024
-    assert share_of_tokens(0.05, 101 * 1024, 1024) == 6 * 1024
-
-
-def test_the_paper_sizes_get_the_batch_of_the_paper_and_the_rates_of_gpt3() -> None:
-    paper = gpt2_recipe(parse_size("117M"), 10**9, seed=0)
-    assert paper.batch_tokens == 512 * 1024 and paper.lr_peak == 6e-4

@@ -15,7 +15,7 @@ from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.models.weights import load_weights
 from ladder.platform.runs.checkpoints import MARK
-from ladder.platform.training.checkpoint import read_state, write_checkpoint
+from ladder.platform.training.checkpoint import make_optimizer_state, read_state, write_checkpoint
 from ladder.platform.training.optimizer import learning_rate
 from ladder.platform.training.train import Diverged, Metrics, Trainer
 from ladder.platform.training.worker import Worker
@@ -86,9 +86,19 @@ def test_the_loss_starts_at_the_logarithm_of_the_vocabulary_and_falls(unbroken: 
     assert points[-1]["train/tokens"] == RECIPE.tokens
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_resumed_run_has_bit_for_bit_the_losses_of_an_unbroken_one(tmp_path: Path, precision: str) -> None:
-    run = replace(RUN, recipe=replace(RECIPE, precision=precision))
+COMPLETEP = {"parametrization": "completep", "base_width": 16, "base_layers": 1}
+"""At half the width and depth of the runs here, so that every factor differs from 1."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"precision": "bf16"}, {"optimizer": "muon"}, COMPLETEP, {"optimizer": "muon", **COMPLETEP}],
+    ids=lambda changes: "-".join(map(str, changes.values())) or "default",
+)
+def test_a_resumed_run_has_bit_for_bit_the_losses_of_an_unbroken_one(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    run = replace(RUN, recipe=replace(RECIPE, **changes))  # type: ignore[arg-type]
     whole = trainer(run)
     points = curve(whole, {10: tmp_path})
     resumed = trainer(run, resume=tmp_path)
@@ -96,6 +106,9 @@ def test_a_resumed_run_has_bit_for_bit_the_losses_of_an_unbroken_one(tmp_path: P
     assert losses(curve(resumed)) == losses(points)[10:]
     for name, parameter in whole.model.state_dict().items():
         assert torch.equal(parameter, resumed.model.state_dict()[name]), name
+    moments, others = (make_optimizer_state(t.model, t.optimizer) for t in (whole, resumed))
+    assert moments.keys() == others.keys()
+    assert all(torch.equal(moments[name], others[name]) for name in moments)
 
 
 def test_the_batch_is_the_same_however_it_is_cut_into_micro_batches(unbroken: tuple[list[Metrics], Path]) -> None:
@@ -110,19 +123,24 @@ def test_logging_seldom_reports_the_mean_over_the_tokens_between(unbroken: tuple
     assert seldom[-1]["train/loss"] == pytest.approx(np.mean(losses(unbroken[0])[20:24]), rel=1e-6)
 
 
-def _train_in_process(rank: int, world: int, out: str) -> None:
+def _train_in_process(rank: int, world: int, run: Run, out: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=world)
-    points = curve(trainer(execution=replace(EVERY_STEP, micro_batch_tokens=64), rank=rank, world_size=world))
-    Path(out, f"{rank}.json").write_text(json.dumps(points))
+    one = trainer(run, replace(EVERY_STEP, micro_batch_tokens=64), rank=rank, world_size=world)
+    Path(out, f"{rank}.json").write_text(json.dumps(curve(one)))
+    torch.save(one.model.state_dict(), Path(out, f"{rank}.pt"))
     dist.destroy_process_group()
 
 
-def test_two_workers_agree_with_one_to_a_thousandth(unbroken: tuple[list[Metrics], Path], tmp_path: Path) -> None:
-    mp.spawn(_train_in_process, args=(2, str(tmp_path)), nprocs=2)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_workers_agree_with_one_to_a_thousandth(tmp_path: Path, optimizer: str) -> None:
+    run = replace(RUN, recipe=replace(RECIPE, optimizer=optimizer))  # type: ignore[arg-type]
+    mp.spawn(_train_in_process, args=(2, run, str(tmp_path)), nprocs=2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert losses(first) == losses(second)
-    np.testing.assert_allclose(losses(first), losses(unbroken[0]), atol=1e-3)
+    np.testing.assert_allclose(losses(first), losses(curve(trainer(run))), atol=1e-3)
+    weights, others = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(weights[name], others[name]) for name in weights), "each worker does the same step by itself"
 
 
 def test_a_run_that_diverges_names_the_step_and_saves_nothing_after() -> None:
@@ -140,6 +158,21 @@ def test_a_checkpoint_loads_as_a_hugging_face_model(unbroken: tuple[list[Metrics
     model = load_weights(unbroken[1])
     assert model.size.params_total == SIZE.params_total
     assert read_state(unbroken[1], runs=(RUN.key,)).step == 10
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # transformers' own
+def test_transformers_gives_the_logits_of_a_checkpoint_trained_under_completep(tmp_path: Path) -> None:
+    from transformers import GPT2LMHeadModel
+
+    run = replace(RUN, recipe=replace(RECIPE, tokens=256 * 4, optimizer="muon", **COMPLETEP))  # type: ignore[arg-type]
+    trained = trainer(run)
+    curve(trained)
+    save(trained, tmp_path)
+    tokens = torch.from_numpy(Stream().read(0, 32))[None]
+    with torch.no_grad():
+        theirs, ours = GPT2LMHeadModel.from_pretrained(tmp_path)(tokens).logits, trained.model(tokens)
+    torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-4)
+    assert ours.std() > 0.01
 
 
 def test_a_checkpoint_holds_no_pickle(unbroken: tuple[list[Metrics], Path]) -> None:
