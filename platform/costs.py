@@ -1,13 +1,15 @@
 """What a run will take: memory from its shape, time from FLOPs, money from time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from ladder.models.errors import InputError
 from ladder.models.memory import Training, peak_bytes
-from ladder.platform.gpus import PEAK_BF16_FLOPS, Gpu
+from ladder.platform.gpus import PEAK_BF16_FLOPS, Gpu, gpu_named
 from ladder.platform.hardware import matrix_rate, resolve_precision
+from ladder.platform.training.step import memory_of
 from ladder.platform.training.strategy import least_bytes, plan_training
 from ladder.sweeps.words import Execution, Run
 
@@ -59,6 +61,23 @@ def find_rate(gpu: str | None, utilisation: float) -> Rate:
         utilisation=utilisation,
         provenance=f"one core of this machine, {precision} matrix products measured now; the utilisation is assumed",
     )
+
+
+def asked_gpu(sweep: str, executions: Iterable[Execution]) -> str | None:
+    """The GPU that the runs of a sweep ask for, None where they ask for none; InputError where its rate is unknown."""
+    asking = [execution for execution in executions if execution.asks_for_gpus]
+    if not asking:
+        return None
+    named = sorted({execution.accelerator_type for execution in asking if execution.accelerator_type is not None})
+    if not named:
+        return ASSUMED_GPU
+    gpu = gpu_named(named[0])
+    if len(named) > 1 or gpu is None or gpu.name not in PEAK_BF16_FLOPS:
+        raise InputError(
+            f"the runs of {sweep} ask for {' and '.join(named)}, and a plan counts with one GPU of a known rate: name "
+            f"{', '.join(PEAK_BF16_FLOPS)} with --gpu."
+        )
+    return gpu.name
 
 
 def planned_gpus(execution: Execution, rate: Rate) -> float:
@@ -116,6 +135,15 @@ def plan_memory(run: Run, execution: Execution, *, on_gpu: bool, memory_bytes: i
         least_bytes=least_bytes(run, training),
         memory_bytes=memory_bytes,
     )
+
+
+def planned_memory(run: Run, execution: Execution, rate: Rate) -> MemoryPlan:
+    """The memory of a run on the GPU that it names or is planned for, or on this machine."""
+    if rate.gpu is None:
+        return plan_memory(run, execution, on_gpu=False, memory_bytes=memory_of(torch.device("cpu"))[1])
+    gpu = gpu_named(execution.accelerator_type or rate.gpu)
+    assert gpu is not None, f"no GPU {execution.accelerator_type or rate.gpu}"
+    return plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
 
 
 def refuse_too_large(run: Run, execution: Execution, gpu: Gpu) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from upath import UPath
@@ -37,23 +36,19 @@ from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
 from ladder.platform.costs import (
-    ASSUMED_GPU,
-    MemoryPlan,
     Rate,
-    execution_share,
+    asked_gpu,
     find_rate,
     own_flops,
-    plan_memory,
     planned_gpus,
+    planned_memory,
     training_seconds,
     worker_hours,
 )
-from ladder.platform.gpus import PEAK_BF16_FLOPS, gpu_named
 from ladder.platform.launching.display import duration
-from ladder.platform.training.step import memory_of
 from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.trunks import planned_shared_steps
-from ladder.sweeps.words import Execution, Run
+from ladder.sweeps.words import Run
 
 SLOW_LOSSES = 500_000
 """Simulated losses from which a plan takes seconds and says what it is doing."""
@@ -105,7 +100,7 @@ def show_sweep(request: SweepRequest) -> None:
         click.echo(f"simulating {request.simulations:,} sweeps of {len(chosen.runs):,} runs ...", err=True)
     prospect = foresee(reference, noise, places(chosen.runs, reference), places(runs, reference), question)
     added = name_added(chosen, prospect, runs)
-    rate = find_rate(request.gpu or asked_gpu(chosen), request.utilisation)
+    rate = find_rate(request.gpu or asked_gpu(chosen.sweep.name, chosen.executions), request.utilisation)
     if request.as_json:
         resolution = prospect.to_json() | {"proposal": proposal_to_json(prospect, chosen, added, rate, request.price)}
         shared = planned_shared_steps(chosen.runs)
@@ -217,23 +212,6 @@ def name_added(chosen: Chosen, prospect: Prospect, candidates: tuple[Run, ...]) 
     return tuple(there[len(chosen.runs) :])
 
 
-def asked_gpu(chosen: Chosen) -> str | None:
-    """The GPU that the sweep's runs ask for, None where they ask for none; InputError where it has no known rate."""
-    asking = [execution for execution in chosen.executions if execution.asks_for_gpus]
-    if not asking:
-        return None
-    named = sorted({execution.accelerator_type for execution in asking if execution.accelerator_type is not None})
-    if not named:
-        return ASSUMED_GPU
-    gpu = gpu_named(named[0])
-    if len(named) > 1 or gpu is None or gpu.name not in PEAK_BF16_FLOPS:
-        raise InputError(
-            f"the runs of {chosen.sweep.name} ask for {' and '.join(named)}, and a plan counts with one GPU of a known "
-            f"rate: name {', '.join(PEAK_BF16_FLOPS)} with --gpu."
-        )
-    return gpu.name
-
-
 def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_steps: int = 0) -> dict[str, Any]:
     """One run of the plan, for programs; `seconds`, hours and cost are without the steps that another run trains."""
     execution = chosen.sweep.execution_for(run.size)
@@ -268,15 +246,6 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_st
         "gpu_hours": hours if gpus else 0.0,
         "cost": None if price is None else hours * price,
     }
-
-
-def planned_memory(run: Run, execution: Execution, rate: Rate) -> MemoryPlan:
-    """The memory of a run on the GPU that is planned for, or on this machine."""
-    if rate.gpu is None:
-        return plan_memory(run, execution, on_gpu=False, memory_bytes=memory_of(torch.device("cpu"))[1])
-    gpu = gpu_named(execution.accelerator_type or rate.gpu) or gpu_named(rate.gpu)
-    assert gpu is not None, f"no GPU {rate.gpu}"
-    return plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
 
 
 def proposal_to_json(
@@ -351,13 +320,12 @@ def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
             f"their size where their decay begins, which saves {1 - flops / alone:.0%} of the {alone:.3g} FLOPs that "
             "the runs take one by one."
         )
-    too_large = [run for run in chosen.runs if not planned_memory(run, chosen.sweep.execution_for(run.size), rate).fits]
+    too_large = [
+        r.size.name for r in chosen.runs if not planned_memory(r, chosen.sweep.execution_for(r.size), rate).fits
+    ]
     if too_large:
-        screen.print(
-            f"{len(too_large)} of {len(chosen.runs)} runs do not fit the memory of {rate.gpu or 'this machine'} and "
-            f"will be refused: {', '.join(dict.fromkeys(run.size.name for run in too_large))}.",
-            style="bold",
-        )
+        device, names = rate.gpu or "this machine", ", ".join(dict.fromkeys(too_large))
+        screen.print(f"{len(too_large)} runs do not fit the memory of {device}: {names}.", style="bold")
     if chosen.corpus is None:
         screen.print(
             f"The corpus {chosen.sweep.corpus} is not built yet: names and vocabulary assume the GPT-2 tokenizer."

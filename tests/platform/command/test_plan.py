@@ -316,3 +316,30 @@ def test_a_plan_says_what_each_worker_holds(plan: Callable[..., Ended], tmp_path
     assert rows == {"117M": ("ddp", False), "345M": ("ddp", False), "1542M": ("fsdp2", False)}
     shown = plan(path, "--simulations", 100).out
     assert "strategy" in shown and "fsdp2" in shown
+
+
+def test_the_memory_of_each_run_is_predicted_on_the_gpu_it_asks_for(tmp_path: Path, plan: Callable[..., Ended]) -> None:
+    path = tmp_path / "large.py"
+    path.write_text(LARGE.format(gpu="H100"))
+    ended = plan(path, *QUICK, "--json")
+    rows = {run["size"]: run for run in json.loads(ended.out)["runs"]}
+    assert all(run["fits"] for run in rows.values())
+    assert all(80e9 > run["peak_memory_bytes"] > 16 * run["params_total"] for run in rows.values())
+    assert rows["117M"]["micro_batch_sequences"] > rows["1542M"]["micro_batch_sequences"] >= 1
+    path.write_text(LARGE.format(gpu="L4"))
+    assert not {run["size"]: run for run in json.loads(plan(path, *QUICK, "--json").out)["runs"]}["1542M"]["fits"]
+    assert "do not fit the memory of L4: 1542M" in plan(path, *QUICK).out
+
+
+LARGE = """
+from ladder.sweeps.words import Execution, Recipe, Sweep, grid
+
+def recipe(size, tokens, seed):
+    return Recipe(tokens=tokens, batch_tokens=1 << 17, lr_peak=1e-4, seed=seed)
+
+SWEEP = Sweep(
+    name="large", corpus="openwebtext",
+    points=grid(sizes=("117M", "1542M"), tokens=(1 << 28, 1 << 29, 1 << 30)), recipe=recipe,
+    execution=Execution(accelerator_type="{gpu}"),
+)
+"""
