@@ -133,9 +133,12 @@ def test_two_workers_train_and_leave_the_scoring_to_another_process(run_lane: Ca
     assert newest is not None and newest.outcome == "trained" and not (job.folder / "result.json").exists()
 
 
-def test_a_sweep_of_two_workers_a_run_is_trained_by_gangs_and_scored_by_tasks(tmp_path: Path, storage: UPath) -> None:
-    sweep = SweepOnDisk(tmp_path, storage, tokens=102_400)
-    driver = sweep.start("--workers", 2)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_sweep_of_two_workers_a_run_is_trained_by_gangs_and_scored_by_tasks(
+    tmp_path: Path, storage: UPath, strategy: str
+) -> None:
+    sweep = SweepOnDisk(tmp_path, storage, tokens=(102_400,))
+    driver = sweep.start("--workers", 2, "--strategy", strategy, "--activation-checkpointing")
     assert driver.wait(300) == 0, sweep.said()
     assert len(sweep.results()) == 2
     assert [claim.epoch for claim in sweep.claims().values()] == [2, 2], "one attempt trained, another one scored"
