@@ -1,14 +1,15 @@
 """The door of the room: all that the commands, a notebook and other rooms use of it is named here.
 
 In a notebook `from ladder.analysis import api` gives `api.fit(frame, law=..., score=..., params=..., tokens=...)`,
-whose answer has `interval("a")`, `optimum(1e21)`, `predict` and `band`; `api.predict_places`, `api.save_fit`,
-`api.load_fit`, `api.plan_budget(fit, 1e21)` and `api.report(frame, "page.html", ...)`. What draws is imported when it
+whose answer has `interval("a")`, `optimum(1e21)`, `predict` and `band`; `api.predict_places`, `api.save_fits`,
+`api.load_fits`, `api.plan_budget(fit, 1e21)` and `api.report(frame, "page.html", ...)`. What draws is imported when it
 is called, so that a plan or a fit does not wait for matplotlib.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,40 @@ import numpy as np
 import polars as pl
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
-from ladder.analysis.fitting.frontiers import EnvelopeFit
+from ladder.analysis.fitting.frontiers import EnvelopeFit, Frontier, FrontierDraws, Minima
 from ladder.analysis.fitting.health import Health, Status
-from ladder.analysis.fitting.holdout import mean_errors
 from ladder.analysis.fitting.intervals import Draws, Interval, Line
 from ladder.analysis.fitting.isoflop import IsoFlopFit
+from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
 from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
+from ladder.analysis.fitting.predictions import (
+    HoldOut,
+    describe_conventions,
+    describe_holdout,
+    describe_places,
+    frame_of_places,
+    hold_out,
+    holdout_to_json,
+    mean_errors,
+    place_inputs,
+    predict_frontier,
+    predict_places,
+    read_place,
+)
 from ladder.analysis.fitting.solver import Objective
-from ladder.analysis.fitting.summaries import describe_holdout, holdout_to_json
-from ladder.analysis.fitting.two_step import TwoStepFit
+from ladder.analysis.fitting.two_step import TwoStep, TwoStepFit
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, FLOPS_PER_PF_DAY, Floats, format_count, format_number
-from ladder.analysis.laws.surfaces import Surface, find_law
-from ladder.analysis.planning.budget import BudgetPlan, Mistake, mistake, plan_budget, plan_served, surface_of
+from ladder.analysis.laws.surfaces import LAWS, Allocation, Surface, find_law
+from ladder.analysis.planning.budget import (
+    BudgetPlan,
+    Mistake,
+    find_winners,
+    fit_search,
+    mistake,
+    plan_budget,
+    plan_served,
+    surface_of,
+)
 from ladder.analysis.planning.design import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, SIMULATIONS, Reference
 from ladder.analysis.planning.proposal import (
     Noise,
@@ -39,18 +62,21 @@ from ladder.analysis.planning.proposal import (
     list_candidates,
 )
 from ladder.analysis.tables.fit_table import (
+    WHOLE_TABLE,
     Found,
     TableFit,
+    fit_options,
     fit_table,
-    hold_out_table,
     keep_rows,
     numbers,
     prepare,
+    read_points,
     read_table,
     require_column,
+    require_inputs,
 )
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, SweepData, read_sweep
-from ladder.analysis.tables.table_runs import TableColumns, read_table_runs, table_runs
+from ladder.analysis.tables.table_runs import TableColumns, read_table_runs, table_runs, widen
 from ladder.models.errors import InputError
 
 __all__ = [
@@ -87,11 +113,14 @@ __all__ = [
     "TableFit",
     "TwoStepFit",
     "as_table",
+    "describe_conventions",
     "describe_holdout",
     "describe_places",
     "find_law",
+    "find_winners",
     "fit",
     "fit_law",
+    "fit_search",
     "fit_table",
     "foresee",
     "format_count",
@@ -102,12 +131,12 @@ __all__ = [
     "interval_words",
     "keep_rows",
     "leaves_reference",
-    "letter",
     "list_candidates",
-    "load_fit",
+    "load_fits",
     "make_points",
     "mean_errors",
     "mistake",
+    "name_conventions",
     "numbers",
     "place_inputs",
     "plan_budget",
@@ -121,8 +150,9 @@ __all__ = [
     "read_table",
     "read_table_runs",
     "report",
+    "report_families",
     "require_column",
-    "save_fit",
+    "save_fits",
     "seed_noise",
     "split_groups",
     "surface_of",
@@ -146,177 +176,158 @@ def write_comparison(first: SweepData, second: SweepData, path: Path, options: F
     return write(first, second, path, options)
 
 
-SAVED = 1
-"""Version of the files that `save_fit` writes."""
+def report_families(table: Path | pl.DataFrame, columns: TableColumns, column: str, name: str, folder: Path) -> Path:
+    """Writes a report for each value of a column and a page that sets them side by side; returns that page."""
+    from ladder.analysis.report.page import write_families
+
+    rows = keep_rows(widen(read_table(table) if isinstance(table, Path) else table), columns.where)
+    groups = group_rows(rows, column)
+    chosen = replace(columns, where=(), pool=True)
+    origin = {"table": str(table) if isinstance(table, Path) else "a frame in memory"}
+    data = {
+        group: table_runs(part, chosen, f"{name}, {column} {group}", origin | {column: group})
+        for group, part in groups.items()
+    }
+    return write_families(name, column, data, folder)
+
+
+SAVED = 2
+"""Version of the files that `save_fits` writes."""
 MOST_GROUPS = 100
 """Values of a column that are fitted one by one."""
 
 
-def split_groups(request: TableFit, column: str) -> dict[str, TableFit]:
-    """A request for each value of a column, by the value: one fit for each family or corpus in a table."""
-    table = request.path if isinstance(request.path, pl.DataFrame) else read_table(request.path)
-    rows = keep_rows(table, request.where)
+def group_rows(rows: pl.DataFrame, column: str) -> dict[str, pl.DataFrame]:
+    """The rows of each value of a column, by the value; InputError where it is empty somewhere or has too many."""
     values = require_column(rows, column).cast(pl.String)
     if values.null_count():
         raise InputError(f"column {column!r} of --group-by is empty in {values.null_count()} rows; fill or drop them")
     names = values.unique(maintain_order=True).to_list()
     if len(names) > MOST_GROUPS:
         raise InputError(f"column {column!r} has {len(names)} values; --group-by takes at most {MOST_GROUPS}")
-    return {name: replace(request, path=rows.filter(values == name), where=()) for name in names}
+    return {name: rows.filter(values == name) for name in names}
 
 
-def predict_places(fit: Found, places: pl.DataFrame) -> pl.DataFrame:
-    """What a fit says at each place, one a row, with intervals at the fit's level; an unknown end is null.
+def split_groups(request: TableFit, column: str) -> dict[str, TableFit]:
+    """A request for each value of a column, by the value: one fit for each family or corpus in a table."""
+    table = request.path if isinstance(request.path, pl.DataFrame) else read_table(request.path)
+    groups = group_rows(keep_rows(table, request.where), column)
+    return {name: replace(request, path=rows, where=()) for name, rows in groups.items()}
 
-    Columns of `places` are N, D, C (training FLOPs) or L (loss on the task), whichever the law reads. A law of the
-    score gives value, low, high, and new_run_low, new_run_high for one new run; a law in N and D whose places have C
-    alone, isoflop and envelope give the optimal N and D, with the interval of N. Raises InputError for a place that
-    lacks what the law reads.
+
+def name_conventions(request: TableFit, others: Sequence[str]) -> dict[str, TableFit]:
+    """The request, and the same with another column of N, D or C for each AXIS=COLUMN of `others`, by what it is.
+
+    Of three axes tokens is left out, so that D follows from C = 6 N D. Raises InputError for another axis.
     """
-    if isinstance(fit, IsoFlopFit | EnvelopeFit):
-        return predict_frontier(fit, letter(places, "C", "the budget in FLOPs"))
-    given: set[str] = {name for name in ("N", "D", "C", "L") if name in places.columns}
-    if isinstance(fit, Fit) and isinstance(fit.law, Surface) and given == {"C"}:
-        runs = [fit.optimum(float(flops)) for flops in letter(places, "C", "the budget")]
-        rows = [
-            {"N": run.best.params, "D": run.best.tokens, "N_low": run.params.low, "N_high": run.params.high}
-            | {"value": run.best.loss, "low": run.loss.low, "high": run.loss.high}
-            | {"new_run_low": run.new_run.low, "new_run_high": run.new_run.high}
-            for run in runs
-        ]
-        return pl.concat(
-            [places, pl.DataFrame(rows, schema_overrides=dict.fromkeys(rows[0], pl.Float64))], how="horizontal"
+    made = {", ".join(request.axes.values()): request}
+    for text in others:
+        axis, column = text.partition("=")[::2]
+        if axis not in ("params", "tokens", "flops") or not column:
+            raise InputError(f"--beside {text!r} names no axis; write --beside params=COLUMN, or tokens, or flops")
+        other = replace(request, **{axis: column})  # type: ignore[arg-type]
+        if len(other.axes) == 3 and axis == "flops":
+            other = replace(other, tokens=None)
+        made[", ".join(other.axes.values())] = other
+    return made
+
+
+def hold_out_table(request: TableFit, laws: Sequence[str]) -> list[HoldOut]:
+    """The laws' predictions of each larger size from those below it, on the windows that all of them can predict."""
+    whole = [law for law in laws if law in WHOLE_TABLE]
+    if whole:
+        raise InputError(f"{whole[0]} has no hold-out; leave out --holdout or choose laws among {', '.join(LAWS)}")
+    asked = [replace(request, law_name=law) for law in laws]
+    for one in asked:
+        require_inputs(one)
+    strictest = max(asked, key=lambda one: one.takes_log)
+    points = read_points(prepare(strictest)[0], strictest)
+    # Each law has its own default of what is minimised, unless one was asked for.
+    options = replace(
+        fit_options(find_law(laws[0]), request),
+        constants={"log_score": float(request.log_score), "chance": request.chance},
+        objective=None if request.objective is None else Objective(kind=request.objective, delta=request.delta),
+    )
+    windows = hold_out(laws, points, options)
+    if not windows:
+        raise InputError(
+            f"no size can be held out: {', '.join(laws)} need more sizes below the largest than the table has; add "
+            "sizes, or leave out --holdout"
         )
-    inputs = place_inputs(fit, places, given)
-    found = {"value": fit.predict(inputs)}
-    for name, new_run in (("", False), ("new_run_", True)):
-        band = fit.band(inputs, new_run=new_run)
-        unknown = np.full(places.height, np.nan)
-        found |= {
-            f"{name}low": unknown if band is None else band[0],
-            f"{name}high": unknown if band is None else band[1],
-        }
-    return places.with_columns(**{name: pl.Series(values, nan_to_null=True) for name, values in found.items()})
+    return windows
 
 
-def place_inputs(fit: Fit | TwoStepFit, places: pl.DataFrame, given: set[str]) -> dict[str, Floats]:
-    """What the law's formula reads at the places."""
-    if fit.law.inputs == ("N", "D"):
-        if {"C", "N"} <= given and "D" not in given:
-            places = places.with_columns(D=pl.col("C") / (FLOPS_PER_PARAMETER_TOKEN * pl.col("N")))
-        return {name: letter(places, name, f"{fit.law.name} reads N and D") for name in ("N", "D")}
-    assert isinstance(fit, Fit), "a two-step law is in N and D"
-    variable = fit.points.variable_of(type(fit.law))
-    wanted = {"params": "N", "tokens": "D", "flops": "C", "loss": "L"}[variable]
-    return {"x": letter(places, wanted, f"{fit.law.name} was fitted over {variable}")}
+KEPT: dict[str, type] = {
+    one.__name__: one
+    for one in (
+        *LAWS.values(), Allocation, Budget, Draws, EnvelopeFit, Fit, Frontier, FrontierDraws, Health, Interval,
+        IsoFlopFit, Line, Minima, Objective, Points, TwoStep, TwoStepFit,
+    )
+}  # fmt: skip
+"""What a saved fit is made of, by name: nothing else is read from a file."""
+WORDS: dict[str, type[StrEnum]] = {one.__name__: one for one in (Status, BudgetStatus)}
 
 
-def letter(places: pl.DataFrame, name: str, why: str) -> Floats:
-    """A column of places, all above 0."""
-    if name not in places.columns:
-        raise InputError(f"the places to predict have no {name} ({why}); give such as --predict {name}=1e9")
-    return numbers(places, name, positive=True)
+def encode(value: Any) -> Any:
+    """A part of a fit as JSON has it: with the name of its type where JSON has none for it."""
+    if isinstance(value, StrEnum):
+        return {"word": [type(value).__name__, str(value)]}
+    if is_dataclass(value):
+        parts = {one.name: encode(getattr(value, one.name)) for one in fields(value)}
+        return {"is": type(value).__name__, "fields": parts}
+    if isinstance(value, np.ndarray):
+        return {"array": encode(value.tolist()), "kind": value.dtype.kind}
+    if isinstance(value, Mapping):
+        return {"map": {name: encode(one) for name, one in value.items()}}
+    if isinstance(value, tuple | list):
+        return [encode(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else {"number": str(float(value))}
+    return value
 
 
-def predict_frontier(fit: IsoFlopFit | EnvelopeFit, flops: Floats) -> pl.DataFrame:
-    """The optimal N and D at budgets, with the interval of N."""
-    if fit.frontier is None:
-        raise InputError(f"there is no frontier to predict by: {fit.reason}")
-    unknown = np.full(len(flops), np.nan)
-    low, high = fit.band(flops) or (unknown, unknown)
-    found = {"C": flops, "N": fit.frontier.params(flops), "D": fit.frontier.tokens(flops), "N_low": low, "N_high": high}
-    return pl.DataFrame({name: pl.Series(values, nan_to_null=True) for name, values in found.items()})
+def decode(value: Any) -> Any:
+    """What `encode` made JSON of; lists come back as tuples. Raises KeyError or TypeError for anything else."""
+    if isinstance(value, list):
+        return tuple(decode(one) for one in value)
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"is": name, "fields": parts}:
+            return KEPT[name](**{part: decode(one) for part, one in parts.items()})
+        case {"word": [name, word]}:
+            return WORDS[name](word)
+        case {"array": items, "kind": kind}:
+            return np.array(decode(items), dtype={"i": np.int64, "b": np.bool_}.get(kind, np.float64))
+        case {"map": parts}:
+            return {name: decode(one) for name, one in parts.items()}
+        case {"number": text}:
+            return float(text)
+    raise KeyError(", ".join(value))
 
 
-def read_place(text: str) -> dict[str, float]:
-    """N=7e9,D=4e12 as numbers by letter."""
-    try:
-        pairs = [part.split("=") for part in text.split(",")]
-        return {name.strip(): float(value) for name, value in pairs}
-    except ValueError as error:
-        raise InputError(f"--predict {text!r} is no place; write such as --predict N=7e9,D=4e12") from error
-
-
-def frame_of_places(texts: Sequence[str]) -> pl.DataFrame:
-    """Places written as N=7e9,D=4e12, a row each; InputError where they do not name the same letters."""
-    rows = [read_place(text) for text in texts]
-    if any(row.keys() != rows[0].keys() for row in rows):
-        raise InputError(f"--predict {texts[0]!r} and others name different letters; give each the same, as N and D")
-    return pl.DataFrame(rows)
-
-
-def describe_places(rows: pl.DataFrame, level: float) -> str:
-    """Predictions as a table for people."""
-    shown = ("N", "D", "C", "L", "value", "low", "high", "N_low", "N_high", "new_run_low", "new_run_high")
-    names = [name for name in shown if name in rows.columns]
-    cells = [
-        [format_number(row[name]) if row[name] is not None else "unknown" for name in names] for row in rows.to_dicts()
-    ]
-    widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(names)]
-    lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in [names, *cells]]
-    return "\n  ".join([f"predicted, with {level:.0%} intervals of the curve and of one new run", *lines])
-
-
-def save_fit(fit: Fit, path: Path) -> Path:
-    """Writes a fit as JSON with its points and refits, so that `load_fit` predicts as it did.
+def save_fits(fits: Mapping[str, Found], path: Path) -> Path:
+    """Writes fits by name as JSON with their points and refits, so that `load_fits` predicts as they did.
 
     Raises InputError for a path that cannot be written.
     """
-    arrays = {name: None if value is None else value.tolist() for name, value in fit.points.arrays.items()}
-    draws = fit.draws
-    kept = {
-        "format": SAVED,
-        **fit.to_json(),
-        "values": fit.law.values,
-        "value": fit.value,
-        "variable": fit.points.variable,
-        "data": arrays,
-        "residuals": fit.residuals.tolist(),
-        "log_residual": fit.log_residual,
-        "line": None if fit.line is None else asdict(fit.line),
-        "draws": None if draws is None else asdict(draws),
-    }
+    kept = [{"name": name, **one.to_json(), "whole": encode(one)} for name, one in fits.items()]
     try:
-        path.write_text(json.dumps(kept, default=lambda value: value.tolist()), encoding="utf-8")
+        path.write_text(json.dumps({"format": SAVED, "fits": kept}), encoding="utf-8")
     except OSError as error:
         raise InputError(f"the fit cannot be written to {path} ({error.strerror}); give a path in a folder") from error
     return path
 
 
-def load_fit(path: Path) -> Fit:
-    """A fit that `save_fit` wrote. Raises InputError for a file that is none."""
+def load_fits(path: Path) -> dict[str, Found]:
+    """Fits that `save_fits` wrote, by name. Raises InputError for a file that holds none."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["format"] != SAVED:
             raise InputError(f"{path} is a fit of format {kept['format']}; this version reads {SAVED}: fit again")
+        return {one["name"]: decode(one["whole"]) for one in kept["fits"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no saved fit ({error}); give a file that `ladder fit --save` wrote") from error
-    arrays: dict[str, Any] = {name: None if v is None else np.array(v) for name, v in kept["data"].items()}
-    draws, line, health = kept["draws"], kept["line"], kept["health"]
-    if draws is not None:
-        draws |= {
-            name: {k: np.array(v, dtype=np.float64) for k, v in draws[name].items()} for name in ("values", "pinned")
-        }
-        draws["noise"] = None if draws["noise"] is None else np.array(draws["noise"])
-    if line is not None:
-        line["covariance"] = None if line["covariance"] is None else tuple(line["covariance"])
-    infinite = {name: float("inf") for name in ("condition_number",) if health[name] is None}
-    return Fit(
-        law=find_law(kept["law"])(**kept["values"]),
-        objective=Objective(kind=kept["objective_kind"], delta=kept["delta"] or Objective().delta),
-        value=kept["value"],
-        points=Points(variable=kept["variable"], **arrays),
-        intervals={name: Interval(low=low, high=high) for name, (low, high) in kept["intervals"].items()},
-        level=kept["level"],
-        status=Status(kept["status"]),
-        reason=kept["reason"],
-        misfit=kept["misfit"],
-        health=Health(**health | infinite | {"bounds_hit": tuple(health["bounds_hit"])}),
-        residuals=np.array(kept["residuals"]),
-        log_residual=kept["log_residual"],
-        draws=None if draws is None else Draws(**draws),
-        line=None if line is None else Line(**line),
-    )
 
 
 def fit(table: Any, *, law: str = "hoffmann", score: str, **choices: Any) -> Found:
@@ -339,7 +350,7 @@ def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: st
     chosen = TableColumns(scores=scores, **columns)
     if isinstance(rows, Path):
         return write_report(read_table_runs(rows, chosen, name), Path(path))
-    return write_report(table_runs(rows, chosen, name, {"table": "a frame in memory"}), Path(path))
+    return write_report(table_runs(widen(rows), chosen, name, {"table": "a frame in memory"}), Path(path))
 
 
 def plot(fit: Fit) -> Any:

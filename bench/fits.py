@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from ladder.analysis.fitting.fits import FitOptions, make_form
+from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.fitting.forms import Form
+from ladder.analysis.fitting.formulation import make_form
 from ladder.analysis.fitting.intervals import draw_points
 from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.solver import Objective, Sample, refit, solve

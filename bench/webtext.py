@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from upath import UPath
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command does
+
+import numpy as np  # noqa: E402
+from upath import UPath  # noqa: E402
 
 SHARED = Path(os.environ.get("LADDER_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 WEBTEXT = UPath(SHARED / "webtext")
 MDN = SHARED / "corpora" / "mdn-archive.jsonl.zst"
 KEYS = 10_000_000
+LINKS = 3_000_000
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -76,6 +79,35 @@ def submissions() -> None:
     plain, decode = lines.splitlines() * 20, msgspec.json.Decoder(Submission).decode
     show("  peer: json.loads", len(plain) / cpu(lambda: [json.loads(line) for line in plain]), "lines/cpu-s")
     show("  peer: msgspec alone", len(plain) / cpu(lambda: [decode(line) for line in plain]), "lines/cpu-s")
+
+
+def links() -> None:
+    """Millions of links of one dump, so many that they are dealt out twice before they are merged by URL."""
+    import zstandard
+
+    from ladder.platform.corpus.webtext import link_merge
+    from ladder.platform.corpus.webtext.engine import Execution
+    from ladder.platform.corpus.webtext.links import LinkOptions, find_links
+
+    with tempfile.TemporaryDirectory() as scratch:
+        file = UPath(scratch) / "RS_2017-01.zst"
+        with file.open("wb") as stream, zstandard.ZstdCompressor().stream_writer(stream) as writer:
+            for n in range(LINKS):  # every third URL was posted before
+                page = n - n % 3 % 2
+                host = f"site{page % 9973}.example"
+                url = f"https://{host}/2017/01/{page * 7919:012}/what-happened-that-day.html"
+                post = {"id": f"{n:x}", "url": url, "score": n % 9, "created_utc": 1483228800 + n % 2678400}
+                post |= {"is_self": False, "over_18": False, "domain": host, "subreddit": "news"}
+                writer.write(json.dumps(post | {"retrieved_on": 1490000000}).encode() + b"\n")
+        options, here = LinkOptions(), Execution(workers=1, progress=False)
+        show("most memory before", peak_mib(), "MiB")
+        seconds = cpu(lambda: find_links(UPath(scratch) / "ranges", [file], [], options, here))
+        show(f"{LINKS:,} links of one dump, dealt out twice", LINKS / seconds, "links/cpu-s")
+        show("most memory for it", peak_mib(), "MiB")
+        # As many ranges at once as there may be, which real constants reach at 250 million links.
+        link_merge.ROWS_OF_A_RANGE = LINKS // link_merge.RANGES_AT_ONCE
+        find_links(UPath(scratch) / "more", [file], [], options, here)
+        show(f"most memory with {link_merge.RANGES_AT_ONCE} ranges at once", peak_mib(), "MiB")
 
 
 def archives() -> None:
@@ -199,7 +231,7 @@ def tokens() -> None:
         show("most memory of a worker, 300 MiB of JSON lines", float(done.stdout), "MiB")
 
 
-STEPS = {step.__name__: step for step in (submissions, archives, extraction, duplicates, tokens)}
+STEPS = {step.__name__: step for step in (submissions, links, archives, extraction, duplicates, tokens)}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(STEPS)

@@ -4,6 +4,7 @@ Shapes: B sequences, T query positions, S key positions, H heads, K width of a h
 """
 
 import importlib
+import itertools
 import logging
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from ladder.models.blocked_attention import attend_in_blocks
 from ladder.models.errors import InputError
+from ladder.models.sizes import HEAD_WIDTH
 
 BACKENDS = ("xformers", "sdpa", "blocked", "reference")
 
@@ -60,8 +62,8 @@ def _load_xformers() -> None:
     _xformers["causal"] = fmha.attn_bias.LowerTriangularMask()
 
 
-def choose_backend(asked: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
-    """The back end to use for `asked` ("auto" or a name) and why, in one clause.
+def choose_backend(asked: str, device: torch.device, dtype: torch.dtype, *, width: int = HEAD_WIDTH) -> tuple[str, str]:
+    """The back end to use for `asked` ("auto" or a name) with heads of a width, and why, in one clause.
 
     "auto" is xformers on CUDA when its preflight passes, blocks on the CPU and SDPA otherwise; falling back to SDPA on
     CUDA is logged as a warning. A back end asked for by name that cannot run here is an InputError.
@@ -69,21 +71,21 @@ def choose_backend(asked: str, device: torch.device, dtype: torch.dtype) -> tupl
     if asked not in ("auto", *BACKENDS):
         raise InputError(f"unknown attention {asked!r}: wanted auto, {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")
     if asked == "auto":
-        return _choose(device, dtype)
+        return _choose(device, dtype, width)
     refusal = None
     if asked == "blocked" and device.type != "cpu":
         refusal = f"it is made for the CPU and the device is {device.type}"
     if asked == "xformers":
-        refusal = xformers_refusal(device, dtype)
+        refusal = xformers_refusal(device, dtype, width)
     if refusal is not None:
         raise InputError(f"attention {asked} cannot run here: {refusal}; ask for sdpa or auto")
     return asked, "asked for by name"
 
 
-def _choose(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+def _choose(device: torch.device, dtype: torch.dtype, width: int) -> tuple[str, str]:
     if device.type == "cpu":
         return "blocked", "it is the fastest on a CPU"
-    refusal = xformers_refusal(device, dtype)
+    refusal = xformers_refusal(device, dtype, width)
     if refusal is None:
         return "xformers", "its preflight passed"
     if device.type == "cuda":
@@ -91,8 +93,8 @@ def _choose(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
     return "sdpa", refusal
 
 
-def xformers_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why xformers cannot attend forward and backward on `device` in `dtype`; None where it can.
+def xformers_refusal(device: torch.device, dtype: torch.dtype, width: int = HEAD_WIDTH) -> str | None:
+    """Why xformers cannot attend forward and backward on `device` in `dtype` with heads of a width; None where it can.
 
     The import alone proves nothing: a wheel built for another CUDA imports with a warning and then refuses every
     input (facebookresearch/xformers#1388), so a small attention is run through.
@@ -101,9 +103,16 @@ def xformers_refusal(device: torch.device, dtype: torch.dtype) -> str | None:
         return f"xformers runs on CUDA only and the device is {device.type}"
     try:
         _load_xformers()
-        probe = torch.zeros(1, 16, 1, 64, device=device, dtype=dtype, requires_grad=True)
+        probe = torch.zeros(1, 16, 1, width, device=device, dtype=dtype, requires_grad=True)
         _attend_xformers(probe, probe, probe, causal=True).sum().backward()  # type: ignore[no-untyped-call]
     except (ImportError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip() or "no message"
-        return f"xformers: {type(error).__name__}: {reason.splitlines()[0]}"
+        return f"xformers: {type(error).__name__}: {_reasons(str(error)) or 'no message'}"
     return None
+
+
+def _reasons(message: str) -> str:
+    """xformers' message on one line: what it says first, then each operator with why it was refused."""
+    lines = [line.strip() for line in message.strip().splitlines()]
+    refused = [index for index, line in enumerate(lines) if line.endswith("is not supported because:")]
+    operators = (" ".join(lines[start:end]) for start, end in itertools.pairwise([*refused, len(lines)]))
+    return "; ".join([*lines[:1], *operators])

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ladder.models.attention import BACKENDS, attend
 from ladder.models.cache import Place
@@ -82,14 +83,25 @@ class Block(nn.Module):
 class GPT2(nn.Module):
     """GPT-2 of any size. Its loss: `next_token_nats(model.hidden(tokens), model.wte.weight, targets)`, a tied head."""
 
-    def __init__(self, size: Size, *, attention: str = "sdpa", seed: int = 0, base: BaseShape | None = None) -> None:
+    def __init__(
+        self,
+        size: Size,
+        *,
+        attention: str = "sdpa",
+        seed: int = 0,
+        base: BaseShape | None = None,
+        activation_checkpointing: bool = False,
+    ) -> None:
         """A model with the initial weights of `seed`, on torch's default device; `attention` is a back end's name.
 
         With a base shape the initial scales are those of CompleteP; the network is the same.
+
+        With activation checkpointing (Chen et al. 2016) training keeps of each block only its input and computes the
+        rest again in the backward pass: a third more work. Where no gradient is wanted it makes no difference.
         """
         assert attention in BACKENDS, f"attention {attention!r} is not chosen yet: see choose_backend"
         super().__init__()
-        self.size = size
+        self.size, self.activation_checkpointing = size, activation_checkpointing
         with torch.device("meta"):  # so that torch's own initial weights are neither drawn nor paid for
             self.wte = nn.Embedding(size.vocabulary, size.d_model)
             self.wpe = nn.Embedding(size.context, size.d_model)
@@ -111,7 +123,10 @@ class GPT2(nn.Module):
         else:
             x = x + self.wpe(place.positions)[:, None]  # T is 1
         for block in self.h:
-            x = block(x, place)
+            if self.activation_checkpointing and place is None and torch.is_grad_enabled():
+                x = checkpoint(block, x, place, use_reentrant=False, preserve_rng_state=False)  # it draws nothing
+            else:
+                x = block(x, place)
         y: Tensor = self.ln_f(x)
         return y
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ladder.platform.hardware import PEAK_BF16_FLOPS, matrix_rate, resolve_precision
+from ladder.platform.gpus import PEAK_BF16_FLOPS
+from ladder.platform.hardware import matrix_rate, resolve_precision
 from ladder.sweeps.words import Execution, Run
 
 ASSUMED_UTILISATION = 0.35
@@ -62,11 +63,20 @@ def planned_gpus(execution: Execution, rate: Rate) -> float:
     return 0.0 if rate.gpu is None else execution.gpus_per_worker or 1.0
 
 
-def training_seconds(run: Run, execution: Execution, rate: Rate) -> float:
+def training_seconds(run: Run, execution: Execution, rate: Rate, *, shared_steps: int = 0) -> float:
     """Seconds to train a run, without starting, scoring and waiting; a share of a GPU has that share of its rate."""
-    return worker_hours(run, rate) * 3600 / (execution.workers * (planned_gpus(execution, rate) or 1.0))
+    return (
+        worker_hours(run, rate, shared_steps=shared_steps)
+        * 3600
+        / (execution.workers * (planned_gpus(execution, rate) or 1.0))
+    )
 
 
-def worker_hours(run: Run, rate: Rate) -> float:
-    """Hours of whole GPUs, or of cores, to train a run, summed over its workers."""
-    return rate.hours(run.size.flops_exact(run.recipe.tokens))
+def worker_hours(run: Run, rate: Rate, *, shared_steps: int = 0) -> float:
+    """Hours of whole GPUs, or of cores, to train a run, summed over its workers, without steps that another trains."""
+    return rate.hours(own_flops(run, shared_steps))
+
+
+def own_flops(run: Run, shared_steps: int) -> float:
+    """Training FLOPs of a run without the steps at its beginning that another one trains."""
+    return run.size.flops_exact(run.recipe.tokens - shared_steps * run.recipe.batch_tokens)

@@ -5,15 +5,7 @@ from pathlib import Path
 
 import torch
 
-PEAK_BF16_FLOPS = {
-    # Dense bf16 FLOP/s from the makers' data sheets, without sparsity.
-    "H200": 989.4e12,
-    "H100": 989.4e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "A10G": 70e12,
-    "L4": 121e12,
-}
+from ladder.platform.gpus import find_gpu
 
 LONGEST_PRODUCT_SECONDS = 0.25
 """What one product of the measurement may take on a processor."""
@@ -40,14 +32,13 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
     """Floating-point operations a second that are the whole of which `mfu` is a share, and where the number is from.
 
-    A known GPU in bf16: its data sheet. Anything else: the best of a few square matrix products, measured now on the
-    threads that this process has.
+    A known GPU in its precision: its data sheet. Anything else: the best of a few square matrix products, measured now
+    on the threads that this process has.
     """
-    if device.type == "cuda" and precision == "bf16":
-        name = torch.cuda.get_device_name(device)
-        for model, flops in PEAK_BF16_FLOPS.items():
-            if model in name.replace("-", " ").split():
-                return flops, f"data sheet of {model}, dense bf16"
+    if device.type == "cuda":
+        gpu = find_gpu(torch.cuda.get_device_name(device))
+        if gpu is not None and gpu.precision == precision:
+            return gpu.flops, f"{gpu.sheet}, dense {precision}"
     return matrix_rate(device, precision), "measured: best of five square matrix products"
 
 

@@ -31,6 +31,16 @@ def keep_large_buffers() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def yield_to_training() -> None:
+    """Give this thread the lowest priority, so that it works where the training's threads leave a core idle.
+
+    Two cores that compute one step in parts wait for each other: a third thread on one of them would halve both.
+    Only Linux has priorities of threads.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
 def end_with_parent() -> None:
     """Makes this worker process end when its parent is gone: one that was killed cannot tell its workers to stop."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()

@@ -87,16 +87,35 @@ def batch_step_law(tokens: float) -> float:
     return float(0.58 * tokens**0.571)
 
 
-def small_recipe(size: Size, tokens: int, seed: int) -> Recipe:
-    """For runs of minutes on processor cores: about 2,048 tokens a step whatever the budget, so that a longer run has
-    more steps and not larger ones, which is what tokens are worth most in at hundreds of steps."""
-    batch_tokens = max(1, 2048 // size.context) * size.context
+def wsd_recipe(*, tokens: int, batch_tokens: int, lr_peak: float, warmup_tokens: int, seed: int) -> Recipe:
+    """Warm-up, a stable rate, and the last fifth of the tokens to decay in (Haegele et al. 2024: 10 to 20 % suffice).
+
+    Tokens are rounded up to whole batches. Where the warm-up does not depend on the budget, as in the rules below, the
+    budgets of one size share a trunk: see `ladder.sweeps.trunks`.
+    """
     tokens = ceil_to_multiple(tokens, batch_tokens)
+    decay_tokens = share_of_tokens(0.2, tokens, batch_tokens)
     return Recipe(
         tokens=tokens,
         batch_tokens=batch_tokens,
+        lr_peak=lr_peak,
+        warmup_tokens=min(ceil_to_multiple(warmup_tokens, batch_tokens), tokens - decay_tokens),
+        schedule="wsd",
+        decay_tokens=decay_tokens,
+        seed=seed,
+    )
+
+
+def small_recipe(size: Size, tokens: int, seed: int, *, batch_tokens: int = 2048) -> Recipe:
+    """For runs of minutes on processor cores: `batch_tokens` tokens a step, as whole sequences, whatever the budget.
+
+    So a longer run has more steps and not larger ones, which is what tokens are worth most in at hundreds of steps.
+    """
+    return wsd_recipe(
+        tokens=tokens,
+        batch_tokens=max(1, batch_tokens // size.context) * size.context,
         lr_peak=lr_by_width(size),
-        warmup_tokens=share_of_tokens(0.05, tokens, batch_tokens),
+        warmup_tokens=40_000,
         seed=seed,
     )
 
@@ -118,15 +137,13 @@ def gpt2_batch_sequences(size: Size) -> int:
 
 def gpt2_recipe(size: Size, tokens: int, seed: int) -> Recipe:
     """For the paper's sizes and rungs below them: the batch of `gpt2_batch_sequences`, and for the paper's widths the
-    learning rates of GPT-3's table 2.1; the GPT-2 paper tuned them by hand and did not print them."""
-    batch_tokens = gpt2_batch_sequences(size) * size.context
-    lr_peak = {768: 6e-4, 1024: 3e-4, 1280: 2.5e-4, 1600: 2e-4}.get(size.d_model, lr_by_width(size))
-    tokens = ceil_to_multiple(tokens, batch_tokens)
-    return Recipe(
+    learning rates of GPT-3's table 2.1; the GPT-2 paper tuned them by hand and did not print them. Warm-up over 0.4
+    tokens a parameter, 2 % of a run of 20."""
+    return wsd_recipe(
         tokens=tokens,
-        batch_tokens=batch_tokens,
-        lr_peak=lr_peak,
-        warmup_tokens=share_of_tokens(0.02, tokens, batch_tokens),
+        batch_tokens=gpt2_batch_sequences(size) * size.context,
+        lr_peak={768: 6e-4, 1024: 3e-4, 1280: 2.5e-4, 1600: 2e-4}.get(size.d_model, lr_by_width(size)),
+        warmup_tokens=round(0.4 * size.params_total),
         seed=seed,
     )
 

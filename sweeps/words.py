@@ -29,6 +29,7 @@ Schedule = Literal["cosine", "wsd"]
 Precision = Literal["auto", "bf16", "fp32"]
 Optimizer = Literal["adamw", "muon"]
 Parametrization = Literal["standard", "completep"]
+Strategy = Literal["auto", "ddp", "fsdp2"]
 
 BF16_GPUS = (
     *("L4", "L40S", "A10G", "A100", "A100-40G", "A100-80G", "H20", "H100", "H200"),
@@ -213,6 +214,12 @@ class Execution:
     as fit a stated memory."""
     attention: str = "auto"
     """Attention back end: auto, xformers (CUDA), blocked (CPU), sdpa or reference."""
+    strategy: Strategy = "auto"
+    """What each of several workers holds: `ddp` all weights and moments (Li et al. 2020); `fsdp2` a share of them,
+    gathered block by block (Zhao et al. 2023); `auto`: ddp where it fits the worker's memory."""
+    activation_checkpointing: bool | None = None
+    """Whether the backward pass computes each block again from its input, which takes less memory and a third more
+    work; None: where it would not fit otherwise."""
     compile: bool = False
     """Whether the network goes through torch.compile (a minute or more at the start; for GPUs)."""
     checkpoint_seconds: float = 600.0
@@ -231,6 +238,12 @@ class Execution:
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
         _one_of("attention", self.attention, ("auto", "xformers", "sdpa", "blocked", "reference"))
+        _one_of("strategy", self.strategy, ("auto", "ddp", "fsdp2"))
+        if self.activation_checkpointing not in (None, True, False):
+            raise InputError(
+                f"activation_checkpointing: got {self.activation_checkpointing!r}, wanted True, False or None (where "
+                "memory asks for it)."
+            )
         self._check_gpus()
 
     def _check_gpus(self) -> None:

@@ -6,33 +6,24 @@ determine is unknown instead of narrow.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ladder.analysis.fitting.forms import (
-    Form,
-    KaplanForm,
-    LineForm,
-    LossErrorForm,
-    LossSigmoidForm,
-    RawSumOfPowers,
-    SaturatingForm,
-    SigmoidForm,
-    SumOfPowers,
-    Term,
-)
+from ladder.analysis.fitting.forms import Form, PlaneForm
+from ladder.analysis.fitting.formulation import Scaled, default_objective, logs_of, make_form
 from ladder.analysis.fitting.health import (
     Health,
     Status,
     check_points,
+    describe_fit,
     find_misfit,
     find_rival,
+    fit_to_json,
     flat_problem,
     measure_health,
-    natural_ceiling,
     status_of,
 )
 from ladder.analysis.fitting.intervals import (
@@ -49,8 +40,7 @@ from ladder.analysis.fitting.intervals import (
 )
 from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.solver import Objective, solve
-from ladder.analysis.fitting.summaries import describe_fit, fit_to_json
-from ladder.analysis.laws.law import Floats, Law, LogLinear, LossError, LossSigmoid, Power, PowerOffset
+from ladder.analysis.laws.law import Floats, Law, LogLinear, Power, PowerOffset
 from ladder.analysis.laws.surfaces import Allocation, Gadre, Hoffmann, Kaplan, Surface, find_law
 from ladder.models.errors import InputError
 
@@ -82,6 +72,10 @@ class FitOptions:
     """Most that a fitted ceiling can be; None: 1 for scores up to 1, 100 for scores up to 100, otherwise no limit."""
     progress: Progress | None = None
     """Told how many refits are done."""
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    """Parameters that are not fitted, by name."""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Least and greatest value of fitted parameters, by name."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.bootstrap <= MOST_REFITS or not 1 <= self.starts <= MOST_REFITS or not 0 < self.level < 1:
@@ -157,6 +151,8 @@ class Fit:
     """The straight line with its exact intervals, for log-linear by squares; None otherwise."""
     misfit: str = ""
     """What says that the law misses the points by more than noise (`health.find_misfit`); empty where nothing does."""
+    fixed: tuple[str, ...] = ()
+    """Parameters that were given and not fitted."""
 
     def __repr__(self) -> str:
         return describe_fit(self)
@@ -181,13 +177,21 @@ class Fit:
         columns = {name: values[:, None] for name, values in (self.law.constants | self.draws.values).items()}
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             curves = type(self.law).formula(inputs, columns)  # [R, m]
-            if new_run:
-                if self.draws.noise is None:
-                    return None
-                logarithmic = self.log_residual or self.law.values.get("log_score", 0.0) > 0
-                noise = self.draws.noise[:, None]
-                curves = curves * np.exp(noise) if logarithmic else curves + noise
-        return ends(curves, self.draws.tail)
+            low, high = ends(curves, self.draws.tail)
+            if not new_run:
+                return low, high
+            if self.draws.noise is None:
+                return None
+            runs = ends(self.add_noise(curves, self.draws.noise[:, None]), self.draws.tail)
+        return np.minimum(runs[0], low), np.maximum(runs[1], high)  # with few draws noise may seem to narrow the ends
+
+    def add_noise(self, curves: Floats, noise: Floats) -> Floats:
+        """Scores of runs whose curve is `curves` and whose noise, in the residual's scale, is `noise`, [R, m]."""
+        if self.points.trials is not None:
+            share = np.clip(curves, 0, 1)
+            return np.clip(curves + noise * np.sqrt(share * (1 - share) / np.median(self.points.trials)), 0, 1)
+        logarithmic = self.log_residual or self.law.values.get("log_score", 0.0) > 0
+        return curves * np.exp(noise) if logarithmic else curves + noise
 
     def optima(self, flops: float) -> dict[str, Floats] | None:
         """`Surface.optima` of every refit at a budget in training FLOPs; None without refits or without an optimum."""
@@ -244,68 +248,14 @@ class Fit:
         return (np.exp(low), np.exp(high)) if self.law.values["log_score"] > 0 else (low, high)
 
 
-def default_objective(law: type[Law]) -> Objective:
-    """Huber on log loss for the loss laws (Hoffmann et al. 2022), squares for scores."""
-    return Objective(kind="huber") if law.log_residual else Objective(kind="squares")
-
-
-def make_form(law: type[Law], points: Points, options: FitOptions) -> Form:
-    """The law over these points as the solver sees it."""
-    inputs = points.inputs(law)
-    logs = logs_of(law, points)
-    if law is LogLinear:
-        logarithmic = options.constants.get("log_score", 0.0) > 0
-        return LineForm(np.log(points.score) if logarithmic else points.score, logs["x"])
-    if not law.log_residual:
-        return make_score_form(law, points.score, inputs["x"], options)
-    if options.log_residual is False:
-        if law.name not in TERMS:
-            raise InputError(f"{law.name} is fitted in log loss only; leave out the choice of residual")
-        return RawSumOfPowers(points.score, logs, TERMS[law.name], law.fitted)
-    if law is Kaplan:
-        return KaplanForm(points.score, logs)
-    return SumOfPowers(points.score, logs, TERMS[law.name], law.fitted)
-
-
-def logs_of(law: type[Law], points: Points) -> dict[str, Floats]:
-    """The logarithms of what the law reads, by its letters."""
-    return {letter: np.log(values) for letter, values in points.inputs(law).items()}
-
-
-def make_score_form(law: type[Law], score: Floats, x: Floats, options: FitOptions) -> Form:
-    """The form of an accuracy or an error in x: a size, or a loss."""
-    ceiling = options.ceiling if options.ceiling is not None else natural_ceiling(score)
-    if law is LossSigmoid:
-        return LossSigmoidForm(score, x, ceiling)
-    if law is LossError:
-        return LossErrorForm(score, x, ceiling)
-    if law.name == "saturating":
-        return SaturatingForm(score, np.log(x), ceiling)
-    return SigmoidForm(score, np.log(x), options.constants.get("chance", 0.0), ceiling)
-
-
-TERMS: dict[str, tuple[Term, ...]] = {
-    Power.name: (Term(amplitude=0, exponent=1, variable="x"),),
-    PowerOffset.name: (Term(amplitude=0, exponent=None, variable=""), Term(amplitude=1, exponent=2, variable="x")),
-    Hoffmann.name: (
-        Term(amplitude=0, exponent=None, variable=""),
-        Term(amplitude=1, exponent=3, variable="N"),
-        Term(amplitude=2, exponent=4, variable="D"),
-    ),
-    Gadre.name: (
-        Term(amplitude=0, exponent=None, variable=""),
-        Term(amplitude=1, exponent=3, variable="N"),
-        Term(amplitude=2, exponent=3, variable="D"),
-    ),
-}
-
-
 def find_optimum(law: type[Law], points: Points, options: FitOptions) -> Optimum:
     """The best parameters from many starts, and how far they may be trusted."""
-    problem = check_points(law, points, options.constants)
+    problem = check_points(law, points, options.constants, options.fixed)
     objective = options.objective or default_objective(law)
     form = make_form(law, points, options)
     starts = form.starts(np.random.default_rng([options.seed, 0]), options.starts)
+    if points.trials is not None:
+        form, starts = weigh_by_counts(law, points, objective, form, starts)
     solutions = solve(form, objective, starts)
     best = int(np.argmin(solutions.objective))
     health = measure_health(form, form.names, objective, solutions, best)
@@ -324,13 +274,47 @@ def find_optimum(law: type[Law], points: Points, options: FitOptions) -> Optimum
     )
 
 
+REWEIGHINGS = 50
+"""Most rounds of reweighting; 5 to 10 are typical."""
+SETTLED = 1e-9
+"""Change of every coordinate by which reweighting has settled."""
+LEAST_COUNT = 1e-3
+"""Expected successes, and failures, below which a score's binomial deviation is not taken to fall any more."""
+
+
+def weigh_by_counts(
+    law: type[Law], points: Points, objective: Objective, form: Form, starts: Floats
+) -> tuple[Form, Floats]:
+    """The form with residuals in units of the binomial deviation at the fit, and starts of which one is that fit.
+
+    Least squares with weights n / (p (1 - p)) taken at their own solution p solve the likelihood's equations, so that
+    reweighting until nothing moves gives the maximum of the binomial likelihood (McCullagh and Nelder 1989, section
+    2.5). Raises InputError for a law or an objective that is not of shares.
+    """
+    if law.log_residual or objective.kind != "squares" or law is LogLinear:
+        raise InputError(f"counts need a law of accuracies by squares, and got {law.name} by {objective.kind}")
+    trials, smallest = np.asarray(points.trials), LEAST_COUNT / np.asarray(points.trials)
+    share = (points.score * trials + 0.5) / (trials + 1)
+    theta = None
+    for _ in range(REWEIGHINGS):
+        scaled = Scaled(form, np.sqrt(trials / (share * (1 - share))), 1.0)
+        found = solve(scaled, objective, starts if theta is None else theta[None])
+        new = found.theta[np.argmin(found.objective)]
+        share = np.clip(form.evaluate(new[None]).prediction[0], smallest, 1 - smallest)
+        if theta is not None and np.abs(new - theta).max() < SETTLED:
+            break
+        theta = new
+    return Scaled(form, np.sqrt(trials / (share * (1 - share))), 1.0), np.vstack([new, starts])
+
+
 def tell(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, draws: Draws | None) -> Fit:
     """An optimum as a fit, with the intervals that the draws give it."""
     form, theta = optimum.form, optimum.theta
     line = None
-    if law is LogLinear and optimum.objective.kind == "squares" and optimum.status is not Status.NOT_IDENTIFIABLE:
-        x, groups = np.log(points.inputs(law)["x"]), find_groups(points)
-        line = fit_line(x, form.target, groups=groups, point_error=options.point_error)
+    if law is LogLinear and isinstance(form, PlaneForm) and not options.bounds and optimum.objective.kind == "squares":
+        if optimum.status is not Status.NOT_IDENTIFIABLE:
+            x, groups = np.log(points.inputs(law)["x"]), find_groups(points)
+            line = fit_line(x, form.target, groups=groups, point_error=options.point_error)
     fitted = {key: float(value[0]) for key, value in form.values(theta[None]).items()}
     return Fit(
         law=law(**fitted, **options.constants),
@@ -342,33 +326,39 @@ def tell(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, 
         status=optimum.status,
         reason=optimum.reason,
         health=optimum.health,
-        residuals=(form.target - form.evaluate(theta[None]).prediction)[0],
+        residuals=((form.target - form.evaluate(theta[None]).prediction) / form.factor)[0],
         log_residual=law.log_residual and options.log_residual is not False,
         draws=draws,
         line=line,
         misfit=optimum.misfit,
+        fixed=tuple(options.fixed),
     )
 
 
 def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit:
-    """The best law of a form for some points, with intervals, health and status."""
+    """The best law of a form for some points, with intervals, health and status.
+
+    The rows' order does not matter: refits are drawn for the points in an order of their own.
+    """
     options = options or FitOptions()
-    law = find_law(name)
-    found = find_optimum(law, points, options)
+    law, order = find_law(name), points.order
+    check_points(law, points, options.constants, options.fixed)  # a refusal names the row as it was given
+    own = points.subset(order)
+    found = find_optimum(law, own, options)
     draws = None
     if found.status is not Status.NOT_IDENTIFIABLE:
         settings = (options.bootstrap, options.level, options.seed)
-        draws = draw(found.form, found.objective, found.theta, points, *settings, progress=options.progress)
-    return tell(law, points, options, found, draws)
+        draws = draw(found.form, found.objective, found.theta, own, *settings, progress=options.progress)
+    fit = tell(law, own, options, found, draws)
+    return replace(fit, points=points, residuals=fit.residuals[np.argsort(order)])
 
 
 def find_intervals(law: type[Law], options: FitOptions, draws: Draws | None, line: Line | None) -> dict[str, Interval]:
     """Exact t intervals of a line, percentiles of draws, or unknown ones."""
     if line is not None:
         return line.intervals(options.level)
-    if draws is None:
-        return dict.fromkeys(law.fitted, UNKNOWN)
-    return {name: draws.interval(name) for name in law.fitted}
+    found = {name: UNKNOWN if draws is None else draws.interval(name) for name in law.fitted}
+    return found | {name: Interval(low=value, high=value) for name, value in options.fixed.items()}
 
 
 def fit_hoffmann(N: ArrayLike, D: ArrayLike, L: ArrayLike, *, options: FitOptions | None = None) -> Fit:

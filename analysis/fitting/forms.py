@@ -5,7 +5,7 @@ of the data (ln N and ln D are centred), so that an amplitude and its exponent a
 shape comments: S parameter vectors, P coordinates, T terms, n points.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.surfaces import Repeated
 
 LOG_REACH = 2.0
 """Most a logarithm or an exponent may move in one step."""
@@ -51,6 +52,14 @@ class Form:
     """[P], what each coordinate is, in the law's words."""
     follows: Mapping[str, tuple[str, ...]] = {}
     """Coordinate -> parameters that mean nothing where it is pressed against a bound."""
+    settable: Mapping[str, str] = {}
+    """Parameter -> the coordinate that alone says what it is, so that a user may fix or bound it."""
+    amplitudes: Collection[str] = ()
+    """Coordinates that are the logarithm of their parameter."""
+    factor: Floats | float = 1.0
+    """[n] what each residual was multiplied by, so that all are of equal noise."""
+    known_noise: float = 0.0
+    """Standard deviation that a residual is known to have; it counts unless these scatter by more. 0: none is known."""
 
     def evaluate(self, theta: Floats) -> State:
         """Predictions at theta [S, P]."""
@@ -109,13 +118,23 @@ class SumOfPowers(Form):
     max_exponent: ClassVar[float] = 4.0
     """Far above any published exponent (0.05 to 0.7); a fit that wants more is chasing noise."""
 
-    def __init__(self, loss: Floats, logs: Mapping[str, Floats], terms: tuple[Term, ...], names: tuple[str, ...]):
-        """`logs` holds ln N and ln D; `names` the law's parameter for each coordinate."""
+    def __init__(
+        self, loss: Floats, logs: Mapping[str, Floats], terms: tuple[Term, ...], names: tuple[str, ...],
+        given: Collection[str] = (),
+    ):  # fmt: skip
+        """`logs` holds ln N and ln D; `names` the law's parameter for each coordinate.
+
+        An amplitude that is `given`, fixed or bounded, is taken at x = 1 in place of the middle of the data.
+        """
         self.target = np.log(loss)
         self.terms = terms
         self.names = names
+        self.settable = {name: name for name in names}
+        self.amplitudes = [names[term.amplitude] for term in terms]
         self.logs = logs
-        self.centres = {variable: float(np.mean(x)) for variable, x in logs.items()}
+        plain = {term.variable for term in terms if term.exponent is not None and names[term.amplitude] in given}
+        self.middles = {variable: float(np.mean(x)) for variable, x in logs.items()}
+        self.centres = {variable: 0.0 if variable in plain else middle for variable, middle in self.middles.items()}
         self.x = [logs[t.variable] - self.centres[t.variable] if t.exponent is not None else None for t in terms]
         low, high = float(self.target.min()), float(self.target.max())
         self.lower, self.upper = np.empty(len(names)), np.empty(len(names))
@@ -127,6 +146,11 @@ class SumOfPowers(Form):
             self.lower[term.amplitude], self.upper[term.amplitude] = low - 12.0, high + 3.0
             if term.exponent is not None:
                 self.lower[term.exponent], self.upper[term.exponent] = 0.0, self.max_exponent
+                self.upper[term.amplitude] += self.max_exponent * self.off_centre(term)
+
+    def off_centre(self, term: Term) -> float:
+        """How far the middle of the data lies from where the term's amplitude is taken, in ln x."""
+        return self.middles[term.variable] - self.centres[term.variable]
 
     def evaluate(self, theta: Floats) -> State:
         parts = np.empty((len(self.terms), len(theta), len(self.target)))  # [T, S, n]
@@ -164,6 +188,9 @@ class SumOfPowers(Form):
             theta[:, term.amplitude] = self.target.min() + generator.uniform(-2.0, 0.5, count)
             if term.exponent is not None:
                 theta[:, term.exponent] = generator.uniform(0.05, 1.0, count)
+        for term in self.terms:
+            if term.exponent is not None:
+                theta[:, term.amplitude] += theta[:, term.exponent] * self.off_centre(term)
         return theta
 
     def values(self, theta: Floats) -> dict[str, Floats]:
@@ -177,9 +204,12 @@ class SumOfPowers(Form):
 class RawSumOfPowers(SumOfPowers):
     """L = sum of exp(c_t - e_t x_t), residuals of the loss itself: what plain least squares on losses fits."""
 
-    def __init__(self, loss: Floats, logs: Mapping[str, Floats], terms: tuple[Term, ...], names: tuple[str, ...]):
-        super().__init__(loss, logs, terms, names)
-        self.target = loss
+    def __init__(
+        self, loss: Floats, logs: Mapping[str, Floats], terms: tuple[Term, ...], names: tuple[str, ...],
+        given: Collection[str] = (),
+    ):  # fmt: skip
+        super().__init__(loss, logs, terms, names, given)
+        self.target, self.given = loss, given
 
     def evaluate(self, theta: Floats) -> State:
         state = super().evaluate(theta)
@@ -191,7 +221,7 @@ class RawSumOfPowers(SumOfPowers):
         return super().curvature(theta, state, np.zeros_like(jacobian), slope)
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
-        return SumOfPowers(self.target, self.logs, self.terms, self.names).starts(generator, count)
+        return SumOfPowers(self.target, self.logs, self.terms, self.names, self.given).starts(generator, count)
 
 
 class KaplanForm(Form):
@@ -203,6 +233,7 @@ class KaplanForm(Form):
         self.x, self.z = logs["N"] - self.centres["N"], logs["D"] - self.centres["D"]
         low, high = float(self.target.min()), float(self.target.max())
         self.names = ("Nc", "Dc", "alpha_N", "alpha_D")
+        self.settable = {name: name for name in self.names[2:]}
         self.follows = {"Nc": ("alpha_N",), "alpha_N": ("Nc",), "Dc": ("alpha_D",), "alpha_D": ("Dc",)}
         self.lower = np.array([low - 12.0, low - 12.0, 0.0, 1e-3])
         self.upper = np.array([high + 3.0, high + 3.0, 4.0, 4.0])
@@ -240,160 +271,100 @@ class KaplanForm(Form):
         return {"Nc": n_c, "Dc": d_c, "alpha_N": alpha_n, "alpha_D": alpha_d}
 
 
-class LineForm(Form):
-    """score = a + b x: solved like the others so that robust objectives work too."""
+class PlaneForm(Form):
+    """y = c + sum of b_j x_j: solved like the others so that robust objectives work too."""
 
-    def __init__(self, score: Floats, log_x: Floats):
+    def __init__(self, score: Floats, logs: Mapping[str, Floats], names: tuple[str, ...], given: Collection[str] = ()):
+        """`names` are the constant and the slope of each of `logs`; a constant that is `given` is at x = 0."""
         self.target = score
-        self.centre = float(np.mean(log_x))
-        self.x = log_x - self.centre
-        self.names = ("a", "b")
-        self.lower, self.upper = np.full(2, -np.inf), np.full(2, np.inf)
-        self.reach = np.full(2, np.inf)
+        self.names = names
+        self.settable = {name: name for name in names}
+        centred = names[0] not in given
+        self.centres = np.array([float(np.mean(x)) if centred else 0.0 for x in logs.values()])
+        self.design = np.stack(
+            [np.ones(len(score)), *(x - c for x, c in zip(logs.values(), self.centres, strict=True))]
+        )
+        self.lower, self.upper = np.full(len(names), -np.inf), np.full(len(names), np.inf)
+        self.reach = np.full(len(names), np.inf)
 
     def evaluate(self, theta: Floats) -> State:
-        prediction = theta[:, 0, None] + theta[:, 1, None] * self.x
-        return State(prediction=prediction, parts=np.empty((0, len(theta), len(self.x))))
+        return State(prediction=theta @ self.design, parts=np.empty((0, len(theta))))
 
     def jacobian(self, theta: Floats, state: State) -> Floats:
-        return np.broadcast_to(np.stack([np.ones_like(self.x), self.x]), (len(theta), 2, len(self.x)))
+        return np.broadcast_to(self.design, (len(theta), *self.design.shape))
 
     def curvature(self, theta: Floats, state: State, jacobian: Floats, slope: Floats) -> Floats:
-        return np.zeros((len(theta), 2, 2))
+        return np.zeros((len(theta), len(self.names), len(self.names)))
 
     def starts(self, generator: np.random.Generator, count: int) -> Floats:
         spread = float(np.ptp(self.target)) or 1.0
         middles = self.target.mean() + generator.normal(0, spread, count)
-        return np.stack([middles, generator.normal(0, spread, count)], axis=1)
+        slopes = [generator.normal(0, spread, count) for _ in self.names[1:]]
+        return np.stack([middles, *slopes], axis=1)
 
     def values(self, theta: Floats) -> dict[str, Floats]:
-        return {"a": theta[:, 0] - theta[:, 1] * self.centre, "b": theta[:, 1]}
+        constant = theta[:, 0] - theta[:, 1:] @ self.centres
+        return dict(zip(self.names, [constant, *theta[:, 1:].T], strict=True))
 
 
-LEAST_STEEPNESS, MAX_STEEPNESS = 1e-3, 50.0
-"""Per nat: flat over every loss that there is; a step within a twentieth of a nat, steeper than any task's."""
+class RuleForm(PlaneForm):
+    """ln y = ln A + p ln x (+ q ln z): a power rule of a setting, whose amplitude is told as it is."""
 
-
-class SaturatingForm(Form):
-    """score = ceiling - exp(c - alpha x), coordinates (ceiling, c, alpha)."""
-
-    def __init__(self, score: Floats, log_x: Floats, ceiling: float):
-        """`ceiling` is the most the score can be (1 or 100 for an accuracy)."""
-        self.target = score
-        self.names = ("ceiling", "A", "alpha")
-        self.follows = {"A": ("alpha",), "alpha": ("A",)}
-        self.centre = float(np.mean(log_x))
-        self.x = log_x - self.centre
-        self.spread = float(np.ptp(score)) or 1.0
-        self.lower = np.array([float(score.min()), np.log(self.spread) - 12.0, 0.0])
-        self.upper = np.array([ceiling, np.log(self.spread) + 6.0, 4.0])
-        self.reach = np.array([LOG_REACH * self.spread, LOG_REACH, LOG_REACH])
-
-    def evaluate(self, theta: Floats) -> State:
-        gap = np.exp(theta[:, 1, None] - theta[:, 2, None] * self.x)
-        return State(prediction=theta[:, 0, None] - gap, parts=gap[None])
-
-    def jacobian(self, theta: Floats, state: State) -> Floats:
-        gap = state.parts[0]
-        return np.stack([np.ones_like(gap), -gap, gap * self.x], axis=1)
-
-    def starts(self, generator: np.random.Generator, count: int) -> Floats:
-        ceilings = np.minimum(self.target.max() + generator.uniform(0, 1.5, count) * self.spread, self.upper[0])
-        gaps = np.log(self.spread) + generator.uniform(-2, 1, count)
-        return np.stack([ceilings, gaps, generator.uniform(0.05, 1.5, count)], axis=1)
+    def __init__(
+        self, setting: Floats, logs: Mapping[str, Floats], names: tuple[str, ...], given: Collection[str] = ()
+    ):
+        super().__init__(np.log(setting), logs, names, given)
+        self.amplitudes = names[:1]
 
     def values(self, theta: Floats) -> dict[str, Floats]:
-        return {"ceiling": theta[:, 0], "A": np.exp(theta[:, 1] + theta[:, 2] * self.centre), "alpha": theta[:, 2]}
+        values = super().values(theta)
+        with np.errstate(over="ignore"):
+            return values | {self.names[0]: np.exp(values[self.names[0]])}
 
 
-class SigmoidForm(Form):
-    """score = chance + (ceiling - chance) sigmoid(c + b x), coordinates (ceiling, c, b)."""
-
-    def __init__(self, score: Floats, log_x: Floats, chance: float, ceiling: float):
-        """`chance` is given; `ceiling` is the most the fitted ceiling can be."""
-        self.target = score
-        self.names = ("ceiling", "a", "b")
-        self.chance = chance
-        self.centre = float(np.mean(log_x))
-        self.x = log_x - self.centre
-        self.lower = np.array([chance, -20.0, -10.0])
-        self.upper = np.array([ceiling, 20.0, 10.0])
-        self.reach = np.array([LOG_REACH * (float(np.ptp(score)) or 1.0), LOG_REACH, LOG_REACH])
-
-    def evaluate(self, theta: Floats) -> State:
-        way = 0.5 * (1 + np.tanh(0.5 * (theta[:, 1, None] + theta[:, 2, None] * self.x)))
-        return State(prediction=self.chance + (theta[:, 0, None] - self.chance) * way, parts=way[None])
-
-    def jacobian(self, theta: Floats, state: State) -> Floats:
-        way = state.parts[0]
-        steep = (theta[:, 0, None] - self.chance) * way * (1 - way)
-        return np.stack([way, steep, steep * self.x], axis=1)
-
-    def starts(self, generator: np.random.Generator, count: int) -> Floats:
-        spread = float(np.ptp(self.target)) or 1.0
-        ceilings = np.minimum(self.target.max() + generator.uniform(0, 1, count) * spread, self.upper[0])
-        sign = np.where(generator.random(count) < 0.9, 1.0, -1.0)
-        return np.stack([ceilings, generator.uniform(-2, 3, count), sign * generator.uniform(0.1, 2.0, count)], axis=1)
-
-    def values(self, theta: Floats) -> dict[str, Floats]:
-        return {"ceiling": theta[:, 0], "a": theta[:, 1] - theta[:, 2] * self.centre, "b": theta[:, 2]}
+LEAST_REPEATS, MOST_REPEATS = np.log(0.1), np.log(1e4)
+"""Bounds of ln R: repeated tokens that are worth nothing at once, or as much as fresh ones in any run."""
+DIFFERENCE = 1e-5
+"""Step of the differences that stand for derivatives."""
 
 
-class LossErrorForm(SaturatingForm):
-    """error = eps - exp(c - gamma L), coordinates (eps, c, gamma): the saturating form with L in place of ln x."""
+class RepeatedForm(Form):
+    """ln L of `surfaces.Repeated`: a sum of two powers over what repeated tokens and excess parameters are worth."""
 
-    def __init__(self, error: Floats, loss: Floats, ceiling: float):
-        """`ceiling` is the most the error can be (1 or 100)."""
-        super().__init__(error, loss, ceiling)
-        self.names = ("eps", "k", "gamma")
-        self.follows = {"k": ("gamma",), "gamma": ("k",)}
-        self.upper[2] = MAX_STEEPNESS
-
-    def values(self, theta: Floats) -> dict[str, Floats]:
-        return {"eps": theta[:, 0], "k": np.exp(theta[:, 1] + theta[:, 2] * self.centre), "gamma": theta[:, 2]}
-
-
-class LossSigmoidForm(Form):
-    """accuracy = chance + (ceiling - chance) sigmoid(-(c + k x)), x = L - mean L; coordinates (chance, ceiling, c, k).
-
-    Chance and ceiling lie below and above the middle of the observed scores, so that the two cannot change places.
-    """
-
-    def __init__(self, score: Floats, loss: Floats, ceiling: float):
-        """`ceiling` is the most the accuracy can be (1 or 100)."""
-        self.target = score
-        self.names = ("chance", "ceiling", "L0", "k")
-        self.follows = {"chance": ("a",), "ceiling": ("a", "b"), "k": ("L0",)}
-        self.centre = float(np.mean(loss))
-        self.x = loss - self.centre
-        low, high = float(score.min()), float(score.max())
-        self.spread = (high - low) or 1.0
-        middle = 0.5 * (low + high)
-        self.lower = np.array([min(0.0, low), middle, -MAX_STEEPNESS, LEAST_STEEPNESS])
-        self.upper = np.array([middle, ceiling, MAX_STEEPNESS, MAX_STEEPNESS])
-        self.reach = np.array([LOG_REACH * self.spread] * 2 + [LOG_REACH] * 2)
-
-    def evaluate(self, theta: Floats) -> State:
-        odds = theta[:, 2, None] + theta[:, 3, None] * self.x
-        way = 0.5 * (1 - np.tanh(0.5 * odds))  # of the ceiling, [S, n]
-        chance, ceiling = theta[:, 0, None], theta[:, 1, None]
-        return State(prediction=chance + (ceiling - chance) * way, parts=way[None])
-
-    def jacobian(self, theta: Floats, state: State) -> Floats:
-        way = state.parts[0]
-        steep = -(theta[:, 1, None] - theta[:, 0, None]) * way * (1 - way)
-        return np.stack([1 - way, way, steep, steep * self.x], axis=1)
-
-    def starts(self, generator: np.random.Generator, count: int) -> Floats:
+    def __init__(self, loss: Floats, logs: Mapping[str, Floats], given: Collection[str] = ()):
+        self.target, self.logs = np.log(loss), logs
+        self.names = Repeated.fitted
+        self.settable = {name: name for name in self.names}
+        self.amplitudes = ("E", "A", "B", "R_D", "R_N")
+        self.follows = {"A": ("alpha",), "B": ("beta",), "alpha": ("A",), "beta": ("B",)}
+        self.middles = np.array([0.0, float(np.mean(logs["N"])), float(np.mean(logs["D"]))])
+        self.centres = np.where([False, "A" in given, "B" in given], 0.0, self.middles)  # of E, A, B
         low, high = float(self.target.min()), float(self.target.max())
-        chance = low - generator.uniform(0, 0.5, count) * self.spread
-        ceiling = high + generator.uniform(0, 0.5, count) * self.spread
-        # From a gentle slope over all of the losses to a step within them.
-        width = float(np.ptp(self.x)) or 1.0
-        steepness = np.exp(generator.uniform(np.log(0.5), np.log(20), count)) / width
-        odds = generator.uniform(-0.5, 0.5, count) * width * steepness
-        return np.clip(np.stack([chance, ceiling, odds, steepness], axis=1), self.lower, self.upper)
+        off = SumOfPowers.max_exponent * (self.middles - self.centres)
+        self.lower = np.array([low - 12, low - 12, low - 12, 1e-3, 1e-3, LEAST_REPEATS, LEAST_REPEATS])
+        self.upper = np.array([*(high + 3 + off), *[SumOfPowers.max_exponent] * 2, MOST_REPEATS, MOST_REPEATS])
+        self.reach = np.full(len(self.names), LOG_REACH)
+
+    def evaluate(self, theta: Floats) -> State:
+        values = {name: value[:, None] for name, value in self.values(theta).items()}
+        inputs = {name: np.exp(x) for name, x in self.logs.items()}
+        return State(prediction=np.log(Repeated.formula(inputs, values)), parts=np.empty((0, len(theta))))
+
+    def jacobian(self, theta: Floats, state: State) -> Floats:
+        columns = []
+        for step in DIFFERENCE * np.eye(theta.shape[1]):
+            ahead, behind = self.evaluate(theta + step).prediction, self.evaluate(theta - step).prediction
+            columns.append((ahead - behind) / (2 * DIFFERENCE))
+        return np.stack(columns, axis=1)
+
+    def starts(self, generator: np.random.Generator, count: int) -> Floats:
+        exponents = generator.uniform(0.1, 0.8, (count, 2))
+        amplitudes = self.target.min() + generator.uniform(-2.0, 0.5, (count, 3))
+        amplitudes[:, 1:] += exponents * (self.middles - self.centres)[1:]
+        return np.hstack([amplitudes, exponents, generator.uniform(np.log(2), np.log(50), (count, 2))])
 
     def values(self, theta: Floats) -> dict[str, Floats]:
-        chance, ceiling, odds, k = theta.T
-        return {"a": chance - ceiling, "k": k, "L0": self.centre - odds / k, "b": ceiling}
+        exponents = np.column_stack([np.zeros(len(theta)), theta[:, 3:5]])
+        with np.errstate(over="ignore"):
+            amplitudes = np.exp(theta[:, :3] + exponents * self.centres)
+        return dict(zip(self.names, [*amplitudes.T, *theta[:, 3:5].T, *np.exp(theta[:, 5:]).T], strict=True))

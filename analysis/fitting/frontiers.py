@@ -9,16 +9,16 @@ have come down by the end of what is used of it, or else the earlier points are 
 be. A minimum at the smallest or the largest of the sizes that were there is not one, and is left out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.health import Status, finite, parameter_lines, status_line
 from ladder.analysis.fitting.intervals import UNKNOWN, Interval, ends, interval_of
 from ladder.analysis.fitting.points import DISTINCT, Points
-from ladder.analysis.fitting.summaries import describe_envelope, envelope_to_json
 from ladder.analysis.laws.law import Floats
 from ladder.models.errors import InputError
 
@@ -69,7 +69,8 @@ class FrontierDraws:
 
     def band(self, flops: Floats) -> tuple[Floats, Floats]:
         """Interval of N_opt at budgets [m]; NaN where it is unknown."""
-        sizes = np.log(self.values["params_at_one"])[:, None] + self.values["a"][:, None] * np.log(flops)  # [R, m]
+        with np.errstate(divide="ignore", invalid="ignore"):  # an amplitude may be too small for a number
+            sizes = np.log(self.values["params_at_one"])[:, None] + self.values["a"][:, None] * np.log(flops)  # [R, m]
         low, high = ends(sizes, self.tail)
         return np.exp(low), np.exp(high)
 
@@ -106,6 +107,22 @@ def make_frontier(values: dict[str, Floats]) -> Frontier | None:
 def frontier_intervals(draws: FrontierDraws | None) -> dict[str, Interval]:
     """Intervals of each of NAMES; unknown without draws."""
     return {name: UNKNOWN if draws is None else draws.interval(name) for name in NAMES}
+
+
+def frontier_json(frontier: Frontier | None, intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    """Parameters and intervals of a frontier; null where there is none."""
+    values = dict.fromkeys(intervals) if frontier is None else frontier.parameters
+    return {
+        "parameters": {name: finite(value) for name, value in values.items()},
+        "intervals": {name: interval.as_list() for name, interval in intervals.items()},
+    }
+
+
+def frontier_lines(frontier: Frontier | None, intervals: Mapping[str, Interval], level: float) -> list[str]:
+    """Equation and parameters of a frontier, or that there is none."""
+    if frontier is None:
+        return ["no exponent"]
+    return [frontier.equation, "", *parameter_lines(frontier.parameters, intervals, level)]
 
 
 CHUNK = 100
@@ -302,3 +319,33 @@ def status_of_minima(minima: Minima) -> tuple[Status, str]:
     if len(winners) == 2:
         return Status.AMBIGUOUS, "two sizes win: any line goes through them, so that nothing checks it; add sizes"
     return Status.CONVERGED, ""
+
+
+def describe_envelope(fit: EnvelopeFit) -> str:
+    """The frontier and what it goes through."""
+    kept = int(fit.minima.kept.sum())
+    lines = ["envelope: the lowest of all training curves at each budget (Hoffmann et al. 2022, approach 1)", ""]
+    lines += [*frontier_lines(fit.frontier, fit.intervals, fit.level), "", status_line(fit.status, fit.reason)]
+    lines.append(
+        f"minima      {kept} of {len(fit.minima.kept)} budgets have a best size between smaller and larger ones, of "
+        f"{fit.n_runs} runs; intervals are of runs drawn again"
+    )
+    return "\n".join(lines)
+
+
+def envelope_to_json(fit: EnvelopeFit) -> dict[str, Any]:
+    """The contract's keys, and the minima that are kept."""
+    minima = fit.minima
+    columns = {"flops": minima.flops, "params": minima.params, "tokens": minima.tokens, "loss": minima.loss}
+    return {
+        "law": "envelope",
+        "equation": "N_opt = params_at_one C^a, D_opt = tokens_at_one C^b",
+        "objective_kind": "squares",
+        "points": int(minima.kept.sum()),
+        "runs": fit.n_runs,
+        **frontier_json(fit.frontier, fit.intervals),
+        "level": fit.level,
+        "status": str(fit.status),
+        "reason": fit.reason,
+        "minima": {name: values[minima.kept].tolist() for name, values in columns.items()},
+    }

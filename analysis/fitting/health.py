@@ -1,18 +1,24 @@
-"""How sound a fit is: measured numbers, and the status they amount to."""
+"""How sound a fit is: measured numbers, the status they amount to, and a fit told with them in words and as JSON."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from ladder.analysis.fitting.forms import Form
-from ladder.analysis.fitting.points import Points, design_problem, find_groups, is_one_ratio, split_residuals
+from ladder.analysis.fitting.intervals import Interval
+from ladder.analysis.fitting.points import NOISES, Points, design_problem, find_groups, is_one_ratio, split_residuals
 from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives, refit
-from ladder.analysis.laws.law import Floats, Law, Power
+from ladder.analysis.laws.law import Floats, Law, Power, format_number
 from ladder.models.errors import InputError
+
+if TYPE_CHECKING:  # a fit is told with its health, so its module imports this one
+    from ladder.analysis.fitting.fits import Fit
 
 SAME_OBJECTIVE = 1e-6
 """Starts within this relative distance of the least objective have reached it."""
@@ -113,10 +119,16 @@ def scaled_gradient(form: Form, objective: Objective, theta: Floats, fixed: NDAr
 def find_misfit(form: Form, theta: Floats, points: Points, logs: Mapping[str, Floats]) -> str:
     """What says that the law misses these points by more than noise, in words; empty where nothing does.
 
-    Where seeds repeat, the classical test of lack of fit. Where they do not, an F test of whether squares and products
+    Where the points' errors are known, chi^2 of the residuals in their units. Where seeds repeat, the classical test of
+    lack of fit. Where they do not, an F test of whether squares and products
     of the centred ln N and ln D (or ln x) explain what least squares leave; noise of points is taken as alike.
     """
     left = least_residuals(form, theta)
+    if form.known_noise > 0:
+        freedom = len(left) - len(theta)
+        doubt = float(special.chdtrc(freedom, (left**2).sum() / form.known_noise**2)) if freedom > 0 else 1.0
+        told = f"the points miss the law by more than their own standard errors (probability {doubt:.1g} if it held)"
+        return told if doubt < MISFIT_DOUBT else ""
     groups = find_groups(points)
     split = split_residuals(left, groups, len(theta))
     if points.clusters is None and split is not None and split.doubt < MISFIT_DOUBT:
@@ -228,13 +240,9 @@ def flat_problem(law: type[Law], points: Points) -> str | None:
     return None
 
 
-def natural_ceiling(score: Floats) -> float:
-    """1 where no score is above it, else 100 likewise, else far above."""
-    top = float(score.max())
-    return next((limit for limit in (1.0, 100.0) if top <= limit), 10 * abs(top))
-
-
-def check_points(law: type[Law], points: Points, constants: Mapping[str, float]) -> str | None:
+def check_points(
+    law: type[Law], points: Points, constants: Mapping[str, float], fixed: Collection[str] = ()
+) -> str | None:
     """Raises InputError for points no fit can be made of; returns why the design cannot determine the law, or None."""
     strange = constants.keys() - set(law.given())
     if strange:
@@ -247,11 +255,105 @@ def check_points(law: type[Law], points: Points, constants: Mapping[str, float])
         raise InputError(
             f"the score is {points.score[row]:g} in row {row + 1}; {law.name} takes its log: drop or mend that row"
         )
-    problem = design_problem(law, points)
+    strange = set(fixed) - set(law.fitted)
+    if strange:
+        raise InputError(f"{law.name} has no parameter {', '.join(sorted(strange))}; it has {', '.join(law.fitted)}")
+    if len(fixed) == len(law.fitted):
+        raise InputError(f"every parameter of {law.name} is fixed, so that nothing is fitted; leave one free")
+    problem = design_problem(law, points, fixed)
     ray = law.inputs == ("N", "D") and is_one_ratio(points) and len(points) >= MIN_RAY_POINTS
-    if len(points) < len(law.fitted) and not (problem and ray):
+    free = [name for name in law.fitted if name not in fixed]
+    if len(points) < len(free) and not (problem and ray):
         raise InputError(
-            f"{len(points)} points are fewer than the {len(law.fitted)} parameters of {law.name} "
-            f"({', '.join(law.fitted)}); add runs or choose a law with fewer parameters"
+            f"{len(points)} points are fewer than the {len(free)} parameters of {law.name} "
+            f"({', '.join(free)}); add runs or choose a law with fewer parameters"
         )
     return problem
+
+
+def finite(value: Any) -> Any:
+    """The value, or None where JSON has no word for it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def ends_of(interval: Interval) -> str:
+    """low to high, or unknown; where one end is known it is told."""
+    if interval.low is None and interval.high is None:
+        return "unknown"
+    low, high = ("unknown" if end is None else format_number(end) for end in (interval.low, interval.high))
+    return f"{low} to {high}"
+
+
+def parameter_lines(
+    parameters: Mapping[str, float], intervals: Mapping[str, Interval], level: float, fixed: Collection[str] = ()
+) -> list[str]:
+    """A row for each parameter: value and interval."""
+    width = max(len(name) for name in parameters)
+    head = f"  {'':{width}}  {'value':>12}  {level:.0%} interval"
+    rows = [
+        f"  {name:{width}}  {format_number(value):>12}  {'fixed' if name in fixed else ends_of(intervals[name])}"
+        for name, value in parameters.items()
+    ]
+    return [head, *rows]
+
+
+def objective_words(fit: "Fit") -> str:
+    """What was minimised."""
+    return objective_kind(fit) + (f" (delta {fit.objective.delta:g})" if fit.objective.kind == "huber" else "")
+
+
+def objective_kind(fit: "Fit") -> str:
+    """huber, lad, squares, or binomial: squares in units of the binomial deviation at the fit."""
+    return fit.objective.kind if fit.points.trials is None else "binomial"
+
+
+def health_lines(fit: "Fit") -> list[str]:
+    """Objective, residuals and health of one fit."""
+    health = fit.health
+    return [
+        f"objective   {fit.value:.7e}, {objective_words(fit)}, summed over {len(fit.points)} points",
+        f"residuals   root mean square {health.residual_rms:.3g}, largest {health.residual_max:.3g}"
+        + (f", R2 {health.r_squared:.4f}" if health.r_squared is not None else ""),
+        f"health      {health.best_share:.0%} of {health.starts} starts reached the best objective, condition number "
+        f"{health.condition_number:.3g}, scaled gradient {health.gradient_norm:.1e}",
+    ]
+
+
+def status_line(status: str, reason: str) -> str:
+    """The status and why."""
+    return f"status      {status}" + (f": {reason}" if reason else "")
+
+
+def misfit_lines(fit: "Fit") -> list[str]:
+    """That the law misses the points by more than noise, where something says so."""
+    return [f"misfit      {fit.misfit}"] if fit.misfit else []
+
+
+def describe_fit(fit: "Fit") -> str:
+    """A readable summary: law, parameters with intervals, status, health."""
+    lines = [f"{fit.law.name}: {fit.law.equation}", ""]
+    lines += parameter_lines(fit.law.parameters, fit.intervals, fit.level, fit.fixed)
+    return "\n".join([*lines, "", status_line(fit.status, fit.reason), *misfit_lines(fit), *health_lines(fit)])
+
+
+def fit_to_json(fit: "Fit") -> dict[str, Any]:
+    """The contract of `ladder fit --json`; what is unknown is null, never 0 and never NaN."""
+    return {
+        "law": fit.law.name,
+        "equation": fit.law.equation,
+        "objective_kind": objective_kind(fit),
+        "delta": fit.objective.delta if fit.objective.kind == "huber" else None,
+        "points": len(fit.points),
+        "parameters": {name: finite(value) for name, value in fit.law.parameters.items()},
+        "fixed": list(fit.fixed),
+        "known_noise": next((name for name in NOISES if getattr(fit.points, name) is not None), None),
+        "constants": {name: float(value[0]) for name, value in fit.law.constants.items()},
+        "intervals": {name: interval.as_list() for name, interval in fit.intervals.items()},
+        "level": fit.level,
+        "bootstrap": None if fit.draws is None else fit.draws.kind,
+        "objective": finite(fit.value),
+        "status": str(fit.status),
+        "reason": fit.reason,
+        "misfit": fit.misfit,
+        "health": {name: finite(value) for name, value in asdict(fit.health).items()},
+    }

@@ -15,9 +15,9 @@ ways, chosen by how many groups there are for each parameter:
   residuals are those of the law fitted without the cluster (the jackknife's, CR3 of Bell and McCaffrey 2002), since a
   cluster's own residuals are too small by what it pulled the fit.
 
-Groups must outnumber the parameters by enough, or else the interval is unknown. One quantile
-rule serves all: `ends`. A draw without a value counts as beyond both ends, a draw that pressed a coordinate against a
-bound as beyond the end on that side, and an end further out than the draws reach is unknown.
+Groups must outnumber the parameters by enough, or else the interval is unknown. One quantile rule serves all: `ends`. A
+draw without a value counts as beyond both ends, a draw that pressed a coordinate against a bound as beyond the end on
+that side, and an end further out than the draws reach is unknown.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from scipy import special
 
 from ladder.analysis.fitting.forms import Form
 from ladder.analysis.fitting.points import Points, find_groups, split_residuals
-from ladder.analysis.fitting.solver import Objective, Sample, refit
+from ladder.analysis.fitting.solver import MANY_POINTS, Objective, Sample, refit
 from ladder.analysis.laws.law import Floats
 
 Labels = NDArray[np.int64]
@@ -54,12 +54,10 @@ LEVERAGE = 1 - 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A two-sided interval; a None end is unknown."""
+    """A two-sided interval in the quantity's unit; a None end is unknown."""
 
     low: float | None
-    """Lower end, in the quantity's unit."""
     high: float | None
-    """Upper end, in the quantity's unit."""
 
     def as_list(self) -> list[float | None]:
         """[low, high]."""
@@ -208,12 +206,12 @@ def draw_points(groups: Labels, count: int, generator: np.random.Generator, n_ne
     Draws with fewer than `n_needed` distinct points, which would determine nothing, are drawn again.
     """
     n_groups = int(groups.max()) + 1
+    if n_groups > MANY_POINTS:  # counting what was drawn is many times faster than a multinomial of as many parts
+        drawn = (generator.integers(n_groups, size=n_groups, dtype=np.int32) for _ in range(count))
+        return np.stack([np.bincount(places, minlength=n_groups)[groups] for places in drawn]).astype(np.float64)
     even = np.full(n_groups, 1 / n_groups)
     weights = generator.multinomial(n_groups, even, size=count).astype(np.float64)[:, groups]
-    for _ in range(100):
-        poor = np.flatnonzero((weights > 0).sum(axis=1) < n_needed)
-        if len(poor) == 0:
-            break
+    while len(poor := np.flatnonzero((weights > 0).sum(axis=1) < n_needed)):
         weights[poor] = generator.multinomial(n_groups, even, size=len(poor))[:, groups]
     return weights
 
@@ -243,7 +241,10 @@ def draw_noise(
     split = split_residuals(residuals, settings, len(theta))
     if split is None or split.doubt > POOLING_DOUBT:
         freedom = len(fitted) - len(theta)
-        total = np.sqrt((residuals**2).sum() / generator.chisquare(freedom, size=(count, 1)))
+        squares = float((residuals**2).sum())
+        total = np.sqrt(squares / generator.chisquare(freedom, size=(count, 1)))
+        if form.known_noise and special.chdtrc(freedom, squares / form.known_noise**2) > POOLING_DOUBT:
+            total = np.full((count, 1), form.known_noise)  # they scatter by no more than is known
         targets = fitted + total * generator.standard_normal((count, len(fitted)))
     else:
         run_square = split.within / generator.chisquare(split.within_freedom, size=(count, 1))

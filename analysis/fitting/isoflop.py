@@ -20,8 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from ladder.analysis.fitting.frontiers import Frontier, FrontierDraws, fit_frontiers, frontier_intervals, make_frontier
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.frontiers import (
+    Frontier,
+    FrontierDraws,
+    fit_frontiers,
+    frontier_intervals,
+    frontier_json,
+    frontier_lines,
+    make_frontier,
+)
+from ladder.analysis.fitting.health import Status, status_line
 from ladder.analysis.fitting.intervals import Interval, t_scale
 from ladder.analysis.fitting.parabolas import (
     CUBIC_MOVE,
@@ -40,9 +48,10 @@ from ladder.analysis.fitting.parabolas import (
     with_intervals,
 )
 from ladder.analysis.fitting.points import Points
-from ladder.analysis.fitting.summaries import describe_isoflop, isoflop_to_json
-from ladder.analysis.laws.law import Floats
+from ladder.analysis.laws.law import Floats, format_count, format_number
 
+SHOWN_REFUSALS = 6
+"""Refused budgets that a table for people lists."""
 EXACT_SCATTER = 1e-9
 """Scatter of the vertices, in ln N, below which they are the line itself and say nothing of noise."""
 
@@ -90,6 +99,7 @@ def fit_isoflop(points: Points, options: IsoFlopOptions | None = None) -> IsoFlo
     each run at a budget is its loss there. Raises InputError for points without them.
     """
     options = options or IsoFlopOptions()
+    points = points.subset(points.order)
     groups = [choose_rows(points, rows, options) for rows in group_budgets(points.quantity("flops"), options)]
     budgets = tuple(fit_budget(points, rows) for rows in groups)
     drawn = draw_coefficients(points, used_of(budgets), options)
@@ -187,3 +197,52 @@ def status_of_budgets(points: Points, budgets: tuple[Budget, ...], frontier: Fro
             f"{frontier.a:.3g}; narrow the sizes around each best run with --window 4",
         )
     return Status.CONVERGED, ""
+
+
+def describe_isoflop(fit: IsoFlopFit) -> str:
+    """The frontier, then every budget's lowest point or why it has none."""
+    lines = ["isoflop: a parabola in ln N of the loss at each budget (Hoffmann et al. 2022, approach 2)", ""]
+    lines += [*frontier_lines(fit.frontier, fit.intervals, fit.level), "", status_line(fit.status, fit.reason), ""]
+    lines.append(f"  {'FLOPs':>9}  {'runs':>4}  {'best N':>8}  {fit.level:.0%} interval    {'best D':>8}  {'loss':>6}")
+    for budget in fit.used:
+        assert budget.params is not None and budget.tokens is not None, "a used budget has a vertex"
+        low, high = budget.interval.low, budget.interval.high
+        ends = f"{format_count(low)} to {format_count(high)}" if low is not None and high is not None else "unknown"
+        lines.append(
+            f"  {budget.flops:9.2e}  {len(budget.rows):4}  {format_count(budget.params):>8}  {ends:15}  "
+            f"{format_count(budget.tokens):>8}  {format_number(budget.loss):>6}"
+        )
+    refused = [budget for budget in fit.budgets if budget.reason]
+    lines += [f"  {budget.flops:9.2e}  {len(budget.rows):4}  {budget.reason}" for budget in refused[:SHOWN_REFUSALS]]
+    if len(refused) > SHOWN_REFUSALS:
+        lines.append(f"  and {len(refused) - SHOWN_REFUSALS} more budgets that are not used")
+    return "\n".join(lines)
+
+
+def isoflop_to_json(fit: IsoFlopFit) -> dict[str, Any]:
+    """The contract's keys, and every budget."""
+    return {
+        "law": "isoflop",
+        "equation": "N_opt = params_at_one C^a, D_opt = tokens_at_one C^b",
+        "objective_kind": "squares",
+        "points": len(fit.points),
+        **frontier_json(fit.frontier, fit.intervals),
+        "level": fit.level,
+        "status": str(fit.status),
+        "reason": fit.reason,
+        "budgets": [
+            {
+                "flops": budget.flops,
+                "runs": len(budget.rows),
+                "sizes": budget.n_sizes,
+                "status": str(budget.status),
+                "reason": budget.reason,
+                "params": budget.params,
+                "params_interval": budget.interval.as_list(),
+                "tokens": budget.tokens,
+                "loss": budget.loss,
+                "curvature": budget.curvature,
+            }
+            for budget in fit.budgets
+        ],
+    }

@@ -6,6 +6,7 @@ no law can explain; what their mean misses the law by, beyond that, is the law's
 the noise: then it is unknown, which is not 0.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,12 @@ from ladder.models.errors import InputError
 
 DISTINCT = 0.01
 """Relative difference below which two sizes (or two token counts) are the same rung: batches round token counts."""
-VALUES_OF: dict[Variable, str] = {"params": "params", "tokens": "tokens", "flops": "flops", "loss": "losses"}
+VALUES_OF: dict[Variable, str] = {
+    "params": "params", "tokens": "tokens", "flops": "flops", "loss": "losses", "unique": "unique token counts",
+}  # fmt: skip
 """Plurals for messages."""
+NOISES = ("errors", "weights", "trials")
+"""What may be known of each score's noise; at most one of them is given."""
 ONE_RATIO = 0.05
 """Relative spread of D / N (or of D around a power of N) below which size and data were not varied apart."""
 
@@ -39,6 +44,14 @@ class Points:
     """[n] C, training FLOPs."""
     loss: Floats | None = None
     """[n] L, for scores that are functions of a loss, nats."""
+    unique: Floats | None = None
+    """[n] U, unique tokens that D repeats."""
+    errors: Floats | None = None
+    """[n] standard error of each score, in its unit; None: all are alike in the residual's scale."""
+    weights: Floats | None = None
+    """[n] weight of each squared residual, where errors are not known."""
+    trials: Floats | None = None
+    """[n] items that each score, a share of successes, was counted over: the likelihood is then binomial."""
     variable: Variable = "params"
     """Which quantity a law in one variable reads."""
     clusters: NDArray[np.int64] | None = None
@@ -64,12 +77,13 @@ class Points:
     @property
     def quantities(self) -> dict[Variable, Floats | None]:
         """N, D, C, L as they were given."""
-        return {"params": self.params, "tokens": self.tokens, "flops": self.flops, "loss": self.loss}
+        given = {"params": self.params, "tokens": self.tokens, "flops": self.flops}
+        return given | {"loss": self.loss, "unique": self.unique}  # type: ignore[return-value]
 
     @property
     def arrays(self) -> dict[str, NDArray[Any] | None]:
         """Every array by the name of its field."""
-        return {"score": self.score, **self.quantities, "clusters": self.clusters}  # type: ignore[dict-item]
+        return {name: getattr(self, name) for name in ("score", *VALUES_OF, *NOISES, "clusters")}
 
     def given(self) -> str:
         """Names of the quantities that were given."""
@@ -83,13 +97,19 @@ class Points:
         """What the law's formula reads, by its letters."""
         if law.inputs == ("x",):
             return {"x": self.quantity(self.variable_of(law))}
-        return {"N": self.quantity("params"), "D": self.quantity("tokens")}
+        found = {"N": self.quantity("params"), "D": self.quantity("tokens")}
+        return found | ({"U": self.quantity("unique")} if "U" in law.inputs else {})
 
     def subset(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Points":
         """Some of the points."""
-        parts = {name: getattr(self, name) for name in ("params", "tokens", "flops", "loss", "clusters")}
-        kept = {name: None if value is None else value[rows] for name, value in parts.items()}
-        return Points(score=self.score[rows], variable=self.variable, **kept)
+        kept = {name: None if value is None else value[rows] for name, value in self.arrays.items()}
+        return Points(variable=self.variable, **kept)  # type: ignore[arg-type]
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """The rows in an order that does not depend on the one in which they were given."""
+        columns = [value for value in self.arrays.values() if value is not None]
+        return np.lexsort(columns[::-1])
 
 
 def make_points(
@@ -99,18 +119,26 @@ def make_points(
     tokens: ArrayLike | None = None,
     flops: ArrayLike | None = None,
     loss: ArrayLike | None = None,
+    unique: ArrayLike | None = None,
+    errors: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    trials: ArrayLike | None = None,
     variable: Variable | None = None,
     clusters: ArrayLike | None = None,
 ) -> Points:
-    """Points from anything array-like, checked: one length, finite numbers, positive N, D, C and L.
+    """Points from anything array-like, checked: one length, finite numbers, positive N, D, C, L, errors and weights.
 
-    `variable` defaults to the first given of params, tokens, flops, loss.
+    `variable` defaults to the first given of params, tokens, flops, loss. Raises InputError for what is not so, and
+    where more than one of errors, weights and trials is given.
     """
     scores = as_numbers("score", score)
-    given = {
-        name: None if value is None else as_numbers(name, value, positive=True)
-        for name, value in (("params", params), ("tokens", tokens), ("flops", flops), ("loss", loss))
-    }
+    columns = {"params": params, "tokens": tokens, "flops": flops, "loss": loss, "unique": unique}
+    columns |= {"errors": errors, "weights": weights, "trials": trials}
+    given = {name: None if value is None else as_numbers(name, value, positive=True) for name, value in columns.items()}
+    if sum(given[name] is not None for name in NOISES) > 1:
+        raise InputError(f"only one of {', '.join(NOISES)} says what each score's noise is; give one")
+    if trials is not None and ((scores < 0) | (scores > 1)).any():
+        raise InputError("a score counted over trials is a share of them, 0 to 1; divide successes by trials")
     for name, value in given.items():
         if value is not None and len(value) != len(scores):
             raise InputError(f"{name} has {len(value)} values and score {len(scores)}; give one of each per point")
@@ -173,14 +201,16 @@ def is_one_ratio(points: Points) -> bool:
     return bool(np.ptp(ratio) < ONE_RATIO)
 
 
-def design_problem(law: type[Law], points: Points) -> str | None:
+def design_problem(law: type[Law], points: Points, fixed: Collection[str] = ()) -> str | None:
     """Why no data at these N and D could determine the law, with the runs to add; None where it could.
+
+    Of parameters that are fixed the remaining ones' gradients say more: `health.status_of` looks at those.
 
     This judges the design alone: a law with E, alpha and beta needs three levels of N to bend a curve in N, three of D
     likewise, and D that is not itself a power of N.
     """
     if law.inputs == ("x",):
-        variable, needed = points.variable_of(law), len(law.fitted)
+        variable, needed = points.variable_of(law), len(law.fitted) - len(fixed)
         # A loss is measured, not chosen: the smallest difference is one.
         n_levels = count_distinct(points.quantity(variable), 0.0 if variable == "loss" else DISTINCT)
         if n_levels >= needed:
@@ -189,6 +219,10 @@ def design_problem(law: type[Law], points: Points) -> str | None:
             f"{n_levels} distinct {VALUES_OF[variable]} cannot determine the {needed} parameters of {law.name}; "
             f"add runs at {needed - n_levels} more"
         )
+    if fixed:
+        return None
+    if "U" in law.inputs and not (points.quantity("tokens") > points.quantity("unique") * (1 + ONE_RATIO)).any():
+        return "no run repeats its data, so nothing says what repeated tokens are worth; add runs of several epochs"
     params, tokens = points.quantity("params"), points.quantity("tokens")
     needed = 3 if "E" in law.fitted and law.name != "gadre" else 2
     sizes, budgets = count_distinct(params), count_distinct(tokens)

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, Optimum, find_optimum, tell
-from ladder.analysis.fitting.health import Status, natural_ceiling
+from ladder.analysis.fitting.formulation import natural_ceiling
+from ladder.analysis.fitting.health import (
+    Status,
+    fit_to_json,
+    health_lines,
+    misfit_lines,
+    parameter_lines,
+    status_line,
+)
 from ladder.analysis.fitting.intervals import (
     Draws,
     Interval,
@@ -25,7 +33,6 @@ from ladder.analysis.fitting.intervals import (
 )
 from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.solver import Sample, refit
-from ladder.analysis.fitting.summaries import describe_steps, steps_to_json
 from ladder.analysis.laws.law import Floats, LossSigmoid
 from ladder.analysis.laws.surfaces import Hoffmann
 
@@ -152,7 +159,7 @@ def fit_two_step(
     points = whole.subset(last)
     scores = score_points(accuracy, loss, whole.clusters, anchored=anchored)
     first = find_optimum(Hoffmann, points, options)
-    second_options = replace(options, objective=None, log_residual=None, constants={})
+    second_options = replace(options, objective=None, log_residual=None, constants={}, fixed={}, bounds={})
     second = find_optimum(LossSigmoid, scores, second_options)
     draws: tuple[Draws | None, Draws | None] = (None, None)
     if Status.NOT_IDENTIFIABLE not in (first.status, second.status):
@@ -230,3 +237,32 @@ def draw_runs(
             )
         )
     return made[0], made[1]
+
+
+def describe_steps(fit: TwoStepFit) -> str:
+    """Both steps' parameters, the worse status, and the health of either."""
+    lines = [f"{fit.law.name}: {fit.law.equation}", ""]
+    lines += parameter_lines(fit.law.parameters, fit.intervals, fit.level)
+    lines += ["", status_line(fit.status, fit.reason)]
+    for name, step in (("first step: task loss", fit.first), ("second step: accuracy", fit.second)):
+        lines += ["", name, *misfit_lines(step), *health_lines(step)]
+    return "\n".join(lines)
+
+
+def steps_to_json(fit: TwoStepFit) -> dict[str, Any]:
+    """The contract's keys over both steps, and each step whole."""
+    first, second = fit_to_json(fit.first), fit_to_json(fit.second)
+    kept = ("objective_kind", "objective", "health")
+    return {
+        "law": fit.law.name,
+        "equation": fit.law.equation,
+        "points": len(fit.second.points),
+        "parameters": first["parameters"] | second["parameters"],
+        "intervals": first["intervals"] | second["intervals"],
+        "level": fit.level,
+        "bootstrap": first["bootstrap"],
+        "status": str(fit.status),
+        "reason": fit.reason,
+        **{name: first[name] for name in kept},
+        "steps": [first, second],
+    }

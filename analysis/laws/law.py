@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ladder.models.errors import InputError
 
 Floats = NDArray[np.float64]
-Variable = Literal["params", "tokens", "flops", "loss"]
+Variable = Literal["params", "tokens", "flops", "loss", "unique"]
 
 FLOPS_PER_PARAMETER_TOKEN = 6.0
 """C = 6 N D: 2 for the forward and 4 for the backward pass (Kaplan et al. 2020, section 2.1)."""
@@ -34,6 +34,8 @@ class Law:
     """True where residuals are taken of the logarithm (losses), False where of the score itself (accuracies)."""
     reads: ClassVar[Variable | None] = None
     """What "x" must be; None: whichever of N, D and C the points name."""
+    robust: ClassVar[bool] = True
+    """Whether a law in the logarithm is fitted by Huber's function by default; False: by squares."""
 
     @classmethod
     def formula(cls, inputs: Mapping[str, Floats], values: Mapping[str, Floats]) -> Floats:
@@ -289,3 +291,97 @@ class LossError(Law):
     @classmethod
     def formula(cls, inputs: Mapping[str, Floats], values: Mapping[str, Floats]) -> Floats:
         return np.asarray(values["eps"] - values["k"] * np.exp(-values["gamma"] * inputs["x"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerRule(Law):
+    """y = A x^p: how the best learning rate or batch grows with one of N, D and C (DeepSeek-AI 2024, section 3.1)."""
+
+    name: ClassVar[str] = "power-rule"
+    equation: ClassVar[str] = "y = A x^p"
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    fitted: ClassVar[tuple[str, ...]] = ("A", "p")
+    log_residual: ClassVar[bool] = True
+    robust: ClassVar[bool] = False
+    A: float
+    """The setting at x = 1, in its own unit."""
+    p: float
+    """Exponent of x, of either sign."""
+
+    @classmethod
+    def formula(cls, inputs: Mapping[str, Floats], values: Mapping[str, Floats]) -> Floats:
+        return np.asarray(values["A"] * inputs["x"] ** values["p"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerRuleInBoth(Law):
+    """y = A N^p D^q: the best learning rate or batch by size and data (Li et al. 2025, "Step Law")."""
+
+    name: ClassVar[str] = "power-rule-nd"
+    equation: ClassVar[str] = "y = A N^p D^q"
+    inputs: ClassVar[tuple[str, ...]] = ("N", "D")
+    fitted: ClassVar[tuple[str, ...]] = ("A", "p", "q")
+    log_residual: ClassVar[bool] = True
+    robust: ClassVar[bool] = False
+    A: float
+    """The setting at N = D = 1, in its own unit."""
+    p: float
+    """Exponent of N, of either sign."""
+    q: float
+    """Exponent of D, of either sign."""
+
+    @classmethod
+    def formula(cls, inputs: Mapping[str, Floats], values: Mapping[str, Floats]) -> Floats:
+        return np.asarray(values["A"] * inputs["N"] ** values["p"] * inputs["D"] ** values["q"])
+
+
+KAPLAN_SIZE = Power.from_critical(8.8e13, 0.076)
+"""L(N), N without embeddings, data unlimited (Kaplan et al. 2020, eq. 1.1)."""
+KAPLAN_DATA = Power.from_critical(5.4e13, 0.095)
+"""L(D), D in tokens, a large model stopped early (eq. 1.2)."""
+KAPLAN_COMPUTE = Power.from_critical(3.1e8 * FLOPS_PER_PF_DAY, 0.050)
+"""L(C_min), C_min in FLOPs, the size best chosen and the batch far below the critical one (eq. 1.3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalBatch:
+    """B_crit(L) = B / L^(1 / alpha_B): the batch beyond which more of it hardly saves steps (eq. 1.4)."""
+
+    B: float
+    """Critical batch at a loss of 1 nat, tokens."""
+    alpha_B: float
+    """1 / alpha_B is the exponent of the loss."""
+
+    def tokens(self, loss: float) -> float:
+        """The critical batch at a loss in nats per token, tokens."""
+        return float(self.B / loss ** (1 / self.alpha_B))
+
+    def least_flops(self, flops: float, *, batch_tokens: float, loss: float) -> float:
+        """C_min: what training at a batch far below the critical one would have taken to the same loss (eq. 5.5)."""
+        return float(flops / (1 + batch_tokens / self.tokens(loss)))
+
+
+KAPLAN_BATCH = CriticalBatch(B=2e8, alpha_B=0.21)
+"""The critical batch of their Transformers (eq. 1.4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningCurve:
+    """L(N, S) = (Nc / N)^alpha_N + (Sc / S)^alpha_S, data unlimited (eq. 1.6)."""
+
+    Nc: float
+    """Critical size, parameters without embeddings."""
+    Sc: float
+    """Critical number of steps."""
+    alpha_N: float
+    """Exponent of N."""
+    alpha_S: float
+    """Exponent of S."""
+
+    def score(self, *, N: float, S: float) -> float:
+        """Loss after S steps at a batch far above the critical one, nats per token."""
+        return float((self.Nc / N) ** self.alpha_N + (self.Sc / S) ** self.alpha_S)
+
+
+KAPLAN_STEPS = LearningCurve(Nc=6.5e13, Sc=2.1e3, alpha_N=0.077, alpha_S=0.76)
+"""Their learning curves (eq. 1.6, constants of table 3)."""

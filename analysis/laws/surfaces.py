@@ -1,8 +1,8 @@
 """Laws in N and D, what a compute budget buys under them, and every law by its name or with the constants of a paper.
 
-All have the same shape of optimum under C = 6 N D: N_opt = G (C / 6)^a, D_opt = (C / 6)^b / G with a + b = 1, and a
-part of the loss that falls along it as a power of C. So the optimum, its inverse and the cost of missing it are closed
-forms, written once in `Surface`.
+All but that of repeated data have the same shape of optimum under C = 6 N D: N_opt = G (C / 6)^a, D_opt = (C / 6)^b / G
+with a + b = 1, and a part of the loss that falls along it as a power of C. So the optimum, its inverse and the cost of
+missing it are closed forms, written once in `Surface`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from ladder.analysis.laws.law import (
     FLOPS_PER_PARAMETER_TOKEN,
-    FLOPS_PER_PF_DAY,
     Floats,
     Law,
     LogLinear,
@@ -22,6 +21,8 @@ from ladder.analysis.laws.law import (
     LossSigmoid,
     Power,
     PowerOffset,
+    PowerRule,
+    PowerRuleInBoth,
     Saturating,
     Sigmoid,
 )
@@ -316,10 +317,52 @@ class Gadre(PowerSum):
         return np.asarray(values["E"] + size_term + values["B"] * inputs["D"] ** -values["alpha"])
 
 
-LAWS: dict[str, type[Law]] = {
-    law.name: law
-    for law in (LogLinear, Power, PowerOffset, Kaplan, Hoffmann, Gadre, Saturating, Sigmoid, LossSigmoid, LossError)
-}
+@dataclass(frozen=True, kw_only=True)
+class Repeated(Law):
+    """L = E + A / N'^alpha + B / D'^beta for data that is repeated (Muennighoff et al. 2023, eq. 5 and 6).
+
+    D' = U + U R_D (1 - exp(-(D / U - 1) / R_D)) with U unique tokens (D where that is less): what D tokens of them are
+    worth in fresh ones. N' likewise, beyond the size U_N that is optimal for U, since a larger model is worth less too.
+    """
+
+    name: ClassVar[str] = "repeated"
+    equation: ClassVar[str] = "L = E + A / N'^alpha + B / D'^beta"
+    inputs: ClassVar[tuple[str, ...]] = ("N", "D", "U")
+    fitted: ClassVar[tuple[str, ...]] = ("E", "A", "B", "alpha", "beta", "R_D", "R_N")
+    log_residual: ClassVar[bool] = True
+    E: float
+    """Irreducible loss, nats per token."""
+    A: float
+    """Loss from finite size at N' = 1, nats per token."""
+    B: float
+    """Loss from finite data at D' = 1, nats per token."""
+    alpha: float
+    """Exponent of the size."""
+    beta: float
+    """Exponent of the data."""
+    R_D: float
+    """Repetitions after which another is worth 1 / e of fresh tokens."""
+    R_N: float
+    """The same for parameters beyond U_N, in multiples of it."""
+
+    @classmethod
+    def formula(cls, inputs: Mapping[str, Floats], values: Mapping[str, Floats]) -> Floats:
+        N, D = np.log(inputs["N"]), np.log(inputs["D"])
+        U = np.minimum(np.log(inputs["U"]), D)
+        v, alpha, beta = values, values["alpha"], values["beta"]
+        best = (np.log(alpha * v["A"]) - np.log(beta * v["B"]) + beta * U) / alpha
+        size, data = cls.worth(N, np.minimum(N, best), v["R_N"]), cls.worth(D, U, v["R_D"])
+        return np.asarray(v["E"] + v["A"] * np.exp(-alpha * size) + v["B"] * np.exp(-beta * data))
+
+    @staticmethod
+    def worth(used: Floats, fresh: Floats, scale: Floats) -> Floats:
+        """ln of what exp(used) is worth where only exp(fresh) of it are new."""
+        repeats = np.expm1(used - fresh)
+        return np.asarray(fresh + np.log1p(-scale * np.expm1(-repeats / scale)))
+
+
+KNOWN = (LogLinear, Power, PowerOffset, Kaplan, Hoffmann, Gadre, Repeated, Saturating, Sigmoid, LossSigmoid, LossError)
+LAWS: dict[str, type[Law]] = {law.name: law for law in (*KNOWN, PowerRule, PowerRuleInBoth)}
 
 
 def find_law(name: str) -> type[Law]:
@@ -329,60 +372,14 @@ def find_law(name: str) -> type[Law]:
     return LAWS[name]
 
 
-KAPLAN_SIZE = Power.from_critical(8.8e13, 0.076)
-"""L(N), N without embeddings, data unlimited (Kaplan et al. 2020, eq. 1.1)."""
-KAPLAN_DATA = Power.from_critical(5.4e13, 0.095)
-"""L(D), D in tokens, a large model stopped early (eq. 1.2)."""
-KAPLAN_COMPUTE = Power.from_critical(3.1e8 * FLOPS_PER_PF_DAY, 0.050)
-"""L(C_min), C_min in FLOPs, the size best chosen and the batch far below the critical one (eq. 1.3)."""
 KAPLAN = Kaplan(Nc=6.4e13, Dc=1.8e13, alpha_N=0.076, alpha_D=0.103)
 """L(N, D) (eq. 1.5, constants of table 2)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CriticalBatch:
-    """B_crit(L) = B / L^(1 / alpha_B): the batch beyond which more of it hardly saves steps (eq. 1.4)."""
-
-    B: float
-    """Critical batch at a loss of 1 nat, tokens."""
-    alpha_B: float
-    """1 / alpha_B is the exponent of the loss."""
-
-    def tokens(self, loss: float) -> float:
-        """The critical batch at a loss in nats per token, tokens."""
-        return float(self.B / loss ** (1 / self.alpha_B))
-
-    def least_flops(self, flops: float, *, batch_tokens: float, loss: float) -> float:
-        """C_min: what training at a batch far below the critical one would have taken to the same loss (eq. 5.5)."""
-        return float(flops / (1 + batch_tokens / self.tokens(loss)))
-
-
-KAPLAN_BATCH = CriticalBatch(B=2e8, alpha_B=0.21)
-"""The critical batch of their Transformers (eq. 1.4)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningCurve:
-    """L(N, S) = (Nc / N)^alpha_N + (Sc / S)^alpha_S, data unlimited (eq. 1.6)."""
-
-    Nc: float
-    """Critical size, parameters without embeddings."""
-    Sc: float
-    """Critical number of steps."""
-    alpha_N: float
-    """Exponent of N."""
-    alpha_S: float
-    """Exponent of S."""
-
-    def score(self, *, N: float, S: float) -> float:
-        """Loss after S steps at a batch far above the critical one, nats per token."""
-        return float((self.Nc / N) ** self.alpha_N + (self.Sc / S) ** self.alpha_S)
-
-
-KAPLAN_STEPS = LearningCurve(Nc=6.5e13, Sc=2.1e3, alpha_N=0.077, alpha_S=0.76)
-"""Their learning curves (eq. 1.6, constants of table 3)."""
-
 HOFFMANN = Hoffmann(E=1.69337368, A=406.401018, B=410.722827, alpha=0.33917084, beta=0.2849083)
 """Hoffmann et al. 2022, approach 3, unrounded as in the paper's source; not the optimum of their own points."""
 BESIROGLU = Hoffmann(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
 """Besiroglu et al. 2024, table 1: the refit of Hoffmann et al.'s points."""
+MUENNIGHOFF = Repeated(
+    E=float(np.exp(0.6254804)), A=float(np.exp(6.255414)), B=float(np.exp(7.3049974)), alpha=0.3526596, beta=0.3526596,
+    R_D=15.387756, R_N=5.309743,
+)  # fmt: skip
+"""Muennighoff et al. 2023, appendix A, eq. 17, unrounded."""

@@ -3,11 +3,13 @@
 The optimum is the law's closed form; its interval carries every bootstrap refit through the same form. A size that is
 not the optimal one reaches the optimum's loss too, with more tokens, unless its own term alone is above that loss: the
 compute it then takes beyond the budget is the cost of being wrong. Where no law is determined, `find_additions` names
-the cheapest runs that would determine one.
+the cheapest runs that would determine one. The learning rate or batch to train with follows from the best of each size
+in a search, which `find_winners` finds.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -21,6 +23,7 @@ from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
 from ladder.analysis.laws.surfaces import BESIROGLU, Allocation, Surface
 from ladder.analysis.planning.design import SEED_NOISE, place_target
 from ladder.analysis.planning.proposal import Proposal, list_candidates, propose
+from ladder.analysis.tables.fit_table import Found, TableFit, fit_table, numbers, prepare
 from ladder.analysis.tables.sweeps import PARAMS
 from ladder.models.errors import InputError
 
@@ -321,3 +324,63 @@ def addition_words(additions: Additions) -> list[str]:
         f"The cheapest runs that {purpose} most: {told}; {additions.proposal.share:.0%} of this sweep's compute.",
         f"They are chosen to first order, under {additions.law} and {additions.noise}.",
     ]
+
+
+SEARCH_WINDOW = 4.0
+"""Factor around the best trial of a search within which a parabola in the setting's logarithm is fitted: over more, the
+loss rises faster to one side than to the other."""
+
+
+def find_winners(trials: pl.DataFrame, by: Sequence[str], setting: str, score: str) -> tuple[pl.DataFrame, list[str]]:
+    """The best value of a setting in each group of a search's trials, and why some groups have none.
+
+    `trials` has a trial a row, `by` names the columns that tell groups apart (N, D), a lower `score` is better. The
+    best value is the lowest point of a parabola in ln setting through the trials within SEARCH_WINDOW of the best one,
+    so that it does not stick to the values that were tried. A group whose best trial is the least or greatest of its
+    values has none: the search must go on to that side. Returns columns `by`, `setting`, `score` there and `trials`.
+    """
+    made, left = [], []
+    for key, rows in trials.group_by(by, maintain_order=True):
+        named = ", ".join(f"{column} {format_count(float(value))}" for column, value in zip(by, key, strict=True))
+        x, y = np.log(rows[setting].to_numpy()), rows[score].to_numpy().astype(np.float64)
+        best, values = float(x[np.argmin(y)]), np.unique(x)
+        if len(values) < 3:
+            left.append(f"{named}: {len(values)} values of {setting}; a lowest point needs 3")
+            continue
+        if best in (values[0], values[-1]):
+            side = "lower" if best == values[0] else "higher"
+            left.append(
+                f"{named}: the best {setting}, {np.exp(best):.3g}, is at the edge of the search; try {side} ones"
+            )
+            continue
+        place = int(np.searchsorted(values, best))
+        reach = max(np.log(SEARCH_WINDOW), best - values[place - 1], values[place + 1] - best) * (1 + 1e-9)
+        near = np.abs(x - best) <= reach
+        bend, slope, level = np.polyfit(x[near] - best, y[near], 2)
+        lowest = -slope / (2 * bend) if bend > 0 else np.inf
+        if not values[place - 1] <= best + lowest <= values[place + 1]:
+            left.append(f"{named}: its losses over {setting} have no lowest point beside the best trial; add seeds")
+            continue
+        found = {setting: float(np.exp(best + lowest)), score: float(level - slope**2 / (4 * bend)), "trials": len(x)}
+        made.append(dict(zip(by, key, strict=True)) | found)
+    return pl.DataFrame(made, schema_overrides={setting: pl.Float64}), left
+
+
+def fit_search(request: TableFit, setting: str) -> tuple[Found, pl.DataFrame, list[str]]:
+    """A rule of the best learning rate, batch ... over N, D or C, from the trials of a search.
+
+    The request names the table of trials, the score they are judged by (lower is better) and the axes; the law, such as
+    power-rule, is fitted to each size's best `setting` (`find_winners`). Returns the fit, the winners and why
+    some sizes have none. Raises InputError where no size has a winner.
+    """
+    rows, axes = prepare(request)[0], list(request.axes.values())
+    if not axes:
+        raise InputError("--search needs --params, --tokens or --flops: the sizes whose best setting is looked for")
+    trials = pl.DataFrame(
+        {name: numbers(rows, name, positive=name != request.score) for name in [*axes, request.score]}
+    )
+    trials = trials.with_columns(pl.Series(setting, numbers(rows, setting, positive=True)))
+    winners, left = find_winners(trials, axes, setting, request.score)
+    if winners.height == 0:
+        raise InputError(f"no size has a best {setting}: {'; '.join(left[:3])}")
+    return fit_table(replace(request, path=winners, score=setting, where=())), winners, left

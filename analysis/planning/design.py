@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ladder.analysis.fitting.fits import FitOptions, default_objective, find_optimum, make_form
+from ladder.analysis.fitting.fits import FitOptions, find_optimum
 from ladder.analysis.fitting.forms import Form, KaplanForm, SumOfPowers
+from ladder.analysis.fitting.formulation import default_objective, make_form
 from ladder.analysis.fitting.health import SINGULAR, Status
 from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, known
 from ladder.analysis.fitting.points import count_distinct, design_problem, make_points

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ladder.analysis.fitting.fits import FitOptions, make_form
+from ladder.analysis.fitting.fits import FitOptions
+from ladder.analysis.fitting.formulation import make_form
 from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.points import DISTINCT, make_points
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, format_count

@@ -10,15 +10,14 @@ import numpy as np
 import polars as pl
 
 from ladder.analysis.fitting.fits import Fit
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.health import Status, ends_of
 from ladder.analysis.fitting.intervals import Interval
-from ladder.analysis.fitting.summaries import ends_of
 from ladder.analysis.laws.law import FLOPS_PER_PF_DAY, Floats, LogLinear, format_count, format_number
 from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import FACTORS, BudgetPlan, addition_words
 from ladder.analysis.report.findings import Findings
 from ladder.analysis.report.scores import ScoreFinding
-from ladder.analysis.tables.sweeps import PARAMS, is_heldout
+from ladder.analysis.tables.sweeps import PARAMS
 
 CLEAR_AICC = 4.0
 """Difference of AICc from which a law is preferred (Burnham and Anderson 2002, section 2.6)."""
@@ -136,14 +135,15 @@ def held_out_answer(findings: Findings) -> list[Answer]:
     told = []
     for window in findings.windows[-1:]:
         ends = Interval(low=window.low, high=window.high)
+        band = f"the predicted {findings.level:.0%} interval, {interval(ends)}"
         held = {
-            True: f"The run lies inside its predicted {findings.level:.0%} interval, {interval(ends)}.",
-            False: f"The run lies outside its predicted {findings.level:.0%} interval, {interval(ends)}.",
+            True: f"Its run of most compute lies inside {band}.",
+            False: f"Its run of most compute lies outside {band}.",
             None: "Too few runs are left without it for an interval of the prediction.",
         }[window.inside]
         sentence = (
-            f"Fitted without it ({counted(window.n_fitted, 'run')}), {window.law} predicts its held-out loss of "
-            f"{format_number(window.observed)} as {format_number(window.predicted)}."
+            f"Fitted without it ({counted(window.n_fitted, 'run')}), {window.law} predicts the mean of its runs' "
+            f"losses, {format_number(window.observed)}, as {format_number(window.predicted)}."
         )
         lead = f"The largest size is predicted from the others to {window.relative_error:.2%}."
         told.append(Answer(label="Held out", lead=lead, sentences=[sentence, held]))
@@ -234,7 +234,7 @@ def missing(findings: Findings) -> list[str]:
 
 def score_answer(findings: Findings) -> list[Answer]:
     """How many measurements improve with size, naming those that do not."""
-    fitted = [score for score in findings.scores if score.fit is not None and not is_heldout(score.name)]
+    fitted = [score for score in findings.scores if score.fit is not None]
     if not fitted:
         return []
     sure = [score.name for score in fitted if score.improves]
@@ -261,10 +261,11 @@ def score_answer(findings: Findings) -> list[Answer]:
 
 
 def form_answer(findings: Findings) -> list[Answer]:
-    """Which form predicts the accuracies of larger sizes, benchmark by benchmark."""
+    """Which form predicts the scores of larger sizes, benchmark by benchmark."""
     compared = [score for score in findings.scores if score.best_form is not None]
     if not compared:
-        return [no_form(findings)] if any(score.direction == "higher" for score in findings.scores) else []
+        others = [score for score in findings.scores if score.direction]
+        return [no_form(findings)] if others else []
     line = [form_words(score) for score in compared if score.best_form == LogLinear.name]
     bent = [form_words(score) for score in compared if score.best_form != LogLinear.name]
     sentences = [f"A curve predicts better for {listed(bent)}."] if bent else []
@@ -276,18 +277,18 @@ def form_answer(findings: Findings) -> list[Answer]:
         sentences.append("Each rests on one held-out size: weak evidence.")
     lead = (
         f"On held-out larger sizes a curve predicts {len(bent)} of "
-        f"{counted(len(compared), 'accuracy', 'accuracies')} better than the straight line."
+        f"{counted(len(compared), 'score')} better than the straight line."
     )
     return [Answer(label="Which form", lead=lead, sentences=sentences)]
 
 
 def no_form(findings: Findings) -> Answer:
     """Why forms were not compared."""
-    rising = [s for s in findings.scores if s.direction == "higher" and s.fit is not None and s.rises]
+    rising = [s for s in findings.scores if s.fit is not None and s.rises]
     why = (
         "Too few sizes: a form with three parameters needs three and one to predict."
         if rising
-        else "No accuracy grows with size by more than its standard errors, so that forms would be compared on noise."
+        else "No score improves with size by more than its standard errors, so that forms would be compared on noise."
     )
     return Answer(label="Which form", lead="These runs cannot tell.", sentences=[why])
 
@@ -297,6 +298,8 @@ def bend_words(score: ScoreFinding) -> str:
     best, fit = str(score.best_form), score.bent
     if fit is None:
         return best
+    if score.direction == "lower":
+        return f"{best} with a floor of {format_number(fit.law.parameters['E'])} ({interval(fit.intervals['E'])}),"
     sizes = score.fitted[PARAMS].to_numpy().astype(float)
     low, middle, high = fit.predict({"x": np.geomspace(sizes.min(), sizes.max(), 3)})
     return f"{best}, {'levelling off' if middle > (low + high) / 2 else 'rising ever faster'},"

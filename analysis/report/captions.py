@@ -10,13 +10,14 @@ from ladder.analysis.fitting.intervals import t_quantile
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import BudgetStatus
 from ladder.analysis.fitting.points import DISTINCT, SeedNoise, count_distinct
+from ladder.analysis.fitting.predictions import convention_values
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
 from ladder.analysis.report.answers import capital, counted, interval, interval_source, objective
 from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, group_budgets, has_frontier
-from ladder.analysis.report.findings import LAST_SHARE, OTHER_PARAMS, Findings
+from ladder.analysis.report.findings import LAST_SHARE, Findings
 from ladder.analysis.report.scores import ScoreFinding, largest_budget
-from ladder.analysis.tables.sweeps import PARAMS, SweepData
+from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData, is_heldout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,6 @@ def comparison(score: ScoreFinding) -> dict[str, str] | None:
 
 FEW_FREEDOM = 20
 """Degrees of freedom up to which Student's t is noticeably wider than the normal."""
-N_WORDS = {PARAMS: "parameters with embeddings", OTHER_PARAMS: "parameters without embeddings"}
 
 
 def resolution(findings: Findings) -> list[str]:
@@ -266,8 +266,8 @@ def conventions(findings: Findings) -> list[str]:
         lines = [data.question] if data.question else []
     else:
         lines = [
-            f"N is {N_WORDS[PARAMS]}; D is tokens seen, repeats included; C = 6 N D in fits, the exact count with "
-            "attention and vocabulary projection is in the table.",
+            "N is parameters with embeddings; D is tokens seen, repeats included; C = 6 N D in fits, the exact count "
+            "with attention and vocabulary projection is in the table.",
             "Loss is in nats per token of this tokenizer; losses of different tokenizers compare only per byte.",
         ]
     if findings.fits:
@@ -278,11 +278,35 @@ def conventions(findings: Findings) -> list[str]:
         "fitted in their logarithm, other measurements as they are. Bars are 1.96 standard errors of the measurement; "
         "bands are of the law: shaded where its curve lies, dotted where a new run would."
     )
-    other = findings.other_convention
-    if other is not None and other.status is not Status.NOT_IDENTIFIABLE:
-        values = ", ".join(f"{name} {format_number(value)}" for name, value in other.law.parameters.items())
-        lines.append(f"With N as {N_WORDS[OTHER_PARAMS]}, {other.law.name} gives {values} ({other.status}).")
-    return lines
+    return lines + unit_words(data)
+
+
+def unit_words(data: SweepData) -> list[str]:
+    """The held-out loss of the run of most compute in the other units that it was measured in; none for a table."""
+    others = [name for name in data.scores if is_heldout(name) and name != HELDOUT_LOSS]
+    if not others:
+        return []
+    rows = data.finished.drop_nulls([HELDOUT_LOSS, "flops_6nd", *others]).sort("flops_6nd")
+    if rows.height == 0:
+        return []
+    last = rows.row(-1, named=True)
+    told = ", ".join(f"{name.split('/', 1)[1].replace('_', ' ')} {format_number(last[name])}" for name in others)
+    loss = format_number(last[HELDOUT_LOSS])
+    return [f"Held-out loss is shown in nats per token. The {loss} of {last['run']} is in other units: {told}."]
+
+
+def convention_rows(findings: Findings) -> list[list[str]]:
+    """Parameters under each convention of N and FLOPs; a star marks a value outside of the first one's interval."""
+    told = [convention_values(fit) for fit in findings.conventions.values()]
+    rows = []
+    for name, (_, own) in told[0].items() if told else ():
+        cells = []
+        for values in told:
+            value, ends = values[name]
+            beyond = own.low is not None and own.high is not None and not own.low <= value <= own.high
+            cells.append(f"{format_number(value)}{' *' if beyond else ''}\n{interval(ends)}")
+        rows.append([name, *cells])
+    return rows
 
 
 def provenance(data: SweepData) -> list[tuple[str, str]]:

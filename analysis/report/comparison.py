@@ -4,20 +4,22 @@ The sweeps are independent, so that a difference's interval comes from independe
 and tokens in both are compared in pairs too, which needs no law.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from scipy import special
 
-from ladder.analysis.fitting.fits import Fit
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.fits import Fit, FitOptions
+from ladder.analysis.fitting.health import Status, ends_of
 from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, interval_of, t_quantile
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.report.findings import Findings
+from ladder.analysis.report.findings import Findings, find
 from ladder.analysis.report.scores import ScoreFinding, holm
-from ladder.analysis.tables.sweeps import PARAMS
+from ladder.analysis.tables.sweeps import PARAMS, SweepData
+from ladder.models.errors import InputError
 
 BUDGETS = 3
 """Budgets at which the least losses are compared: the ends and the middle of the compute that both sweeps have."""
@@ -183,18 +185,24 @@ def compare_budgets(first: Findings, second: Findings) -> list[Difference]:
     laws = frontier_law(first.surface), frontier_law(second.surface)
     if compute is None or laws[0] is None or laws[1] is None or first.surface is None or second.surface is None:
         return []
-    found = []
-    for flops in np.geomspace(*compute, BUDGETS):
-        drawn = [fit.optima(float(flops)) for fit in (first.surface, second.surface)]
-        interval = UNKNOWN
-        if drawn[0] is not None and drawn[1] is not None and first.surface.draws and second.surface.draws:
-            values = independent(drawn[0]["loss"], drawn[1]["loss"])
-            interval = percentile_interval(values, first.surface.draws, second.surface.draws)
-        losses = [law.optimum(float(flops)).loss for law in laws if law is not None]
-        found.append(
-            Difference(name=format_number(float(flops), 3), first=losses[0], second=losses[1], interval=interval)
-        )
-    return found
+    fits = (first.surface, second.surface)
+    return [compare_at(fits, float(flops)) for flops in np.geomspace(*compute, BUDGETS)]
+
+
+def compare_at(fits: tuple[Fit, Fit], flops: float) -> Difference:
+    """The least loss at one budget by both laws, with the intervals that either fit gives by itself."""
+    runs, drawn = [fit.optimum(flops) for fit in fits], [fit.optima(flops) for fit in fits]
+    interval = UNKNOWN
+    if drawn[0] is not None and drawn[1] is not None and fits[0].draws and fits[1].draws:
+        interval = percentile_interval(independent(drawn[0]["loss"], drawn[1]["loss"]), fits[0].draws, fits[1].draws)
+    return Difference(
+        name=format_number(flops, 3),
+        first=runs[0].best.loss,
+        second=runs[1].best.loss,
+        interval=interval,
+        first_interval=runs[0].least_loss,
+        second_interval=runs[1].least_loss,
+    )
 
 
 def pair_runs(first: pl.DataFrame, second: pl.DataFrame, level: float) -> PairedRuns | None:
@@ -259,3 +267,65 @@ def differing_settings(first: Findings, second: Findings) -> list[tuple[str, str
         for name in COMPARED
         if own.get(name) != other.get(name)
     ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Family:
+    """One of several families of models in a table, fitted by itself."""
+
+    name: str
+    findings: Findings | None
+    """None where nothing can be said of it."""
+    refusal: str
+    """Why; empty where something can."""
+
+
+def find_family(name: str, data: SweepData, options: FitOptions | None) -> Family:
+    """What a family's rows amount to, or why nothing."""
+    try:
+        return Family(name=name, findings=find(data, options), refusal="")
+    except InputError as error:
+        return Family(name=name, findings=None, refusal=str(error))
+
+
+EXPONENTS_OF = {"N": ("alpha", "alpha_N", "b"), "D": ("beta", "alpha_D")}
+"""Parameters that are the exponent (or slope) of size and of data, by law."""
+
+
+def family_row(family: Family) -> list[str]:
+    """A family's law of the loss: runs, status, exponents with intervals, error on its largest size."""
+    fit = None if family.findings is None else family.findings.drawn
+    if family.findings is None or fit is None:
+        return [family.name, "-", family.refusal or "no law of the loss is determined", "-", "-", "-", "-"]
+    cells = []
+    for names in EXPONENTS_OF.values():
+        name = next((name for name in names if name in fit.law.parameters), None)
+        told = "-" if name is None else f"{format_number(fit.law.parameters[name])}\n{ends_of(fit.intervals[name])}"
+        cells.append(told)
+    optimum = "-"
+    if isinstance(fit.law, Surface):
+        optimum = f"C^{format_number(fit.law.a, 3)}\n{ends_of(fit.interval('a'))}"
+    windows = family.findings.windows
+    error = f"{windows[-1].relative_error:.2%}" if windows else "-"
+    return [family.name, str(len(fit.points)), f"{fit.law.name}\n{fit.status}", *cells, optimum, error]
+
+
+def family_slopes(families: Sequence[Family]) -> list[list[str]]:
+    """Each measurement's change per doubling of N in each family, with its interval; a dash where it is not fitted."""
+    scores = {(family.name, one.name): one for family in families if family.findings for one in family.findings.scores}
+    rows = []
+    for name in dict.fromkeys(score for _, score in scores):
+        row = [name]
+        for family in families:
+            score = scores.get((family.name, name))
+            fit = None if score is None else score.fit
+            doubling = np.log(2)
+            cell = "-"
+            if fit is not None:
+                ends = fit.intervals["b"]
+                low, high = (None if end is None else end * doubling for end in (ends.low, ends.high))
+                told = f"{fit.law.parameters['b'] * doubling:+.3g}"
+                cell = f"{told}\n{ends_of(Interval(low=low, high=high))}"
+            row.append(cell)
+        rows.append(row)
+    return rows

@@ -157,8 +157,8 @@ def difference_row(one: Difference) -> list[str]:
     """A difference as text."""
     return [
         one.name,
-        format_number(one.first),
-        format_number(one.second),
+        f"{format_number(one.first)}\n{interval(one.first_interval)}",
+        f"{format_number(one.second)}\n{interval(one.second_interval)}",
         f"{one.value:+.3g}",
         interval(one.interval),
     ]

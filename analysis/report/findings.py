@@ -3,24 +3,29 @@
 Computed once from `SweepData`; the report and its figures only show it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import polars as pl
+from scipy import special
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.holdout import Choice, HoldOut, choose_law, hold_out
 from ladder.analysis.fitting.isoflop import IsoFlopFit, fit_isoflop
 from ladder.analysis.fitting.parabolas import IsoFlopOptions
-from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
+from ladder.analysis.fitting.points import Points, SeedNoise, find_groups, make_points, seed_noise
+from ladder.analysis.fitting.predictions import HoldOut, hold_out, mean_errors
+from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
 from ladder.analysis.report.scores import ScoreFinding, find_scores, largest_budget
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
 from ladder.models.errors import InputError
 
-OTHER_PARAMS = "params_non_embedding"
-"""The other convention (Kaplan et al. 2020), under which the first loss law is fitted again."""
+OTHER_PARAMS, OTHER_FLOPS = "params_non_embedding", "flops_exact"
+"""Other conventions, under which the first loss law is fitted again: N as Kaplan et al. 2020 count it, and FLOPs with
+attention and vocabulary, where D stands for C / 6 N."""
 LAST_SHARE = 0.05
 """Share of a run's steps whose mean training loss is its final training loss: a single batch is noisy."""
 MOST_COMPARED = 2000
@@ -42,6 +47,26 @@ class Refusal:
     reason: str
 
 
+RIVALS = ("hoffmann", "gadre", "kaplan")
+"""Laws in N and D that are compared on every set of losses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How well one law does beside the others on the same points."""
+
+    law: str
+    parameters: int
+    """Fitted ones."""
+    aicc: float
+    """Akaike's criterion, corrected for few points (Hurvich and Tsai 1989), of least squares; lower is better."""
+    held_out: float | None
+    """Mean relative error on held-out larger sizes; None where no window could be predicted by all."""
+    nested_doubt: float | None
+    """For a law that is another with fewer parameters (gadre in hoffmann): p value of the F test that the other's
+    further parameters explain nothing; None where the law is nested in none."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
     """All that the report states about a sweep."""
@@ -54,8 +79,8 @@ class Findings:
     refusals: list[Refusal]
     windows: list[HoldOut]
     """The drawn law's prediction of the largest size from the smaller ones; empty where it cannot."""
-    other_convention: Fit | None
-    """The first law again with N without embeddings."""
+    conventions: dict[str, Fit]
+    """The first law by convention of N and of FLOPs, its own first; empty where no other is known."""
     isoflop: IsoFlopFit | None
     """Parabolas at equal compute; None where size or data of a run is not known."""
     scores: list[ScoreFinding]
@@ -94,7 +119,7 @@ def find(data: SweepData, options: FitOptions | None = None) -> Findings:
         fits=fits,
         refusals=refusals,
         windows=[],
-        other_convention=refit_convention(data, fits[0] if fits else None, loss, options),
+        conventions=refit_conventions(fits[0] if fits else None, loss, options),
         isoflop=find_isoflop(data, loss, options),
         scores=find_scores(data, options),
         next_runs=[],
@@ -161,22 +186,20 @@ def final_train_losses(curves: pl.DataFrame) -> pl.DataFrame:
     return curves.drop_nulls("train_loss").filter(last).group_by("run").agg(pl.col("train_loss").mean())
 
 
-def loss_points(data: SweepData, law: str, loss: pl.DataFrame, params: str = PARAMS) -> Points:
+def loss_points(data: SweepData, law: str, loss: pl.DataFrame) -> Points:
     """The runs that a law of the loss is fitted to: all for a law in N and D, else each size at its largest budget."""
     table = loss if find_law(law).inputs == ("N", "D") else largest_budget(loss)
     if find_law(law).inputs == ("N", "D") and table["tokens"].null_count():
         raise InputError(f"{law} needs the tokens that each run saw; name their column, or that of the FLOPs")
     clusters = [data.clusters.get(run, run) for run in table["run"]] if data.clusters else None
     tokens = None if table["tokens"].null_count() else table["tokens"].to_numpy()
-    return make_points(table["score"].to_numpy(), params=table[params].to_numpy(), tokens=tokens, clusters=clusters)
+    return make_points(table["score"].to_numpy(), params=table[PARAMS].to_numpy(), tokens=tokens, clusters=clusters)
 
 
-def fit_or_refuse(
-    data: SweepData, law: str, loss: pl.DataFrame, options: FitOptions, *, params: str = PARAMS
-) -> Fit | Refusal:
+def fit_or_refuse(data: SweepData, law: str, loss: pl.DataFrame, options: FitOptions) -> Fit | Refusal:
     """The fit, or why there cannot be one."""
     try:
-        return fit_law(law, loss_points(data, law, loss, params), options)
+        return fit_law(law, loss_points(data, law, loss), options)
     except InputError as error:
         return Refusal(law=law, reason=str(error))
 
@@ -190,12 +213,19 @@ def fit_losses(data: SweepData, loss: pl.DataFrame, options: FitOptions) -> tupl
     return [r for r in results if isinstance(r, Fit)], [r for r in results if isinstance(r, Refusal)]
 
 
-def refit_convention(data: SweepData, first: Fit | None, loss: pl.DataFrame, options: FitOptions) -> Fit | None:
-    """The first law with N without embeddings; None where that N is not known."""
-    if first is None or loss[OTHER_PARAMS].null_count():
-        return None
-    other = fit_or_refuse(data, first.law.name, loss, options, params=OTHER_PARAMS)
-    return other if isinstance(other, Fit) else None
+def refit_conventions(first: Fit | None, loss: pl.DataFrame, options: FitOptions) -> dict[str, Fit]:
+    """The first law under every convention that the runs have columns for; empty where they have one alone."""
+    if first is None or first.status is Status.NOT_IDENTIFIABLE or first.law.inputs != ("N", "D"):
+        return {}
+    names = {"N without embeddings": (OTHER_PARAMS, "tokens"), "FLOPs with attention": (PARAMS, OTHER_FLOPS)}
+    found = {"N total, 6 N D": first}
+    for name, (params, other) in names.items():
+        if loss[params].null_count() or loss[other].null_count():
+            continue
+        axes = {"params": loss[params].to_numpy(), "tokens" if other == "tokens" else "flops": loss[other].to_numpy()}
+        points = make_points(loss["score"].to_numpy(), clusters=first.points.clusters, **axes)  # type: ignore[arg-type]
+        found[name] = fit_law(first.law.name, points, options)
+    return found if len(found) > 1 else {}
 
 
 def find_isoflop(data: SweepData, loss: pl.DataFrame, options: FitOptions) -> IsoFlopFit | None:
@@ -215,3 +245,42 @@ def find_isoflop(data: SweepData, loss: pl.DataFrame, options: FitOptions) -> Is
     }
     used = {width: sum(len(budget.rows) for budget in fit.used) for width, fit in tried.items()}
     return fit_isoflop(points, replace(asked, tolerance=max(TOLERANCES, key=lambda width: used[width])))
+
+
+def choose_law(points: Points, options: FitOptions, laws: Sequence[str] = RIVALS) -> list[Choice]:
+    """The laws that the points determine, the best by Akaike's criterion first; none where fewer than two are.
+
+    Settings are counted, not runs: seeds of a setting are no further evidence on a law's form.
+    """
+    plain = replace(options, bootstrap=0, objective=Objective(kind="squares"), constants={})
+    fits = {}
+    for law in laws:
+        try:
+            fit = fit_law(law, points, plain)
+        except InputError:
+            continue
+        if fit.status in (Status.CONVERGED, Status.AMBIGUOUS):
+            fits[law] = float((fit.residuals**2).sum())
+    n = int(find_groups(points).max()) + 1
+    if len(fits) < 2 or n - max(len(find_law(law).fitted) for law in fits) < 3 or min(fits.values()) <= 0:
+        return []
+    errors = mean_errors(hold_out(list(fits), points, options))
+    found = []
+    for law, squares in fits.items():
+        count = len(find_law(law).fitted)
+        free = count + 1  # the noise's own size
+        penalty = 2 * free + 2 * free * (free + 1) / (n - free - 1)
+        nested = None
+        if law == "gadre" and "hoffmann" in fits:
+            ratio = max(squares - fits["hoffmann"], 0.0) / (fits["hoffmann"] / (n - count - 1))
+            nested = float(special.fdtrc(1, n - count - 1, ratio))
+        found.append(
+            Choice(
+                law=law,
+                parameters=count,
+                aicc=n * float(np.log(squares / len(points))) + penalty,
+                held_out=errors.get(law),
+                nested_doubt=nested,
+            )
+        )
+    return sorted(found, key=lambda choice: choice.aicc)

@@ -22,6 +22,7 @@ from ladder.analysis.laws.law import format_count, format_number
 from ladder.analysis.report import captions
 from ladder.analysis.report.answers import answers, counted, interval, interval_source, objective
 from ladder.analysis.report.canvas import SIZE_LABEL, draw_panel, to_svg
+from ladder.analysis.report.comparison import family_row, family_slopes, find_family
 from ladder.analysis.report.figures import (
     LOSS_LABEL,
     N_LABEL,
@@ -36,7 +37,8 @@ from ladder.analysis.report.figures import (
 )
 from ladder.analysis.report.findings import Findings, find
 from ladder.analysis.report.scores import ScoreFinding, ScoreTable, largest_budget, paper_first, score_tables
-from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
+from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData, is_heldout
+from ladder.models.errors import InputError
 
 TABLE_SCORES = 7
 """Measurements side by side in a table of runs; more go into further tables."""
@@ -132,6 +134,8 @@ def page(findings: Findings) -> dict[str, Any]:
         "loss_notes": loss_notes(findings),
         "laws": [law_rows(fit) for fit in findings.fits],
         "refusals": findings.refusals,
+        "convention_head": ["parameter", *findings.conventions],
+        "conventions_beside": captions.convention_rows(findings),
         "level": f"{findings.level:.0%}",
         "scores": [score_row(score) for score in findings.scores],
         "comparisons": [row for score in findings.scores if (row := captions.comparison(score)) is not None],
@@ -220,8 +224,6 @@ def loss_notes(findings: Findings) -> list[str]:
 def draw_panels(scores: Sequence[ScoreFinding], axes: Mapping[str, str]) -> list[Drawing]:
     """A panel per measurement that any run has; none where the loss is the only one."""
     shown = [score for score in sorted(scores, key=paper_first) if score.rows.height]
-    if [score.name for score in shown] == [HELDOUT_LOSS]:
-        return []
     made = [drawing(score.name, draw_panel(score), captions.score_caption(score), axes) for score in shown]
     return [one for one in made if one is not None]
 
@@ -242,6 +244,8 @@ def panels_caption(findings: Findings) -> str:
 
 def token_words(findings: Findings) -> str:
     """Says where sizes differ in tokens too, so that a line in N alone mixes both."""
+    if not findings.scores:
+        return ""
     tokens = pl.concat([score.fitted["tokens"] for score in findings.scores]).drop_nulls()
     if tokens.is_empty() or tokens.max() / tokens.min() < 1 + DISTINCT:  # type: ignore[operator]
         return ""
@@ -252,7 +256,7 @@ def token_words(findings: Findings) -> str:
 def tables_of(findings: Findings) -> list[ScoreTable]:
     """The tables of scores; none where the loss is the only one."""
     shown = [score for score in findings.scores if score.rows.height]
-    return [] if [score.name for score in shown] == [HELDOUT_LOSS] else score_tables(shown, findings.data.finished)
+    return score_tables(shown, findings.data.finished) if shown else []
 
 
 def table_caption(tables: Sequence[ScoreTable]) -> str:
@@ -280,7 +284,7 @@ def runs_table(data: SweepData) -> dict[str, Any]:
 
 def scores_tables(data: SweepData) -> list[dict[str, Any]]:
     """Header and rows of the tables of every run's scores besides the loss."""
-    names = [name for name in data.scores if name != HELDOUT_LOSS]
+    names = [name for name in data.scores if not is_heldout(name)]
     shown = data.finished.head(MOST_ROWS).to_dicts()
     parts = [names[first : first + TABLE_SCORES] for first in range(0, len(names), TABLE_SCORES)]
     return [
@@ -320,6 +324,7 @@ def law_rows(fit: Fit) -> dict[str, Any]:
         "equation": fit.law.equation,
         "status": str(fit.status),
         "reason": fit.reason,
+        "misfit": fit.misfit,
         "points": len(fit.points),
         "level": f"{fit.level:.0%}",
         "parameters": [
@@ -354,3 +359,25 @@ def score_row(score: ScoreFinding) -> dict[str, str]:
         "freedom": str(fit.health.degrees_of_freedom if fit.line is None else fit.line.degrees_of_freedom),
         "status": f"{fit.status}{monotone}",
     }
+
+
+def write_families(
+    name: str, column: str, tables: Mapping[str, SweepData], folder: Path, options: FitOptions | None = None
+) -> Path:
+    """Writes a page that sets the families of a table side by side, and the report of each in a folder of its own.
+
+    Raises InputError where nothing can be said of any.
+    """
+    families = [find_family(family, data, options) for family, data in tables.items()]
+    told = [family for family in families if family.findings is not None]
+    if not told:
+        raise InputError(f"no value of {column} can be reported: {families[0].refusal}")
+    links = []
+    for place, family in enumerate(told):
+        path = f"{place + 1}-{re.sub(r'[^A-Za-z0-9.-]+', '-', family.name)}/index.html"
+        assert family.findings is not None, "the others were left out"
+        write_page(folder / path, render_report(family.findings))
+        links.append((family.name, path))
+    values = {"name": name, "column": column, "links": links, "level": f"{told[0].findings.level:.0%}"}  # type: ignore[union-attr]
+    values |= {"laws": [family_row(family) for family in families], "names": [family.name for family in told]}
+    return write_page(folder / "index.html", render("families.html", values | {"slopes": family_slopes(told)}))

@@ -1,8 +1,9 @@
 """Measurements against size: for each its line, the forms that were compared, and the table of all scores.
 
 A line in ln N is always fitted, as in figures 1 and 4 of the GPT-2 paper. For accuracies the forms that bend towards a
-ceiling are compared with it by their error on larger sizes than they were fitted to; the form with the least error is
-the measurement's law. The table has one's own models above and the paper's below (table 3 of Radford et al. 2019).
+ceiling, for perplexities and losses a power law above a floor, are compared with it by their error on larger sizes than
+they were fitted to; the form with the least error is the measurement's law. The table has one's own models above and
+the paper's below (table 3 of Radford et al. 2019).
 """
 
 import math
@@ -14,14 +15,19 @@ import polars as pl
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
-from ladder.analysis.fitting.holdout import HoldOut, hold_out, mean_errors
 from ladder.analysis.fitting.points import DISTINCT, Points, make_points
-from ladder.analysis.laws.law import LogLinear, Saturating, Sigmoid, format_count, format_number
+from ladder.analysis.fitting.predictions import HoldOut, hold_out, mean_errors
+from ladder.analysis.fitting.solver import Objective
+from ladder.analysis.laws.law import LogLinear, PowerOffset, Saturating, Sigmoid, format_count, format_number
 from ladder.analysis.tables.sweeps import PARAMS, SweepData, is_heldout
 from ladder.models.errors import InputError
 
-FORMS = (LogLinear.name, Saturating.name, Sigmoid.name)
-"""Forms that are compared on every accuracy by the error on larger sizes."""
+FORMS = {
+    "higher": (LogLinear.name, Saturating.name, Sigmoid.name),
+    "lower": (LogLinear.name, PowerOffset.name),
+}
+"""Forms that are compared by the error on larger sizes, by the better direction. Of perplexities the line is in their
+logarithm, which is a power law without a floor."""
 FORM_STARTS = 60
 """Starting points of the forms with three parameters: enough for a score between 0 and 1."""
 RESOLVED = 4.0
@@ -136,19 +142,14 @@ def holm(doubts: Sequence[float], allowed: float) -> list[bool]:
 
 
 def establish(scores: Sequence[ScoreFinding], level: float) -> list[ScoreFinding]:
-    """The scores, each with whether it improves beyond doubt: with ten flat ones, none is said to in 97.5 % of reports.
-
-    The held-out text in its several units is one measurement and counts by itself.
-    """
-    allowed = (1 - level) / 2
-    family = [score for score in scores if not is_heldout(score.name)]
-    sure = dict(zip((score.name for score in family), holm([one.doubt for one in family], allowed), strict=True))
-    return [replace(score, established=sure.get(score.name, score.doubt <= allowed)) for score in scores]
+    """The scores, each with whether it improves beyond doubt: of ten flat ones none is said to in 97.5 % of reports."""
+    sure = holm([one.doubt for one in scores], (1 - level) / 2)
+    return [replace(score, established=one) for score, one in zip(scores, sure, strict=True)]
 
 
-def paper_first(score: ScoreFinding) -> tuple[bool, bool]:
-    """Orders measurements: those of the paper first, the held-out text in its several units last."""
-    return is_heldout(score.name), score.references.height == 0
+def paper_first(score: ScoreFinding) -> bool:
+    """Orders measurements: those of the paper first."""
+    return score.references.height == 0
 
 
 def largest_budget(table: pl.DataFrame) -> pl.DataFrame:
@@ -207,8 +208,9 @@ def find_score(data: SweepData, name: str, options: FitOptions) -> ScoreFinding:
 
 
 def find_scores(data: SweepData, options: FitOptions) -> list[ScoreFinding]:
-    """Every measurement against size, judged together."""
-    lines = establish([find_score(data, name, options) for name in data.scores], options.level)
+    """Every measurement against size, judged together; the held-out text, in any unit, has the laws of the loss."""
+    names = [name for name in data.scores if not is_heldout(name)]
+    lines = establish([find_score(data, name, options) for name in names], options.level)
     return [compare_bends(score, options) for score in lines]
 
 
@@ -228,15 +230,15 @@ def fit_score(finding: ScoreFinding, options: FitOptions) -> ScoreFinding:
 
 
 def compare_bends(finding: ScoreFinding, options: FitOptions) -> ScoreFinding:
-    """The finding with the forms compared, for an accuracy that rises."""
-    if finding.fit is None or finding.direction != "higher" or finding.log_score or not finding.rises:
+    """The finding with the forms compared, for a score that gets better."""
+    if finding.fit is None or finding.direction not in FORMS or not finding.rises:
         return finding
     points = finding.fit.points
-    finding = replace(finding, windows=compare_forms(points, finding.chance, options))
+    finding = replace(finding, windows=compare_forms(finding, points, options))
     best = finding.best_form
     if best is None or best == LogLinear.name:
         return finding
-    bent = fit_law(best, points, form_options(best, finding.chance, options, min(options.bootstrap, BAND_REFITS)))
+    bent = fit_law(best, points, form_options(best, finding, options, min(options.bootstrap, BAND_REFITS)))
     return replace(finding, bent=None if bent.status is Status.NOT_IDENTIFIABLE else bent)
 
 
@@ -247,16 +249,22 @@ def line_options(finding: ScoreFinding, options: FitOptions) -> FitOptions:
     return replace(options, constants=constants, starts=1, bootstrap=0, objective=None, point_error=error)
 
 
-def form_options(form: str, chance: float | None, options: FitOptions, bootstrap: int) -> FitOptions:
+def form_options(form: str, finding: ScoreFinding, options: FitOptions, bootstrap: int) -> FitOptions:
     """Options of a form that is compared; only the sigmoid starts from the level of guessing."""
-    constants = {"chance": chance or 0.0} if form == Sigmoid.name else {}
+    constants = {"chance": finding.chance or 0.0} if form == Sigmoid.name else {}
+    constants |= {"log_score": float(finding.log_score)} if form == LogLinear.name else {}
     starts = min(options.starts, FORM_STARTS)
-    return replace(options, constants=constants, starts=starts, bootstrap=bootstrap, objective=None)
+    options = replace(options, constants=constants, starts=starts, bootstrap=bootstrap, objective=None)
+    if form != PowerOffset.name:
+        return options
+    # By squares of the same residuals as the line's, so that the forms differ in nothing but their shape.
+    return replace(options, objective=Objective(kind="squares"), log_residual=None if finding.log_score else False)
 
 
-def compare_forms(points: Points, chance: float | None, options: FitOptions) -> list[HoldOut]:
+def compare_forms(finding: ScoreFinding, points: Points, options: FitOptions) -> list[HoldOut]:
     """Every form's predictions of held-out sizes, in windows that all of the forms can predict."""
-    found = {form: hold_out([form], points, form_options(form, chance, options, 0)) for form in FORMS}
+    forms = FORMS[str(finding.direction)]
+    found = {form: hold_out([form], points, form_options(form, finding, options, 0)) for form in forms}
     common = set.intersection(*({window.size for window in windows} for windows in found.values()))
     windows = [window for windows in found.values() for window in windows if window.size in common]
     return sorted(windows, key=lambda window: window.size)

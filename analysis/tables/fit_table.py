@@ -5,7 +5,7 @@ Anyone's CSV, TSV, parquet, JSON or JSON lines are read, with errors that name t
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,13 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
-from ladder.analysis.fitting.fits import Fit, FitOptions, default_objective, fit_law
+from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
+from ladder.analysis.fitting.formulation import default_objective
 from ladder.analysis.fitting.frontiers import EnvelopeFit, EnvelopeOptions, fit_envelope
-from ladder.analysis.fitting.holdout import HoldOut, hold_out
 from ladder.analysis.fitting.intervals import Progress
 from ladder.analysis.fitting.isoflop import IsoFlopFit, fit_isoflop
 from ladder.analysis.fitting.parabolas import IsoFlopOptions
-from ladder.analysis.fitting.points import Points, make_points
+from ladder.analysis.fitting.points import NOISES, Points, make_points
 from ladder.analysis.fitting.solver import Kind, Objective
 from ladder.analysis.fitting.two_step import TwoStep, TwoStepFit, fit_two_step
 from ladder.analysis.laws.law import Law
@@ -31,6 +31,10 @@ Found = Fit | TwoStepFit | IsoFlopFit | EnvelopeFit
 TWO_STEP, ISOFLOP, ENVELOPE = TwoStep.name, "isoflop", "envelope"
 WHOLE_TABLE = (TWO_STEP, ISOFLOP, ENVELOPE)
 """What is fitted by more than one form over the points, and so has no hold-out."""
+OF_ONE_LAW = {
+    "fixed": "--fix", "bounds": "--bound", "errors": "--standard-error", "weights": "--weight", "trials": "--trials",
+}  # fmt: skip
+"""Choices that only a single law has, by their option."""
 NAMES = (*LAWS, *WHOLE_TABLE)
 """Every name that --law knows."""
 
@@ -54,6 +58,18 @@ class TableFit:
     """Column of C; of the three any two give the third."""
     loss: str | None = None
     """Column of the loss that two-step, loss-sigmoid and loss-error read."""
+    unique: str | None = None
+    """Column of the unique tokens that `repeated` reads."""
+    errors: str | None = None
+    """Column of the score's standard error."""
+    weights: str | None = None
+    """Column of the weight of a row's squared residual."""
+    trials: str | None = None
+    """Column of the number of items that the score, a share of successes, was counted over."""
+    fixed: tuple[str, ...] = ()
+    """NAME=VALUE: parameters that are not fitted."""
+    bounds: tuple[str, ...] = ()
+    """NAME=LOW:HIGH: bounds of parameters."""
     objective: Kind | None = None
     """None: the law's default."""
     delta: float = 1e-3
@@ -105,8 +121,9 @@ class TableFit:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """The columns given of N, D, C and the loss."""
-        return self.axes | ({} if self.loss is None else {"loss": self.loss})
+        """The columns given of N, D, C, the loss, unique tokens, and of what is known of each row's noise."""
+        names = ("loss", "unique", *NOISES)
+        return self.axes | {name: column for name in names if (column := getattr(self, name)) is not None}
 
     @property
     def takes_log(self) -> bool:
@@ -120,12 +137,12 @@ def fit_table(request: TableFit) -> Found:
     """Reads, checks and fits; every mistake in the table or the request is an InputError."""
     require_inputs(request)
     points = read_points(prepare(request)[0], request)
+    drawing = {"bootstrap": request.bootstrap, "seed": request.seed, "level": request.level}
     if request.law_name == ISOFLOP:
-        return fit_isoflop(points, isoflop_options(request))
+        given = {"tolerance": request.tolerance, "flops": request.budgets or None, "window": request.window}
+        return fit_isoflop(points, IsoFlopOptions(**given, **drawing))  # type: ignore[arg-type]
     if request.law_name == ENVELOPE:
-        return fit_envelope(
-            points, EnvelopeOptions(bootstrap=request.bootstrap, seed=request.seed, level=request.level)
-        )
+        return fit_envelope(points, EnvelopeOptions(**drawing))  # type: ignore[arg-type]
     if request.law_name == TWO_STEP:
         return fit_two_step(
             points.quantity("params"),
@@ -139,31 +156,6 @@ def fit_table(request: TableFit) -> Found:
     return fit_law(request.law_name, points, fit_options(find_law(request.law_name), request))
 
 
-def hold_out_table(request: TableFit, laws: Sequence[str]) -> list[HoldOut]:
-    """The laws' predictions of each larger size from those below it, on the windows that all of them can predict."""
-    whole = [law for law in laws if law in WHOLE_TABLE]
-    if whole:
-        raise InputError(f"{whole[0]} has no hold-out; leave out --holdout or choose laws among {', '.join(LAWS)}")
-    asked = [replace(request, law_name=law) for law in laws]
-    for one in asked:
-        require_inputs(one)
-    strictest = max(asked, key=lambda one: one.takes_log)
-    points = read_points(prepare(strictest)[0], strictest)
-    # Each law has its own default of what is minimised, unless one was asked for.
-    options = replace(
-        fit_options(find_law(laws[0]), request),
-        constants={"log_score": float(request.log_score), "chance": request.chance},
-        objective=None if request.objective is None else Objective(kind=request.objective, delta=request.delta),
-    )
-    windows = hold_out(laws, points, options)
-    if not windows:
-        raise InputError(
-            f"no size can be held out: {', '.join(laws)} need more sizes below the largest than the table has; add "
-            "sizes, or leave out --holdout"
-        )
-    return windows
-
-
 def require_inputs(request: TableFit) -> None:
     """InputError when the columns given cannot give what the law reads."""
     law = LAWS.get(request.law_name)
@@ -174,6 +166,11 @@ def require_inputs(request: TableFit) -> None:
         raise InputError("envelope needs --cluster, the column that says of which run's curve a row is")
     if request.law_name == TWO_STEP and request.drop_highest:
         raise InputError("--drop-highest is about losses, and two-step's score is an accuracy; drop the rows yourself")
+    given = [option for name, option in OF_ONE_LAW.items() if getattr(request, name)]
+    if given and law is None:
+        raise InputError(f"{request.law_name} takes no {' and '.join(given)}; choose one of {', '.join(LAWS)}")
+    if law is not None and "U" in law.inputs and request.unique is None:
+        raise InputError(f"{request.law_name} needs --unique, the column of the unique tokens that D repeats")
     needed = 0 if law is not None and law.reads else 1 if law is not None and law.inputs == ("x",) else 2
     if len(request.axes) < needed:
         wanted = "one of --params, --tokens, --flops" if needed == 1 else "two of --params, --tokens, --flops"
@@ -199,19 +196,22 @@ def fit_options(law: type[Law], request: TableFit) -> FitOptions:
         progress=request.progress,
         constants=constants,
         log_residual=False if request.raw_residual else None,
+        fixed={name: value[0] for name, value in (read_setting("--fix", text, 1) for text in request.fixed)},
+        bounds=dict(read_setting("--bound", text, 2) for text in request.bounds),  # type: ignore[misc]
     )
 
 
-def isoflop_options(request: TableFit) -> IsoFlopOptions:
-    """The options of a request for isoflop."""
-    return IsoFlopOptions(
-        tolerance=request.tolerance,
-        flops=request.budgets or None,
-        window=request.window,
-        bootstrap=request.bootstrap,
-        seed=request.seed,
-        level=request.level,
-    )
+def read_setting(option: str, text: str, count: int) -> tuple[str, tuple[float, ...]]:
+    """NAME=VALUE, or NAME=LOW:HIGH where two numbers are wanted, in its parts."""
+    name, value = split_pair(option, text)
+    try:
+        found = tuple(float(part) for part in value.split(":"))
+    except ValueError:
+        found = ()
+    if len(found) != count:
+        wanted = f"{option} E=1.7" if count == 1 else f"{option} alpha=0.1:0.6"
+        raise InputError(f"{option} {text!r} does not give {count} numbers; write such as {wanted}")
+    return name, found
 
 
 def read_points(table: pl.DataFrame, request: TableFit) -> Points:

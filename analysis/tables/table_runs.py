@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, LogLinear, format_count
-from ladder.analysis.laws.surfaces import find_law
+from ladder.analysis.laws.surfaces import LAWS, find_law
 from ladder.analysis.tables.fit_table import (
     derive,
     keep_rows,
@@ -59,6 +59,8 @@ SIZE_LETTERS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 """What a letter after a number in a model's name means."""
 ERROR_SUFFIXES = ("_stderr", "_standard_error", "_se")
 """COLUMN with one of these is the standard error of COLUMN."""
+MOST_FAMILIES = 20
+"""Values of a column up to which it may tell families apart; with more it names models."""
 PERCENT = 1.5
 """An accuracy above this is in percent."""
 
@@ -95,9 +97,12 @@ class TableColumns:
     """Width in ln C of one budget of the view at equal compute; None: found."""
     budgets: tuple[float, ...] = ()
     """The budgets, training FLOPs; empty where they are to be found."""
+    pool: bool = False
+    """Take all rows for one family of models, whatever a column of words says."""
 
     def __post_init__(self) -> None:
-        strange = [law for law in self.laws if not (find_law(law).log_residual or law == LogLinear.name)]
+        lossy = [law for law in LAWS.values() if law.log_residual and law.robust and "U" not in law.inputs]
+        strange = [law for law in self.laws if find_law(law) not in (*lossy, LogLinear)]
         if strange:
             raise InputError(
                 f"--law {strange[0]} is no law of the loss, and a report fits those; accuracies are compared with the "
@@ -155,6 +160,8 @@ def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Ma
     if rows.height == 0:
         raise InputError(f"no row of {name} has {' and '.join(columns.where)}; the table has {table.height} rows")
     kinds = dict(score_kind(score) for score in columns.scores)
+    if not columns.pool:
+        refuse_families(rows, columns)
     main = next((column for column, kind in kinds.items() if kind == "loss"), None)
     names = {column: HELDOUT_LOSS if column == main else column for column in kinds}
     made, left_out = make_rows(rows, columns, kinds, names)
@@ -163,7 +170,7 @@ def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Ma
     runs = pl.DataFrame(made, schema=declared | dict.fromkeys(names.values(), pl.Float64))
     known = runs.filter(pl.col("status") == "finished")["tokens"].null_count() == 0
     laws = columns.laws or (("hoffmann",) if known else ("log-linear",))
-    clusters = {} if columns.cluster is None else label_rows(runs["run"], labels(rows, columns.cluster).tolist())
+    told = [] if columns.cluster is None else labels(rows, columns.cluster).tolist()
     return SweepData(
         name=name,
         question=assumptions(columns, kinds, main, name),
@@ -180,12 +187,37 @@ def table_runs(table: pl.DataFrame, columns: TableColumns, name: str, origin: Ma
             settings={},
             mlflow_run_ids={},
         ),
-        clusters=clusters,
+        clusters=dict(zip(runs["run"], told, strict=bool(told))),
         axes={"N": size_words(rows, columns)} | ({} if main is None else {"loss": main}),
         tolerance=columns.tolerance,
         budgets=columns.budgets,
         source="table",
     )
+
+
+def refuse_families(rows: pl.DataFrame, columns: TableColumns) -> None:
+    """InputError where a column of words that no option names tells several series of sizes apart.
+
+    Models of several families, corpora or optimizers on one line are neither's law, and of equal sizes the one with
+    most tokens would stand for all.
+    """
+    named = {columns.params, columns.run, columns.size, columns.cluster}
+    sizes = pl.Series("N", find_quantities(rows, columns)["params"])
+    found = []
+    for values in rows.select(pl.col(pl.String, pl.Boolean).exclude([name for name in named if name])):
+        series = pl.DataFrame({"family": values, "N": sizes}).drop_nulls().group_by("family", maintain_order=True)
+        several = series.agg(pl.col("N").n_unique()).filter(pl.col("N") > 1)["family"].to_list()
+        if 1 < len(several) <= MOST_FAMILIES:
+            found.append(f"{values.name} ({', '.join(map(str, several[:4]))})")
+    if columns.params in rows.columns and rows[columns.params].dtype == pl.String and columns.seed is None:
+        named_at = pl.DataFrame({"name": rows[columns.params], "N": sizes}).unique(maintain_order=True)
+        if twins := named_at.filter(pl.col("N").is_duplicated()).sort("N")["name"].to_list():
+            found.append(f"{columns.params} (of one size are {' and '.join(twins[:2])})")
+    if found:
+        raise InputError(
+            f"{' and '.join(found)} may tell families of models apart, which have no law in common; give --group-by "
+            "COLUMN for a report of each, --where COLUMN=VALUE for one, or --pool to take all rows for one family"
+        )
 
 
 def score_kind(text: str) -> tuple[str, str]:
@@ -212,21 +244,20 @@ def number_column(table: pl.DataFrame, column: str) -> list[float | None]:
     return [value if value is not None and np.isfinite(value) else None for value in values.cast(pl.Float64)]
 
 
-def text_column(table: pl.DataFrame, column: str) -> list[str]:
-    """A column as words."""
-    return require_column(table, column).cast(pl.String).fill_null("").to_list()
-
-
 def make_rows(
     table: pl.DataFrame, columns: TableColumns, kinds: Mapping[str, str], names: Mapping[str, str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Rows of the table of runs, and those that had to be left out with the reason."""
     quantities = find_quantities(table, columns)
     scores = {column: find_scores(table, column, kind) for column, kind in kinds.items()}
-    labels = text_column(table, columns.run) if columns.run else [f"row {i + 1}" for i in range(table.height)]
+    labels = (
+        require_column(table, columns.run).cast(pl.String).fill_null("").to_list()
+        if columns.run
+        else [f"row {i + 1}" for i in range(table.height)]
+    )
     if len(set(labels)) < len(labels):  # a name may stand for several rows, such as checkpoints
         labels = [f"{label} (row {index + 1})" for index, label in enumerate(labels)]
-    sizes = text_column(table, columns.size) if columns.size else None
+    sizes = require_column(table, columns.size).cast(pl.String).fill_null("").to_list() if columns.size else None
     seeds = number_column(table, columns.seed) if columns.seed else None
     highest = set(find_highest(scores, kinds, columns.drop_highest))
     made, left_out = [], []
@@ -343,11 +374,6 @@ def measurements(names: Mapping[str, str], kinds: Mapping[str, str], columns: Ta
     ]
     schema = {name: pl.Float64 if name == "chance" else pl.String for name in ("name", *MEASUREMENT_FIELDS)}
     return pl.DataFrame(rows, schema=schema)
-
-
-def label_rows(runs: pl.Series, labels: Sequence[str]) -> dict[str, str]:
-    """Run -> the group that the bootstrap draws whole."""
-    return dict(zip(runs.to_list(), labels, strict=True))
 
 
 def used_columns(columns: TableColumns, kinds: Mapping[str, str]) -> list[str]:

@@ -66,7 +66,7 @@ def command(
 
 def _table(speeds: list[Speed]) -> Table:
     table = Table(title=f"on {speeds[0].device}; peak rate: {speeds[0].peak_source}", title_justify="left", box=None)
-    for name in ("size", "precision", "attention", "batch", "tokens/s", "MFU", "peak memory"):
+    for name in ("size", "precision", "attention", "batch", "tokens/s", "MFU", "of matrix rate", "peak memory"):
         table.add_column(name, justify="left" if name == "size" else "right")
     for speed in speeds:
         table.add_row(
@@ -76,6 +76,7 @@ def _table(speeds: list[Speed]) -> Table:
             f"{speed.batch_sequences} sequences",
             f"{speed.tokens_per_second:,.0f}",
             f"{speed.mfu:.1%}",
+            f"{speed.matrix_share:.1%}",
             f"{speed.peak_memory_bytes / 2**30:.2f} GiB",
         )
     return table

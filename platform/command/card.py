@@ -1,5 +1,6 @@
 """The card of a corpus of `ladder corpus webtext`, for `ladder corpus show` and for the build itself."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,21 +27,32 @@ def card_of(corpus: "Corpus", storage: UPath, *, domains: str | None, benchmarks
         card = read_json(corpus.folder / CARD)
         if isinstance(card, dict) and card.get("fingerprint") == corpus.fingerprint:
             return card
-    return refresh_card(corpus, storage, domains=domains, benchmarks=benchmarks)
+    return prepare_card(storage, domains=domains, benchmarks=benchmarks)(corpus)
 
 
-def refresh_card(corpus: "Corpus", storage: UPath, *, domains: str | None, benchmarks: str | None) -> dict[str, Any]:
-    """Makes the card and writes it into the corpus' folder; its numbers."""
+def prepare_card(
+    storage: UPath, *, domains: str | None, benchmarks: str | None
+) -> "Callable[[Corpus], dict[str, Any]]":
+    """What makes the card of a corpus, writes it into the corpus' folder and gives its numbers.
+
+    InputError for an unknown benchmark or a file that holds no domains: now, not when the corpus is built.
+    """
     from ladder.platform.corpus.webtext.card import make_card, write_card
     from ladder.platform.corpus.webtext.card_overlap import overlap_with
+    from ladder.platform.corpus.webtext.domains import read_published
 
+    published = None if domains is None else read_published(UPath(domains))
     overlap = None
     if benchmarks is not None:
-        names = [name for name in benchmarks.replace(",", " ").split()]
+        names = benchmarks.replace(",", " ").split()
         overlap = overlap_with(storage, None if "all" in names else names)
-    card = make_card(corpus, published=None if domains is None else UPath(domains), overlap=overlap)
-    write_card(corpus, card)
-    return card
+
+    def make(corpus: "Corpus") -> dict[str, Any]:
+        card = make_card(corpus, published=published, overlap=overlap)
+        write_card(corpus, card)
+        return card
+
+    return make
 
 
 def print_card(corpus: "Corpus", card: dict[str, Any]) -> None:

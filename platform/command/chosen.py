@@ -130,6 +130,12 @@ def execution_options(function: Function) -> Function:
         click.option("--concurrent-runs", type=int, help="Runs at one time.  [default: as many as there is room for]"),
         click.option("--micro-batch-tokens", type=int, help="Tokens through the network at once."),
         click.option("--attention", help="auto, xformers, blocked, sdpa or reference."),
+        click.option("--strategy", help="Of several workers: ddp, fsdp2 (shares of the weights), or auto."),
+        click.option(
+            "--activation-checkpointing/--no-activation-checkpointing",
+            default=None,
+            help="Compute blocks again in the backward pass: less memory, a third more work.  [default: if needed]",
+        ),
         click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile."),
         click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints."),
         click.option("--keep-checkpoints", type=int, help="Checkpoints kept of a run, the newest."),

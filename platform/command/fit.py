@@ -8,20 +8,23 @@ from typing import Any
 import click
 
 from ladder.analysis.api import (
-    Fit,
     TableFit,
+    describe_conventions,
     describe_holdout,
     describe_places,
+    fit_search,
     fit_table,
+    format_number,
     frame_of_places,
     hold_out_table,
     holdout_to_json,
-    load_fit,
+    load_fits,
     mean_errors,
+    name_conventions,
     predict_places,
     prepare,
     read_table,
-    save_fit,
+    save_fits,
     split_groups,
 )
 from ladder.models.errors import InputError
@@ -41,6 +44,11 @@ Example:
   ladder fit runs.csv --law hoffmann --params N*1e9 --tokens D*1e9 --score loss --where corpus=c4 --drop-missing \\
       --predict N=7e9,D=2e12 --predict N=7e10,D=2e12 --save law.json
   ladder fit families.csv --law power --params N --score loss --group-by family
+  ladder fit epochs.csv --law repeated --params N --tokens D --unique U --score loss --fix E=1.87
+  ladder fit scores.csv --law sigmoid --params N --score correct/items --trials items --chance 0.25
+  ladder fit runs.csv --law hoffmann --params N --flops C --score loss --beside params=N_non_embedding \\
+      --beside flops=C_with_attention
+  ladder fit trials.csv --search lr --score loss --law power-rule --params N
   ladder fit --load law.json --predict C=1e24
 """
 
@@ -51,14 +59,23 @@ Example:
     "--law",
     "laws",
     multiple=True,
-    help="log-linear, power, power-offset, kaplan, hoffmann, gadre, saturating or sigmoid; loss-sigmoid or loss-error "
-    "of a loss; two-step; isoflop or envelope (Hoffmann's approaches 2 and 1).  May be given more than once.",
+    help="log-linear, power, power-offset, kaplan, hoffmann, gadre, repeated, saturating or sigmoid; loss-sigmoid or "
+    "loss-error of a loss; two-step; isoflop or envelope (Hoffmann's approaches 2 and 1); power-rule or power-rule-nd "
+    "of a learning rate or batch.  May be given more than once.",
 )
 @click.option("--score", help="Column of the score: a loss in nats per token, or an accuracy.")
 @click.option("--params", help="Column of N, parameters.")
 @click.option("--tokens", help="Column of D, tokens seen.")
 @click.option("--flops", help="Column of C, training FLOPs; of N, D and C any two give the third by C = 6 N D.")
 @click.option("--loss", help="Column of the loss that two-step, loss-sigmoid and loss-error take to the score.")
+@click.option("--unique", metavar="COLUMN", help="For repeated: unique tokens, of which D are seen.")
+@click.option("--standard-error", "errors", metavar="COLUMN", help="Standard error of each score, in its unit.")
+@click.option("--weight", "weights", metavar="COLUMN", help="Weight of each squared residual.")
+@click.option(
+    "--trials", metavar="COLUMN", help="Items that the score, a share of successes, is of: a binomial likelihood."
+)
+@click.option("--fix", "fixed", multiple=True, metavar="NAME=VALUE", help="A parameter that is not fitted; repeatable.")
+@click.option("--bound", "bounds", multiple=True, metavar="NAME=LOW:HIGH", help="Bounds of a parameter; repeatable.")
 @click.option(
     "--objective", type=click.Choice(["huber", "lad", "squares"]), help="Default: huber for losses, squares for scores."
 )
@@ -92,11 +109,20 @@ Example:
 )
 @click.option("--group-by", metavar="COLUMN", help="One fit for each value of the column.")
 @click.option(
+    "--beside",
+    multiple=True,
+    metavar="AXIS=COLUMN",
+    help="The fit with another column of params, tokens or flops too.",
+)
+@click.option(
+    "--search", metavar="COLUMN", help="Rows are trials of a search: fit each size's best COLUMN, judged by --score."
+)
+@click.option(
     "--predict", "places", multiple=True, metavar="N=..,D=..", help="Predict here, with intervals; repeatable."
 )
 @click.option("--predict-table", type=click.Path(path_type=Path), help="Predict at the N, D, C or L of each row.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the fit as JSON, for --load.")
-@click.option("--load", type=click.Path(path_type=Path), help="Predict by a fit that --save wrote; no TABLE is read.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the fits as JSON, for --load.")
+@click.option("--load", type=click.Path(path_type=Path), help="Predict by fits that --save wrote; no TABLE is read.")
 @click.option("--budget", "budgets", type=float, multiple=True, help="For isoflop: a budget in FLOPs; else found.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to standard output.")
 def command(
@@ -104,6 +130,8 @@ def command(
     holdout: bool,
     as_json: bool,
     group_by: str | None,
+    beside: tuple[str, ...],
+    search: str | None,
     places: tuple[str, ...],
     predict_table: Path | None,
     save: Path | None,
@@ -114,46 +142,65 @@ def command(
 
     Residuals are of log loss for the loss laws and of the score itself for log-linear, saturating and sigmoid; the
     objective is their sum over points. Columns may be arithmetic over columns, such as N*1e9 or "N - 50304*width". With
-    more than one law, or with --group-by, the JSON is {"fits": [...]}.
+    more than one fit the JSON is {"fits": [...]}.
     """
-    # Imported here, so that `ladder --help` does not pay for numpy, polars and scipy.
-
     table = options.pop("table")
     if load is not None:
         if table is not None or laws or save is not None or holdout:
             raise InputError("--load reads a fit that was saved; leave out TABLE, --law, --save and --holdout")
-        show([("", load_fit(load))], read_places(places, predict_table), as_json, [], "")
+        show(load_fits(load), read_places(places, predict_table), as_json, [], [])
         return
     if table is None or not laws or options["score"] is None:
         raise InputError(
             "a fit needs TABLE, --law and --score, as in `ladder fit runs.csv --law power --score loss ...`"
         )
-    requests = list_requests(table, laws, group_by, options)
-    found = [(name, run_fit(request)) for name, request in requests]
+    ways = [name for name, given in (("group-by", group_by), ("beside", beside), ("search", search)) if given]
+    if len(ways) > 1 or (ways and holdout):
+        raise InputError(f"--{ways[0]} goes with neither of --holdout and its like; ask for one at a time")
+    requests = list_requests(table, laws, group_by, beside, options)
+    found, told = run_search(requests, search) if search else ({n: run_fit(one) for n, one in requests.items()}, [])
     if save is not None:
-        save_only(found, save)
-    windows = hold_out_table(requests[0][1], list(dict.fromkeys(laws))) if holdout and group_by is None else []
-    if holdout and group_by is not None:
-        raise InputError("--holdout is of one table; leave out --group-by, or choose one group with --where")
+        save_fits(found, save)
+    windows = hold_out_table(next(iter(requests.values())), list(dict.fromkeys(laws))) if holdout else []
     held = {"holdout": holdout_to_json(windows, mean_errors(windows))} if windows else {}
-    told = describe_holdout(windows, mean_errors(windows)) if windows else ""
+    told += [describe_holdout(windows, mean_errors(windows))] if windows else []
+    told += [describe_conventions(found)] if beside else []
     show(found, read_places(places, predict_table), as_json, held, told)
 
 
 def list_requests(
-    table: Path, laws: tuple[str, ...], group_by: str | None, options: dict[str, Any]
-) -> list[tuple[str, Any]]:
-    """A named request for each law, and for each group where there are any."""
-
-    asked = [TableFit(path=table, law_name=law, **options) for law in dict.fromkeys(laws)]
+    table: Path, laws: tuple[str, ...], group_by: str | None, beside: tuple[str, ...], options: dict[str, Any]
+) -> dict[str, TableFit]:
+    """A request by name for each law, and for each group or convention where there are any."""
+    asked = {law: TableFit(path=table, law_name=law, **options) for law in laws}
+    if beside:
+        if len(asked) > 1:
+            raise InputError("--beside compares conventions of one law; give one --law")
+        return name_conventions(next(iter(asked.values())), beside)
     if group_by is None:
-        return [("", request) for request in asked]
-    return [(f"{group_by} {name}", one) for request in asked for name, one in split_groups(request, group_by).items()]
+        return asked
+    several = len(asked) > 1
+    return {
+        f"{group_by} {name}{f', {law}' if several else ''}": one
+        for law, request in asked.items()
+        for name, one in split_groups(request, group_by).items()
+    }
 
 
-def run_fit(request: Any) -> Any:
+def run_search(requests: dict[str, TableFit], setting: str) -> tuple[dict[str, Any], list[str]]:
+    """Fits to the winners of a search by law, and what is told of the winners."""
+    found, told = {}, []
+    for law, request in requests.items():
+        found[law], winners, left = fit_search(request, setting)
+        rows = [
+            ", ".join(f"{name} {format_number(value)}" for name, value in row.items()) for row in winners.to_dicts()
+        ]
+        told = ["\n  ".join([f"best {setting} of each size", *rows, *(f"none: {reason}" for reason in left)])]
+    return found, told
+
+
+def run_fit(request: TableFit) -> Any:
     """The fit, saying how many rows were dropped and, for a large table, how far it is."""
-
     rows, dropped = prepare(request)
     if dropped:
         click.echo(f"left out {dropped} of {rows.height + dropped} rows with an empty cell", err=True)
@@ -167,37 +214,28 @@ def run_fit(request: Any) -> Any:
     return fit_table(replace(request, progress=progress))
 
 
-def save_only(found: list[tuple[str, Any]], path: Path) -> None:
-    """Saves the one fit; InputError where there are several, or it is of a kind without a file form."""
-
-    if len(found) != 1 or not isinstance(found[0][1], Fit):
-        raise InputError(
-            "--save keeps one fit of one law of the score; leave out --group-by, further laws and two-step"
-        )
-    save_fit(found[0][1], path)
-
-
 def read_places(places: tuple[str, ...], table: Path | None) -> Any:
     """The places to predict at as a table; None where none are asked for."""
-
     if places and table is not None:
         raise InputError("--predict names places and --predict-table reads them; give one of the two")
     return read_table(table) if table is not None else frame_of_places(places) if places else None
 
 
-def show(found: list[tuple[str, Any]], places: Any, as_json: bool, held: Any, told: str) -> None:
-    """Prints the fits with their predictions."""
-
-    predicted = [None if places is None else predict_places(fit, places) for _, fit in found]
+def show(found: dict[str, Any], places: Any, as_json: bool, held: Any, told: list[str]) -> None:
+    """Prints the fits with their predictions; their names where the law alone does not tell them apart."""
+    predicted = [None if places is None else predict_places(fit, places) for fit in found.values()]
+    named = {name: "" if len(found) == 1 or name == fit.to_json()["law"] else name for name, fit in found.items()}
     if not as_json:
         parts = []
-        for (name, fit), rows in zip(found, predicted, strict=True):
-            parts += [f"{name}\n{fit!r}".strip(), *([] if rows is None else [describe_places(rows, fit.level)])]
-        click.echo("\n\n".join([*parts, *([told] if told else [])]))
+        for (name, fit), rows in zip(found.items(), predicted, strict=True):
+            parts += [f"{named[name]}\n{fit!r}".strip(), *([] if rows is None else [describe_places(rows, fit.level)])]
+        click.echo("\n\n".join([*parts, *told]))
         return
     told_fits = [
-        fit.to_json() | ({"group": name} if name else {}) | ({} if rows is None else {"predictions": rows.to_dicts()})
-        for (name, fit), rows in zip(found, predicted, strict=True)
+        fit.to_json()
+        | ({"group": named[name]} if named[name] else {})
+        | ({} if rows is None else {"predictions": rows.to_dicts()})
+        for (name, fit), rows in zip(found.items(), predicted, strict=True)
     ]
     result = (told_fits[0] if len(told_fits) == 1 else {"fits": told_fits}) | (held or {})
     click.echo(json.dumps(result, indent=2))

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import sys
 
 import click
@@ -68,6 +69,9 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Run the command; never shows a traceback for what a user got wrong."""
+    # Arrow reads it when it is first imported. Its own allocator keeps what many small batches leave behind: merging
+    # 6 million links of a dump took 80 MiB more, with never more than 5 MiB in use at once.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         code = cli(prog_name="ladder", standalone_mode=False)
     except InputError as error:

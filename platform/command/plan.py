@@ -14,7 +14,7 @@ from ladder.platform.command.options import json_option, storage_option, trackin
 from ladder.platform.command.plan_budget import BudgetRequest, TableColumns, show_budget
 from ladder.platform.command.plan_sweep import SweepRequest, show_sweep
 from ladder.platform.costs import ASSUMED_GPU, ASSUMED_UTILISATION
-from ladder.platform.hardware import PEAK_BF16_FLOPS
+from ladder.platform.gpus import PEAK_BF16_FLOPS
 
 LISTED = "\n".join(f"  {name:10} {reference.source}" for name, reference in REFERENCES.items())
 EPILOG = f"""

@@ -35,10 +35,11 @@ from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
-from ladder.platform.costs import ASSUMED_GPU, Rate, find_rate, planned_gpus, training_seconds, worker_hours
-from ladder.platform.hardware import PEAK_BF16_FLOPS
+from ladder.platform.costs import ASSUMED_GPU, Rate, find_rate, own_flops, planned_gpus, training_seconds, worker_hours
+from ladder.platform.gpus import PEAK_BF16_FLOPS, gpu_named
 from ladder.platform.launching.display import duration
 from ladder.sweeps.expand import resolved_recipe
+from ladder.sweeps.trunks import planned_shared_steps
 from ladder.sweeps.words import Run
 
 SLOW_LOSSES = 500_000
@@ -94,7 +95,8 @@ def show_sweep(request: SweepRequest) -> None:
     rate = find_rate(request.gpu or asked_gpu(chosen), request.utilisation)
     if request.as_json:
         resolution = prospect.to_json() | {"proposal": proposal_to_json(prospect, chosen, added, rate, request.price)}
-        rows = [run_row(chosen, run, rate, request.price) for run in chosen.runs]
+        shared = planned_shared_steps(chosen.runs)
+        rows = [run_row(chosen, run, rate, request.price, shared[run.key]) for run in chosen.runs]
         gpu_hours = sum(row["gpu_hours"] for row in rows)
         shown = {"sweep": chosen.sweep.name, "runs": rows, "gpu_hours": gpu_hours, "rate": vars(rate)}
         echo_json(shown | {"resolution": resolution})
@@ -210,19 +212,19 @@ def asked_gpu(chosen: Chosen) -> str | None:
     named = sorted({execution.accelerator_type for execution in asking if execution.accelerator_type is not None})
     if not named:
         return ASSUMED_GPU
-    gpu = named[0].removesuffix("-40G").removesuffix("-80G")
-    if len(named) > 1 or gpu not in PEAK_BF16_FLOPS:
+    gpu = gpu_named(named[0])
+    if len(named) > 1 or gpu is None or gpu.name not in PEAK_BF16_FLOPS:
         raise InputError(
             f"the runs of {chosen.sweep.name} ask for {' and '.join(named)}, and a plan counts with one GPU of a known "
             f"rate: name {', '.join(PEAK_BF16_FLOPS)} with --gpu."
         )
-    return gpu
+    return gpu.name
 
 
-def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[str, Any]:
-    """One run of the plan, for programs."""
+def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_steps: int = 0) -> dict[str, Any]:
+    """One run of the plan, for programs; `seconds`, hours and cost are without the steps that another run trains."""
     execution = chosen.sweep.execution_for(run.size)
-    gpus, hours = planned_gpus(execution, rate), worker_hours(run, rate)
+    gpus, hours = planned_gpus(execution, rate), worker_hours(run, rate, shared_steps=shared_steps)
     return {
         "run": run.key,
         "size": run.size.name,
@@ -231,6 +233,7 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[s
         "tokens": run.recipe.tokens,
         "seed": run.recipe.seed,
         "steps": run.recipe.steps,
+        "shared_steps": shared_steps,
         "batch_tokens": run.recipe.batch_tokens,
         "lr_peak": run.recipe.lr_peak,
         "flops_6nd": run.size.flops_6nd(run.recipe.tokens),
@@ -241,7 +244,7 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None) -> dict[s
         "cpus_per_worker": execution.cpus_per_worker,
         "gpus_per_worker": gpus,
         "accelerator_type": execution.accelerator_type,
-        "seconds": training_seconds(run, execution, rate),
+        "seconds": training_seconds(run, execution, rate, shared_steps=shared_steps),
         "worker_hours": hours,
         "gpu_hours": hours if gpus else 0.0,
         "cost": None if price is None else hours * price,
@@ -262,18 +265,21 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
     """The runs with their costs."""
     table = Table(title=f"sweep {chosen.sweep.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("run", no_wrap=True)
-    names = ["N", "D tokens", "D/N", "steps", "batch", "FLOPs (6ND)", "FLOPs (exact)", "memory"]
+    shared = planned_shared_steps(chosen.runs)
+    steps = ["steps", *(["of them shared"] if any(shared.values()) else [])]
+    names = ["N", "D tokens", "D/N", *steps, "batch", "FLOPs (6ND)", "FLOPs (exact)", "memory"]
     names += ["workers x cores", "time"] if rate.gpu is None else ["workers x GPUs", "time", "GPU-hours"]
     for name in [*names, *([] if price is None else ["cost"])]:
         table.add_column(name, justify="right", no_wrap=True)
     for run in chosen.runs:
-        row = run_row(chosen, run, rate, price)
+        row = run_row(chosen, run, rate, price, shared[run.key])
         cells = [
             row["run"],
             f"{row['params_total']:,}",
             f"{row['tokens']:,}",
             f"{row['tokens'] / row['params_total']:.3g}",
             f"{row['steps']:,}",
+            *([f"{row['shared_steps']:,}"] if any(shared.values()) else []),
             f"{row['batch_tokens']:,}",
             f"{row['flops_6nd']:.3g}",
             f"{row['flops_exact']:.3g}",
@@ -294,13 +300,21 @@ def workers_text(row: dict[str, Any]) -> str:
 
 def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
     """What the sweep takes in all, and how often it reads its corpus."""
-    hours = sum(worker_hours(run, rate) for run in chosen.runs)
+    shared = planned_shared_steps(chosen.runs)
+    hours = sum(worker_hours(run, rate, shared_steps=shared[run.key]) for run in chosen.runs)
     unit = "worker" if rate.gpu is None else "GPU"
-    flops = sum(run.size.flops_exact(run.recipe.tokens) for run in chosen.runs)
+    flops = sum(own_flops(run, shared[run.key]) for run in chosen.runs)
     screen.print(
         f"In all {flops:.3g} FLOPs ({flops / 8.64e19:.3g} PF-days), {hours:,.3g} {unit}-hours at "
         f"{rate.flops_per_second * rate.utilisation / 1e12:.3g} TFLOP/s a {unit} ({rate.provenance})."
     )
+    if any(shared.values()):
+        alone = sum(own_flops(run, 0) for run in chosen.runs)
+        screen.print(
+            f"{sum(steps > 0 for steps in shared.values())} of the {len(chosen.runs)} runs branch off a longer one of "
+            f"their size where their decay begins, which saves {1 - flops / alone:.0%} of the {alone:.3g} FLOPs that "
+            "the runs take one by one."
+        )
     if chosen.corpus is None:
         screen.print(
             f"The corpus {chosen.sweep.corpus} is not built yet: names and vocabulary assume the GPT-2 tokenizer."

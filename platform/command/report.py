@@ -9,7 +9,14 @@ import click
 from mlflow.tracking import MlflowClient
 from upath import UPath
 
-from ladder.analysis.api import TableColumns, read_sweep, read_table_runs, write_comparison, write_report
+from ladder.analysis.api import (
+    TableColumns,
+    read_sweep,
+    read_table_runs,
+    report_families,
+    write_comparison,
+    write_report,
+)
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option
@@ -35,6 +42,8 @@ from ladder.sweeps.load import known_sweeps, load_sweep
 @click.option("--seed-column", "seed", metavar="COLUMN", help="Table: seed of the run.")
 @click.option("--cluster", metavar="COLUMN", help="Table: equal values are checkpoints of one run.")
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Table: only these rows; may be repeated.")
+@click.option("--group-by", metavar="COLUMN", help="Table: a report for each value, and a page that compares them.")
+@click.option("--pool", is_flag=True, help="Table: all rows are one family of models, whatever a column of words says.")
 @click.option("--chance", multiple=True, metavar="COLUMN=VALUE", help="Table: the score of guessing; may be repeated.")
 @click.option("--law", "laws", multiple=True, help="Table: a law of the loss; may be repeated.  [default: hoffmann]")
 @click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Table: leave out the K highest losses.")
@@ -48,6 +57,7 @@ def command(
     tracking: str | None,
     table: Path | None,
     name: str | None,
+    group_by: str | None,
     **columns: Any,
 ) -> None:
     """Fit the laws of SWEEP to its finished runs and write the report; its path is printed last.
@@ -64,11 +74,12 @@ def command(
       ladder report cpu --corpus web
       ladder report demo cpu
       ladder report --table runs.csv --params N --tokens D --score loss_c4 --score err_piqa --where dataset=rpj
+      ladder report --table runs.csv --params N --tokens D --score loss_c4 --group-by dataset
     """
     if table is not None:
-        path = report_table(table, name, columns, storage, sweeps)
+        path = report_table(table, name, columns, storage, sweeps, group_by)
     else:
-        given = sorted(option for option, value in columns.items() if value)
+        given = sorted(option for option, value in {**columns, "group-by": group_by}.items() if value)
         if given or not 1 <= len(sweeps) <= 2:
             raise InputError(
                 f"got {len(sweeps)} sweeps" + (f" and --{', --'.join(given)}" if given else "") + "; "
@@ -79,9 +90,9 @@ def command(
 
 
 def report_table(
-    table: Path, name: str | None, columns: dict[str, Any], storage: UPath, sweeps: Sequence[str]
+    table: Path, name: str | None, columns: dict[str, Any], storage: UPath, sweeps: Sequence[str], group_by: str | None
 ) -> UPath:
-    """Writes the report of a file and returns its path."""
+    """Writes the report of a file, or of each of its families with a page over them, and returns the page's path."""
     if sweeps:
         raise InputError(f"got the sweep {sweeps[0]} and --table; give one or the other")
     if not columns["scores"]:
@@ -90,6 +101,13 @@ def report_table(
         raise InputError(
             f"--name {name!r} names a folder of the storage; give a name without / that does not start with ."
         )
+    if group_by is not None:
+        path = report_path(storage, name or table.stem)
+        with tempfile.TemporaryDirectory(prefix="ladder-report-") as folder:
+            report_families(table, TableColumns(**columns), group_by, name or table.stem, Path(folder))
+            for written in sorted(Path(folder).rglob("*.html")):
+                publish(written, path.parent / written.relative_to(folder).as_posix())
+        return path
     data = read_table_runs(table, TableColumns(**columns), name)
     path = report_path(storage, data.name)
     with tempfile.TemporaryDirectory(prefix="ladder-report-") as folder:

@@ -9,7 +9,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
-from ladder.platform.command.card import refresh_card
+from ladder.platform.command.card import prepare_card
 from ladder.platform.command.options import echo_json, json_option, storage_option
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def command(name: str, storage: UPath, stage: str | None, as_json: bool, **given
     from ladder.platform.corpus.webtext.stages import open_stage
 
     start = time.monotonic()
+    make_card = prepare_card(storage, domains=given["webtext_domains"], benchmarks=given["benchmarks"])
     corpus = run_webtext(storage, name, _options(given), stage)
     if corpus is None:
         assert stage is not None
@@ -99,7 +100,7 @@ def command(name: str, storage: UPath, stage: str | None, as_json: bool, **given
             click.echo(f"  {n:>12,}  {reason}")
         _echo_errors(done["errors"])
         return
-    refresh_card(corpus, storage, domains=given["webtext_domains"], benchmarks=given["benchmarks"])
+    make_card(corpus)
     if as_json:
         echo_json({**corpus.to_json(), "path": str(corpus.folder), "seconds": time.monotonic() - start})
         return

@@ -28,6 +28,7 @@ from ladder.platform.runs.lease import void
 from ladder.platform.runs.status import RunStatus, Status, read_status
 from ladder.platform.storage import is_local, is_refusal, remove_folder, run_folder
 from ladder.platform.training.job import Job
+from ladder.sweeps.trunks import waits
 from ladder.sweeps.words import Run, Sweep
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,8 @@ class Dispatcher:
         """Start lanes while there are more open runs of a shape than lanes that may take one, and room."""
         for shape, open_jobs in self._open_jobs().items():
             free = sum(lane.shape == shape and lane.running is None for lane in self.lanes)
-            for _ in range(free, len(open_jobs)):
+            ready = sum(not waits(job.relatives, self._standing) for job in open_jobs)
+            for _ in range(free, ready):
                 if not self._has_room(shape):
                     break
                 self._start_lane(shape, open_jobs[:LANE_JOBS])
@@ -137,6 +139,11 @@ class Dispatcher:
             if self.statuses[key].status == "waiting" and not self._only_to_be_scored(key):
                 found.setdefault(self.shapes[key], []).append(job)
         return found
+
+    def _standing(self, key: str) -> tuple[int, bool]:
+        """The step of a run's newest checkpoint, and whether it trains no more."""
+        status = self.statuses[key]
+        return status.progress.get("saved", 0), status.ended or status.trained
 
     def _only_to_be_scored(self, key: str) -> bool:
         """Whether a run waits for a scoring task: one worker scores what it trained itself."""

@@ -27,12 +27,13 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.launching.cluster import Cluster, gpus_per_worker, node_is_lost
-from ladder.platform.runs.attempt import Attempt, Listener, begin, report_error
-from ladder.platform.runs.lease import LeaseLost
+from ladder.platform.runs.attempt import Attempt, Listener, begin, is_trained, report_error
+from ladder.platform.runs.lease import LeaseLost, newest_claim
 from ladder.platform.runs.status import missing_benchmarks
 from ladder.platform.storage import is_local, persistently
 from ladder.platform.training.job import Job, run_job, score_job
 from ladder.platform.training.worker import Worker, reset_process
+from ladder.sweeps.trunks import waits
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +187,18 @@ def take_job(
     )
 
 
+def branches_later(job: Job) -> bool:
+    """Whether a run is better begun later, from a checkpoint that a run ahead of it will leave."""
+
+    def standing(key: str) -> tuple[int, bool]:
+        claim = persistently(lambda: newest_claim(job.folder_of(key)))
+        if claim is None:
+            return 0, False
+        return claim.progress.get("saved", 0), claim.outcome == "failed" or is_trained(claim)
+
+    return waits(job.relatives, standing)
+
+
 def work_through(jobs: Sequence[Job], worker: Worker, take_up: Callable[[Job], Attempt | None]) -> None:
     """Do one job after another of those that can be taken up, until none can or the lane has lasted long enough."""
     started = time.monotonic()
@@ -203,8 +216,9 @@ def work_through(jobs: Sequence[Job], worker: Worker, take_up: Callable[[Job], A
 
 
 def _attempts(jobs: Sequence[Job], take_up: Callable[[Job], Attempt | None]) -> Iterator[tuple[int, Attempt]]:
-    for index, job in enumerate(jobs):
-        attempt = take_up(job)
+    left = dict(enumerate(jobs))
+    while (index := next((i for i, job in left.items() if not branches_later(job)), None)) is not None:
+        attempt = take_up(left.pop(index))
         if attempt is not None:
             yield index, attempt
 

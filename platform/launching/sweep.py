@@ -30,6 +30,7 @@ from ladder.platform.storage import check_exclusive_create, is_refusal, persiste
 from ladder.platform.tracking.database import open_tracking
 from ladder.platform.tracking.records import StoreReplaced, TrackedSweep, end_sweep, open_sweep, sync_runs
 from ladder.platform.training.job import Job
+from ladder.sweeps.trunks import Relative, find_relatives
 from ladder.sweeps.words import Run, Sweep
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,11 @@ def run_sweep(
     busy_before = {status.run.key: _busy_seconds(storage, sweep, status.run) for status in pending}
     try:
         if pending:
-            jobs = [_job(sweep, status.run, storage, record.tracked) for status in pending]
+            relatives = find_relatives(runs)
+            jobs = [
+                _job(sweep, status.run, storage, record.tracked, relatives.get(status.run.key, ()))
+                for status in pending
+            ]
             # A thread of its own, so that a tracking server that does not answer stops nothing else.
             with connected(address) as cluster, ThreadPoolExecutor(1) as syncing:
                 refuse_what_cannot_be_shared(cluster, storage, tracking)
@@ -156,7 +161,7 @@ def _retried(status: RunStatus, storage: UPath, sweep: Sweep) -> RunStatus:
     return RunStatus(run=status.run, status="waiting", trained=status.trained)
 
 
-def _job(sweep: Sweep, run: Run, storage: UPath, tracked: TrackedSweep) -> Job:
+def _job(sweep: Sweep, run: Run, storage: UPath, tracked: TrackedSweep, relatives: tuple[Relative, ...]) -> Job:
     execution = sweep.execution_for(run.size)
     if run.batch_sequences < execution.workers:
         raise InputError(
@@ -171,6 +176,7 @@ def _job(sweep: Sweep, run: Run, storage: UPath, tracked: TrackedSweep) -> Job:
         tracking=tracked,
         benchmarks=sweep.benchmarks,
         heldout_tokens=sweep.heldout_tokens,
+        relatives=relatives,
     )
 
 

@@ -62,6 +62,10 @@ class Attempt:
         """Say where the run stands; it is published at the next beat."""
         self._progress |= progress
 
+    def renew(self) -> None:
+        """Publish now where the run stands; raises OSError where the storage refuses."""
+        self.lease.renew(**self._progress)
+
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
         """Publish what is left and give the lease back, saying how the attempt ended; a second call does nothing."""
         if self._stop.is_set():
@@ -81,7 +85,7 @@ class Attempt:
             self._tell(None, None)
 
     def _beat(self) -> None:
-        for duty in (self.curve.publish, lambda: self.lease.renew(**self._progress), self.lease.check):
+        for duty in (self.curve.publish, self.renew, self.lease.check):
             try:
                 duty()
             except LeaseLost as error:

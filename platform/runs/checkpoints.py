@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ def list_checkpoints(run_folder: UPath) -> list[UPath]:
     return [run_folder / name for name in names if MARK in list_names(run_folder / name)]
 
 
+def checkpoint_step(checkpoint: UPath) -> int:
+    """The step that a checkpoint of `list_checkpoints` was saved at."""
+    return int(checkpoint.name.removeprefix("step-").partition(".")[0])
+
+
 @contextmanager
 def new_checkpoint(run_folder: UPath, *, step: int, epoch: int) -> Iterator[Path]:
     """A local folder to write a checkpoint's files into; it is removed at the end, published or not."""
@@ -55,9 +60,16 @@ def new_checkpoint(run_folder: UPath, *, step: int, epoch: int) -> Iterator[Path
 
 
 def publish_checkpoint(
-    folder: Path, run_folder: UPath, mark: dict[str, Any], *, keep: int, check: Callable[[], None]
+    folder: Path,
+    run_folder: UPath,
+    mark: dict[str, Any],
+    *,
+    keep: int,
+    check: Callable[[], None],
+    keep_steps: Collection[int] = (),
 ) -> UPath:
-    """Put a folder of `new_checkpoint` in its place, flushed to the disk, then remove all but the last `keep`.
+    """Put a folder of `new_checkpoint` in its place, flushed to the disk, then remove all but the last `keep` and those
+    of `keep_steps`.
 
     `check` is called just before it counts, and what it raises (LeaseLost) leaves things as they were. While an object
     store refuses, the upload is tried again.
@@ -80,6 +92,8 @@ def publish_checkpoint(
         persistently(check)
         persistently(lambda: _upload(folder / MARK, final / MARK))
     for older in persistently(lambda: list_checkpoints(run_folder))[keep:]:
+        if checkpoint_step(older) in keep_steps:
+            continue
         persistently(lambda older=older: _remove(older))  # type: ignore[misc]
     return final
 
@@ -92,11 +106,14 @@ def remove_partial_checkpoints(run_folder: UPath) -> None:
 
 
 @contextmanager
-def newest_intact(run_folder: UPath) -> Iterator[Path | None]:
-    """The newest checkpoint whose files are as they were saved, as a local folder for the time of the block; None where
-    there is none. A damaged one is passed over with a warning."""
+def newest_intact(run_folder: UPath, shared: Mapping[UPath, int] | None = None) -> Iterator[Path | None]:
+    """The checkpoint furthest on whose files are as they were saved, as a local folder for the time of the block; None
+    where there is none. A damaged one is passed over with a warning.
+
+    `shared`: folders of other runs whose checkpoints up to a step would be this run's too; its own come before theirs.
+    """
     with tempfile.TemporaryDirectory(prefix="ladder-") as scratch:
-        yield _first_intact(run_folder, Path(scratch))
+        yield _first_intact(run_folder, shared or {}, Path(scratch))
 
 
 def verify(folder: Path) -> None:
@@ -123,8 +140,12 @@ def read_mark(checkpoint: UPath) -> dict[str, Any]:
     return mark
 
 
-def _first_intact(run_folder: UPath, scratch: Path) -> Path | None:
-    for kept in persistently(lambda: list_checkpoints(run_folder)):
+def _first_intact(run_folder: UPath, shared: Mapping[UPath, int], scratch: Path) -> Path | None:
+    found = persistently(lambda: list_checkpoints(run_folder))
+    for other, steps in shared.items():
+        theirs = persistently(lambda other=other: list_checkpoints(other))  # type: ignore[misc]
+        found += [kept for kept in theirs if checkpoint_step(kept) <= steps]
+    for kept in sorted(found, key=checkpoint_step, reverse=True):
         local = Path(kept.path)
         if not is_local(kept):
             local = scratch / kept.name
@@ -132,7 +153,8 @@ def _first_intact(run_folder: UPath, scratch: Path) -> Path | None:
         try:
             verify(local)
         except DamagedCheckpoint as error:
-            logger.warning("checkpoint %s of %s is damaged: %s; taking the one before it", kept.name, run_folder, error)
+            where = kept.parent
+            logger.warning("checkpoint %s of %s is damaged: %s; taking the one before it", kept.name, where, error)
         else:
             return local
     return None

@@ -19,16 +19,18 @@ from ladder.platform.corpus.store import open_corpus
 from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.evaluate import Protocol
 from ladder.platform.evaluation.measurement import Measurement
-from ladder.platform.processes import keep_large_buffers
-from ladder.platform.runs.attempt import RESULT, Attempt
+from ladder.platform.processes import keep_large_buffers, yield_to_training
+from ladder.platform.runs.attempt import RESULT, Attempt, newest_step
 from ladder.platform.runs.checkpoints import new_checkpoint, newest_intact, publish_checkpoint, read_mark
+from ladder.platform.runs.curve import read_curve
 from ladder.platform.runs.status import missing_benchmarks
 from ladder.platform.storage import open_storage, persistently, read_json, run_folder, write_json
 from ladder.platform.tracking.records import TrackedSweep
 from ladder.platform.tracking.sender import Sender
-from ladder.platform.training.checkpoint import Snapshot, read_state, take_snapshot, write_checkpoint
+from ladder.platform.training.checkpoint import Snapshot, read_state, write_checkpoint
 from ladder.platform.training.train import Diverged, Metrics, Trainer
 from ladder.platform.training.worker import Worker
+from ladder.sweeps.trunks import Relative
 from ladder.sweeps.words import Execution, Run
 
 logger = logging.getLogger(__name__)
@@ -52,11 +54,17 @@ class Job:
     """What to score at the end, besides held-out loss."""
     heldout_tokens: int
     """Held-out tokens to measure the held-out loss on, at most."""
+    relatives: tuple[Relative, ...] = ()
+    """Runs of the sweep that begin as this one does."""
 
     @property
     def folder(self) -> UPath:
         """Where the run's claims, curve, checkpoints and result are kept."""
-        return run_folder(open_storage(self.storage), self.sweep, self.run.key)
+        return self.folder_of(self.run.key)
+
+    def folder_of(self, key: str) -> UPath:
+        """The folder of a run of the sweep."""
+        return run_folder(open_storage(self.storage), self.sweep, key)
 
 
 def run_job(job: Job, worker: Worker, attempt: Attempt | None) -> None:
@@ -87,7 +95,7 @@ def score_job(job: Job, attempt: Attempt, device: torch.device) -> None:
     attempt.say(phase="scoring", step=job.run.recipe.steps, tokens=job.run.recipe.tokens)
     started = time.perf_counter()
     with newest_intact(job.folder) as checkpoint:
-        state = None if checkpoint is None else read_state(checkpoint, run=job.run.key)
+        state = None if checkpoint is None else read_state(checkpoint, runs=(job.run.key,))
         if checkpoint is None or state is None or state.step < job.run.recipe.steps:
             attempt.say(phase="training")
             attempt.end("released", "the trained checkpoint is damaged; the run is trained again from the one before")
@@ -128,18 +136,24 @@ def _scores(outcome: Outcome) -> tuple[Measurement, ...]:
 
 def _train(job: Job, worker: Worker, attempt: Attempt | None) -> bool:
     """Train to the end of the recipe; False where the run diverged, which is noted."""
-    with newest_intact(job.folder) if worker.first else contextlib.nullcontext() as resume:
-        step = worker.from_first(read_state(resume, run=job.run.key).step if resume is not None else 0)
-        if step == job.run.recipe.steps:
+    shared = {job.folder_of(relative.run): relative.shared_steps for relative in job.relatives}
+    with newest_intact(job.folder, shared) if worker.first else contextlib.nullcontext() as resume:
+        keys = (job.run.key, *(relative.run for relative in job.relatives))
+        begun = read_state(resume, runs=keys) if resume is not None else None
+        if worker.from_first(begun is not None and begun.step == job.run.recipe.steps):
             return True
         corpus = persistently(lambda: open_corpus(open_storage(job.storage), job.run.corpus))
         if corpus.fingerprint != job.run.corpus_fingerprint:
             raise InputError(f"corpus {corpus.name} is no longer the one that the sweep was started on")
-        trainer = Trainer(job.run, job.execution, stream=corpus.train, worker=worker, resume=resume)
+        trainer = Trainer(
+            job.run, job.execution, stream=corpus.train, worker=worker, resume=resume, relatives=job.relatives
+        )
     if attempt is None:
-        return _finishes(lambda: trainer.train(log=lambda metrics: None, save=lambda: None))
+        return _finishes(lambda: trainer.train(log=lambda metrics: None, save=lambda snapshot: None))
     params = _execution_params(job, trainer, corpus.tokenizer)
-    attempt.say(phase="training", step=trainer.step, steps=job.run.recipe.steps)
+    if begun is not None and begun.run != job.run.key:
+        _copy_curve(attempt, job.folder_of(begun.run), steps=begun.step)
+    attempt.say(phase="training", step=trainer.step, steps=job.run.recipe.steps, saved=newest_step(job.folder))
     sender = Sender(job.tracking, job.run, attempt.curve, attempt.lease, params=params)
     saver = CheckpointSaver(attempt, trainer, tokenizer=corpus.tokenizer, params=params)
     sender.start()
@@ -154,6 +168,13 @@ def _train(job: Job, worker: Worker, attempt: Attempt | None) -> bool:
     if diverged is not None:
         attempt.end("failed", f"{diverged} of {job.run.recipe.steps}; last good checkpoint: {saver.last or 'none'}")
     return diverged is None
+
+
+def _copy_curve(attempt: Attempt, relative: UPath, *, steps: int) -> None:
+    """Take over the points of the steps that a relative trained; they were published before its checkpoint."""
+    for point in persistently(lambda: read_curve(relative)):
+        if point["step"] <= steps:
+            attempt.curve.add(point)
 
 
 def _finishes(train: Callable[[], None]) -> bool:
@@ -171,13 +192,12 @@ class CheckpointSaver:
     def __init__(self, attempt: Attempt, trainer: Trainer, *, tokenizer: str, params: dict[str, str]) -> None:
         self.attempt, self.trainer, self.tokenizer, self.params = attempt, trainer, tokenizer, params
         self.last: str | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint", initializer=yield_to_training)
         self._saving: Future[None] | None = None
 
-    def save(self) -> None:
-        """Save the state as it is now. Raises what went wrong with the one before, such as LeaseLost."""
+    def save(self, snapshot: Snapshot) -> None:
+        """Save a snapshot. Raises what went wrong with the one before, such as LeaseLost."""
         self.wait()
-        snapshot = take_snapshot(self.trainer.model, self.trainer.optimizer, self.trainer.state)
         self._saving = self._thread.submit(self._write, snapshot)
 
     def wait(self) -> None:
@@ -196,8 +216,11 @@ class CheckpointSaver:
                 {**mark, "execution": self.params},
                 keep=self.trainer.execution.keep_checkpoints,
                 check=attempt.lease.check,
+                keep_steps=self.trainer.branch_steps,
             )
         self.last = kept.name
+        attempt.say(saved=step)
+        persistently(attempt.renew)  # those who wait to branch off read it
 
     def __enter__(self) -> "CheckpointSaver":
         return self
@@ -230,13 +253,18 @@ def _execution_params(job: Job, trainer: Trainer, tokenizer: str) -> dict[str, s
     params = {
         "tokenizer": tokenizer,
         "precision": trainer.precision,
-        "attention": trainer.attention,
+        "attention": trainer.attention.backend,
+        "attention_operator": trainer.attention.operator,
+        "attention_reason": trainer.attention.reason,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "peak_flops": f"{trainer.peak:.4g}",
         "peak_flops_source": trainer.peak_source,
         "workers": job.execution.workers,
         "cpus_per_worker": job.execution.cpus_per_worker,
+        "strategy": trainer.engine.strategy,
+        "activation_checkpointing": trainer.engine.activation_checkpointing,
         "micro_batch_sequences": trainer.micro,
         "compile": job.execution.compile,
+        "shared_steps": trainer.shared_steps,
     }
     return {key: str(value) for key, value in params.items()}

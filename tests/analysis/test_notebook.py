@@ -46,6 +46,20 @@ def test_frames_of_polars_and_pandas_give_the_same_fit_and_a_figure() -> None:
     assert axes.get_xscale() == "log" and axes.get_xlabel() == "params"
 
 
+def test_a_long_frame_is_reported_as_it_is(tmp_path: Path) -> None:
+    """A row for each model, task and metric, as lm-evaluation-harness and leaderboards have them."""
+    sizes = {f"net-{size}m": size * 1e6 for size in (10, 30, 100, 300, 1000)}
+    long = pl.DataFrame(
+        [
+            {"model": name, "task": "cloze", "metric": metric, "value": value}
+            for place, name in enumerate(sizes)
+            for metric, value in (("acc", 0.3 + 0.1 * place), ("acc_stderr", 0.01))
+        ]
+    )
+    page = api.report(long, tmp_path / "page.html", score="cloze_acc", params="model").read_text()
+    assert "1 of 1 score improve" in page and "5 rows" in page
+
+
 def test_a_choice_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="fit has no choice sizes; it has"):
         api.fit(frame(), law="power", sizes="my size", score="my loss")
@@ -54,6 +68,6 @@ def test_a_choice_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="power has no 'a'"):
         fit.interval("a")
     with pytest.raises(InputError, match="cannot be written"):
-        api.save_fit(fit, Path("nowhere/law.json"))
+        api.save_fits({"law": fit}, Path("nowhere/law.json"))
     with pytest.raises(InputError, match="holds no saved fit"):
-        api.load_fit(Path("nowhere.json"))
+        api.load_fits(Path("nowhere.json"))

@@ -108,6 +108,15 @@ def test_auto_falls_back_to_sdpa_with_a_warning_where_xformers_refuses(
         choose_backend("xformers", CUDA, torch.bfloat16)
 
 
+def test_a_refusal_names_each_operator_with_its_reason() -> None:
+    message = "No operator found for `x` with inputs:\n  query: shape=(1, 2)\n`fa2F` is not supported because:\n"
+    message += "    wrong device\n    too old\n`cutlassF` is not supported because:\n    no bf16\n"
+    assert attention._reasons(message) == (
+        "No operator found for `x` with inputs:; `fa2F` is not supported because: wrong device too old; "
+        "`cutlassF` is not supported because: no bf16"
+    )
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

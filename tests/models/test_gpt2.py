@@ -90,6 +90,34 @@ def test_bf16_autocast_moves_the_loss_by_less_than_a_hundredth_of_a_nat() -> Non
     assert all(parameter.grad is not None and parameter.grad.dtype == torch.float32 for parameter in step.parameters())
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("backend", ["sdpa", "blocked"])
+def test_activation_checkpointing_keeps_less_and_changes_no_bit_of_the_gradients(backend: str, autocast: bool) -> None:
+    tokens, gradients, kept = some_tokens(), {}, {}
+    for recomputes in (False, True):
+        model, sizes = GPT2(SIZE, attention=backend, seed=2, activation_checkpointing=recomputes), []
+        keep = torch.autograd.graph.saved_tensors_hooks(
+            lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t
+        )  # type: ignore[misc]
+        with keep, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            nats = Step(model)(tokens)
+        nats.backward()
+        gradients[recomputes] = {name: parameter.grad for name, parameter in model.named_parameters()}
+        kept[recomputes] = sum(sizes)
+    assert all(torch.equal(gradients[True][name], gradient) for name, gradient in gradients[False].items())
+    assert kept[True] < 0.5 * kept[False]
+
+
+def test_activation_checkpointing_computes_a_block_twice_in_training_and_once_otherwise() -> None:
+    model, calls = GPT2(SIZE, activation_checkpointing=True), []
+    model.h[1].register_forward_hook(lambda *_: calls.append(1))
+    Step(model)(some_tokens()).backward()
+    assert len(calls) == 2
+    with torch.no_grad():
+        Step(model)(some_tokens())
+    assert len(calls) == 3
+
+
 def test_more_tokens_than_the_context_are_a_mistake_of_ours() -> None:
     with pytest.raises(AssertionError, match="41 positions do not fit the context of 40"):
         GPT2(SIZE).hidden(some_tokens(41))
@@ -97,8 +125,9 @@ def test_more_tokens_than_the_context_are_a_mistake_of_ours() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # torch's own compiler
 @pytest.mark.parametrize("autocast", [False, True])
-def test_forward_and_loss_compile_into_one_graph(autocast: bool) -> None:
-    step, tokens = Step(GPT2(SIZE)), some_tokens()
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_forward_and_loss_compile_into_one_graph(autocast: bool, recomputes: bool) -> None:
+    step, tokens = Step(GPT2(SIZE, activation_checkpointing=recomputes)), some_tokens()
     torch._dynamo.reset()
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

@@ -1,9 +1,15 @@
 """The loss: in values and gradients it is torch's cross entropy, however it is cut."""
 
+import unittest.mock
+import weakref
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ladder.models import loss
 from ladder.models.loss import next_token_nats, token_nats, token_nats_and_likeliest
@@ -104,13 +110,100 @@ def test_without_gradients_none_are_computed() -> None:
 
 def test_logits_of_all_tokens_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    log_probs = loss._log_probs
+    inner = loss._nats_then_gradient_
 
-    def watched(hidden: Tensor, weight: Tensor) -> Tensor:
-        seen.append(hidden.shape[0] * weight.shape[0])
-        return log_probs(hidden, weight)
+    def watched(logits: Tensor, targets: Tensor, n_classes: int) -> Tensor:
+        seen.append(logits.numel())
+        return inner(logits, targets, n_classes)
 
-    monkeypatch.setattr(loss, "CHUNK_LOGITS", 200)
-    monkeypatch.setattr(loss, "_log_probs", watched)
+    monkeypatch.setattr(loss, "CHUNK_LOGITS", 300)
+    monkeypatch.setattr(loss, "_nats_then_gradient_", watched)
     next_token_nats(*inputs())
-    assert max(seen) <= 200 and sum(seen) == 33 * 50
+    assert max(seen) <= 300 and sum(seen) == 33 * 50
+
+
+@pytest.mark.parametrize("n_tokens", [1, 7, 4096, 16384, 65536, 1 << 20])
+def test_the_head_s_gradient_is_added_up_at_most_eight_times(n_tokens: int) -> None:
+    chunks = loss._chunks(n_tokens, 50304)
+    assert len(chunks) <= 8 and (n_tokens < 4096 or len(chunks) >= 4)
+    assert [row for chunk in chunks for row in (chunk.start, chunk.stop)][1:-1:2] == [c.start for c in chunks[1:]]
+    assert chunks[0].start == 0 and chunks[-1].stop == n_tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocabulary", [50, 127, 129])
+def test_padded_classes_are_in_neither_loss_nor_gradient(
+    dtype: torch.dtype, vocabulary: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, head, targets = inputs(vocabulary)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        plain = next_token_nats(hidden, head, targets)
+        monkeypatch.setattr(loss, "FEWEST_CLASSES", 0)
+        monkeypatch.setitem(loss.PART_LOGITS, "cpu", 300)
+        padded = next_token_nats(hidden, head, targets)
+    torch.testing.assert_close(padded, plain, rtol=1e-6, atol=0)
+    for got, wanted in zip(gradients(padded, hidden, head), gradients(plain, hidden, head), strict=True):
+        assert got.shape == wanted.shape
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_classes_of_gpt2_are_padded_in_memory_only() -> None:
+    head = torch.nn.Parameter(torch.randn(50257, 4))
+    assert loss._padded(head).shape == (50304, 4)
+    assert loss._padded(head[:512]) is not None and loss._padded(head[:512]).shape == (512, 4)
+    next_token_nats(torch.randn(3, 4), head, torch.tensor([0, 50256, 7])).backward()
+    assert head.shape == (50257, 4) and head.grad is not None and head.grad.shape == (50257, 4)
+
+
+class LiveBytes(TorchDispatchMode):
+    """The bytes of the storages that operations made and nobody has dropped yet, and their largest sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._seen: weakref.WeakSet[UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage() not in self._seen:
+                storage = tensor.untyped_storage()
+                self._seen.add(storage)
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._drop, storage.nbytes())
+        self.most = max(self.most, self.now)
+        return out
+
+    def _drop(self, n_bytes: int) -> None:
+        self.now -= n_bytes
+
+
+@pytest.mark.parametrize("width", [768, 1600])
+def test_the_loss_over_gpt2_s_classes_adds_at_most_a_gibibyte_at_16384_tokens(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted over fake tensors, from the states to their gradients, cut as on a GPU."""
+    monkeypatch.setitem(loss.PART_LOGITS, "cpu", loss.PART_LOGITS["cuda"])
+    with FakeTensorMode():
+        hidden, head = torch.empty(16384, width), torch.empty(50257, width)
+        targets = torch.empty(16384, dtype=torch.int64)
+        with LiveBytes() as live, torch.autocast("cpu", torch.bfloat16):
+            loss._nats_and_gradients(hidden, head, targets)
+    assert 0.3 * 2**30 < live.most <= 2**30
+
+
+def test_compiling_unrolls_a_few_dozen_operations_a_chunk() -> None:
+    """The bound holds for any number of tokens; it was 4,800 for 64 sequences of 1024."""
+    sizes = []
+
+    def count(graph: torch.fx.GraphModule, _: object) -> object:
+        sizes.append(sum(len(module.graph.nodes) for module in graph.modules() if hasattr(module, "graph")))
+        return graph.forward
+
+    compiled = torch.compile(next_token_nats, backend=count, dynamic=False, fullgraph=True)
+    arguments = torch.randn(2048, 4, requires_grad=True), torch.randn(50257, 4, requires_grad=True)
+    with unittest.mock.patch.object(loss, "CHUNK_LOGITS", 1 << 20):  # as many chunks as there ever are
+        nats = compiled(*arguments, torch.zeros(2048, dtype=torch.int64))
+    torch.testing.assert_close(nats, next_token_nats(*arguments, torch.zeros(2048, dtype=torch.int64)))
+    assert len(sizes) == 1 and 8 * 5 < sizes[0] < 400, sizes
+    torch._dynamo.reset()

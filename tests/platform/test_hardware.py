@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from ladder.platform import hardware
+from ladder.platform.gpus import GPUS, PEAK_BF16_FLOPS, find_gpu, gpu_named
+from ladder.sweeps.words import BF16_GPUS, OLDER_GPUS
 
 CPU = torch.device("cpu")
 
@@ -33,3 +35,46 @@ def test_measuring_leaves_the_random_state_of_a_run_alone() -> None:
     before = torch.get_rng_state()
     hardware.matrix_rate(CPU, "fp32")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "teraflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100", 989.4),
+        ("NVIDIA H100 PCIe", "H100-PCIe", 756),
+        ("NVIDIA H100 NVL", "H100-NVL", 835.5),
+        ("NVIDIA H200", "H200", 989.4),
+        ("NVIDIA H200 NVL", "H200-NVL", 835.5),
+        ("NVIDIA GH200 480GB", "GH200", 989.4),
+        ("NVIDIA B200", "B200", 2250),
+        ("NVIDIA A100-SXM4-80GB", "A100", 312),
+        ("NVIDIA A100 80GB PCIe", "A100", 312),
+        ("NVIDIA A10G", "A10G", 70),
+        ("NVIDIA A10", "A10", 125),
+        ("NVIDIA L40S", "L40S", 362),
+        ("NVIDIA L4", "L4", 121),
+        ("AMD Instinct MI300X", "MI300X", 1307.4),
+        ("NVIDIA GeForce RTX 4090", "RTX-4090", 165.2),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX-6000-Ada", 364.2),
+        ("NVIDIA RTX A6000", "RTX-A6000", 154.8),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000", 503.8),
+        ("Tesla T4", "T4", 8.1),
+        ("Tesla V100-SXM2-16GB", "V100", 15.7),
+    ],
+)
+def test_a_gpu_has_the_peak_of_its_own_data_sheet(device: str, name: str, teraflops: float) -> None:
+    gpu = find_gpu(device)
+    assert gpu is not None and (gpu.name, gpu.flops) == (name, pytest.approx(teraflops * 1e12))
+
+
+@pytest.mark.parametrize("device", ["NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA Quadro P4000", "cpu"])
+def test_a_part_of_a_gpu_and_an_unknown_one_have_no_data_sheet(device: str) -> None:
+    assert find_gpu(device) is None
+
+
+def test_every_accelerator_that_a_sweep_can_ask_for_has_a_data_sheet() -> None:
+    for name in (*BF16_GPUS, *OLDER_GPUS):
+        gpu = gpu_named(name)
+        assert gpu is not None, name
+        assert (gpu.name in PEAK_BF16_FLOPS) == (name in BF16_GPUS)
+    assert len({gpu.name for gpu in GPUS}) == len(GPUS)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ladder.analysis.laws.surfaces import KAPLAN, KAPLAN_BATCH
+from ladder.analysis.laws.law import KAPLAN_BATCH
+from ladder.analysis.laws.surfaces import KAPLAN
 from ladder.models.sizes import parse_size
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.load import load_sweep

@@ -87,10 +87,15 @@ def read_captures(file: UPath) -> Iterator[Capture | BrokenRecord]:
 def read_page(file: UPath, offset: int, length: int) -> Page:
     """The page at a place of an archive, by one range of the file.
 
-    Raises BrokenPage if there is no whole HTTP response at that place; OSError if the file cannot be read.
+    Raises BrokenPage if there is no whole HTTP response at that place; InputError if the file cannot be read.
     """
     warc = import_web("fastwarc.warc", "reading web archives")
-    data = file.fs.cat_file(file.path, start=offset, end=offset + length)
+    try:
+        data = file.fs.cat_file(file.path, start=offset, end=offset + length)
+    except OSError as error:
+        raise InputError(
+            f"cannot read {file}: {error.strerror or error}; was it moved, or is --archive-root wrong?"
+        ) from error
     try:
         record = next(iter(warc.ArchiveIterator(io.BytesIO(data), parse_http=False)))
         record.parse_http(auto_decode="all")

@@ -16,9 +16,9 @@ from ladder.models.errors import InputError
 from ladder.platform.corpus.blocks import SPLITS, hash_document
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.corpus.webtext.corpus import DOCUMENTS, PAIRS, REMOVED, STAGES
-from ladder.platform.corpus.webtext.domains import describe_domains, read_published
+from ladder.platform.corpus.webtext.domains import describe_domains
 from ladder.platform.corpus.webtext.funnel import make_funnel
-from ladder.platform.corpus.webtext.stages import read_table
+from ladder.platform.corpus.webtext.stages import read_table, whole_or_absent
 from ladder.platform.storage import read_json
 
 CARD = "card.json"
@@ -36,12 +36,13 @@ def has_card(corpus: Corpus) -> bool:
 
 
 def make_card(
-    corpus: Corpus, *, published: UPath | None, overlap: Callable[[Corpus], list[dict[str, Any]]] | None
+    corpus: Corpus, *, published: Mapping[str, int] | None, overlap: Callable[[Corpus], list[dict[str, Any]]] | None
 ) -> dict[str, Any]:
     """The card's numbers, as JSON.
 
-    `published` is OpenAI's list of WebText's domains, `overlap` finds how much of benchmarks the corpus holds; what is
-    None stays out of the card, which says so. InputError if the corpus was not made by `ladder corpus webtext`.
+    `published` are the counts of OpenAI's list of WebText's domains, `overlap` finds how much of benchmarks the corpus
+    holds; what is None stays out of the card, which says so. InputError if the corpus was not made by `ladder corpus
+    webtext`.
     """
     if not has_card(corpus):
         raise InputError(
@@ -63,7 +64,7 @@ def make_card(
         "archives": stages["pages"]["counts"],
         "splits": splits,
         "lengths": _describe_lengths(documents["tokens"]),
-        "domains": describe_domains(documents, None if published is None else read_published(published)),
+        "domains": describe_domains(documents, published),
         "languages": _count(documents["language"]),
         "years": _count(documents["first_created"].map_elements(_year, return_dtype=pl.Int64)),
         "scores": _deciles(documents["score"]),
@@ -146,9 +147,12 @@ def _describe_duplicates(corpus: Corpus, stage: Mapping[str, Any]) -> dict[str, 
 
 
 def _show_documents(corpus: Corpus, documents: pl.DataFrame) -> list[dict[str, Any]]:
-    """The beginnings of some documents, drawn by the hash of their URL, read from the shards."""
+    """The beginnings of some documents, drawn by a hash of their URL, read from the shards.
+
+    Not by the hash that chooses the split: the first by that one are all held out.
+    """
     starts = documents.with_columns(start=pl.col("tokens").cum_sum().over("split") - pl.col("tokens"))
-    order = sorted(range(len(starts)), key=lambda row: hash_document(starts["key"][row].encode()))
+    order = sorted(range(len(starts)), key=lambda row: hash_document(b"card " + starts["key"][row].encode()))
     tokenizer = corpus.load_tokenizer()
     shown = []
     for row in order[:DOCUMENTS_SHOWN]:
@@ -167,7 +171,9 @@ def write_card(corpus: Corpus, card: Mapping[str, Any]) -> UPath:
     """Writes `card.json` and `card.html` into the corpus' folder; the page."""
     from ladder.platform.corpus.webtext.card_page import draw_card
 
-    (corpus.folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = corpus.folder / "card.html"
-    page.write_text(draw_card(card), encoding="utf-8")
+    numbers = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    for path, text in ((corpus.folder / CARD, numbers), (page, draw_card(card))):
+        with whole_or_absent(path) as file:
+            file.write(text.encode("utf-8"))
     return page

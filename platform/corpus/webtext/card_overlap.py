@@ -18,12 +18,13 @@ def overlap_with(storage: UPath, names: Sequence[str] | None) -> Callable[[Corpu
     InputError for a benchmark that is unknown; one that is named and not at hand is a row that says what to do.
     """
 
-    def find(corpus: Corpus) -> list[dict[str, Any]]:
-        from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
-        from ladder.platform.overlap.plan import plan_filling
-        from ladder.platform.overlap.study import study_overlap
+    from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+    from ladder.platform.overlap.plan import plan_filling
+    from ladder.platform.overlap.study import study_overlap
 
-        chosen = find_benchmarks(list(names)) if names is not None else list(BENCHMARKS.values())
+    chosen = find_benchmarks(list(names)) if names is not None else list(BENCHMARKS.values())
+
+    def find(corpus: Corpus) -> list[dict[str, Any]]:
         texts, rows = {}, []
         for benchmark in chosen:
             if benchmark.texts is None:

@@ -31,7 +31,8 @@ def _number(value: float | None) -> str:
 def _percent(share: float | None) -> str:
     if share is None:
         return "-"
-    return f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else f"{100 * share:.2g} %"
+    figure = f"{100 * share:.1f}" if share >= 0.001 or share == 0 else f"{100 * share:.2g}"
+    return f"{figure}\u00a0%"  # no line ends between the two
 
 
 def _words(name: str) -> str:

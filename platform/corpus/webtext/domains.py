@@ -23,9 +23,15 @@ def read_published(file: UPath) -> dict[str, int]:
     """
     try:
         lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
-        published = {fields[1]: int(fields[0]) for fields in lines if len(fields) == 2}
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the published domains {file}: {error}; the file is at {PUBLISHED_AT}") from error
+    published = {}
+    for number, fields in enumerate(lines, 1):
+        if len(fields) != 2:
+            continue
+        if not fields[0].isdecimal():
+            raise InputError(f"{file}:{number}: got {' '.join(fields)[:80]!r}, wanted a count and a domain")
+        published[fields[1]] = int(fields[0])
     if not published:
         raise InputError(f"{file} holds no line of a count and a domain; the file is at {PUBLISHED_AT}")
     return published

@@ -36,6 +36,7 @@ ROWS_OF_A_PIECE = 8_000
 BEST_FIRST = ("hash", "key", "score", "created", "id", "url")
 NEVER = np.iinfo(np.int64).max
 _SPILLED = pa.ipc.IpcWriteOptions(use_threads=False)
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 def merge_links(
@@ -60,6 +61,8 @@ def merge_links(
                 pieces = _in_pieces(rows, task.index, n_ranges, n_links, stage.folder)
                 write_tables(task.path(".parquet"), _choose(pieces, options, counts, samples))
     if not counts["kept"]:
+        for task in tasks:
+            task.path(".parquet").unlink(missing_ok=True)
         reasons = ", ".join(f"{reason} {n}" for reason, n in {**read["counts"], **counts}.items() if n)
         raise InputError(f"no link is left ({reasons}); look at --before, --min-score and --rules")
     _write_hashes(stage.folder, [task.path(".parquet") for task in tasks], counts["kept"])
@@ -174,9 +177,9 @@ def _sorted_groups(file: UPath) -> Iterator[pa.Table]:
     """The groups of rows of a part, each sorted by hash; InputError if the part is missing or damaged."""
     try:
         with file.open("rb") as stream:
-            table = pq.ParquetFile(stream)
-            for index in range(table.num_row_groups):
-                yield table.read_row_group(index, use_threads=False)
+            table = pa.ipc.open_file(stream, options=_READ)
+            for index in range(table.num_record_batches):
+                yield pa.Table.from_batches([table.get_batch(index)])
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{file} is missing or damaged ({error}); remove its folder and run the stage again"

@@ -14,19 +14,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.webtext.arrow_columns import make_column, read_integers, wrap_integers
 from ladder.platform.corpus.webtext.engine import Execution, make_parts
 from ladder.platform.corpus.webtext.rules import UrlRules, load_rules
-from ladder.platform.corpus.webtext.stages import SAMPLES_KEPT, Stage, Task, identify
+from ladder.platform.corpus.webtext.stages import SAMPLES_KEPT, Stage, Task, identify, whole_or_absent
 from ladder.platform.corpus.webtext.submissions import LineCounts, read_submissions
 from ladder.platform.corpus.webtext.url_lists import UrlRow, read_url_list
 from ladder.platform.corpus.webtext.urls import canonicalize, hash_key
 from ladder.platform.corpus.webtext.workers import Watch
-from ladder.platform.storage import is_local
 
 ROWS_AT_ONCE = 3_000
 SCORES = ("max", "sum")
@@ -118,7 +116,7 @@ def find_links(
     n_bytes = sum(identity["bytes"] or 0 for identity in identities)
     make_parts("links", read_links, tasks, execution, n_bytes=n_bytes)
     read = parts.finish(tasks, inputs=identities)
-    return merge_links(stage, read, [task.path(".parquet") for task in tasks], options)
+    return merge_links(stage, read, [task.path(".arrow") for task in tasks], options)
 
 
 def read_links(task: Task, watch: Watch) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def read_links(task: Task, watch: Watch) -> dict[str, Any]:
     selector = _Selector(spec.options, counts)
     rows = selector.from_list(read_url_list(spec.file, lines)) if spec.is_list else selector.from_dump(spec.file, lines)
     task.folder.mkdir(parents=True, exist_ok=True)
-    _write_rows(task.path(".parquet"), rows)
+    _write_rows(task.path(".arrow"), rows)
     counts.update({"lines": lines.lines, "empty": lines.empty, "broken": lines.errors.n})
     return {"counts": dict(counts), "errors": lines.errors.first, "samples": selector.samples}
 
@@ -208,14 +206,14 @@ def _is_self_domain(domain: str | None) -> bool:
 
 
 def _write_rows(path: UPath, rows: Iterator[tuple[Any, ...]]) -> None:
-    """Writes rows to parquet, ROWS_AT_ONCE in memory, sorted by hash within each such group as the merge wants them."""
-    options = {"use_dictionary": ["subreddit"], "write_statistics": False, "compression": "zstd"}
-    target = path.with_name(f"{path.name}.partial") if is_local(path) else path
-    with target.open("wb") as file, pq.ParquetWriter(file, SCHEMA, **options) as writer:
+    """Writes rows to an Arrow file, ROWS_AT_ONCE in memory, sorted by hash within each such group as the merge wants.
+
+    Not to parquet, whose writer and reader hold a description of every group until the file ends.
+    """
+    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+    with whole_or_absent(path) as file, pa.ipc.new_file(file, SCHEMA, options=options) as writer:
         while group := list(itertools.islice(rows, ROWS_AT_ONCE)):
             writer.write_table(_table_of(group))
-    if is_local(path):
-        target.rename(path)
 
 
 def _table_of(group: list[tuple[Any, ...]]) -> pa.Table:

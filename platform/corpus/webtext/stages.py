@@ -128,14 +128,14 @@ def write_summary(task: Task, summary: Mapping[str, Any]) -> None:
 def write_table(path: UPath, table: pl.DataFrame) -> None:
     """Writes a parquet file that is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole_or_absent(path) as file:
+    with whole_or_absent(path) as file:
         table.write_parquet(file, compression="zstd", compression_level=3)
 
 
 def write_tables(path: UPath, tables: Iterable[pa.Table]) -> None:
     """Writes tables of the same columns, at least one, to one parquet file that is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole_or_absent(path) as file:
+    with whole_or_absent(path) as file:
         writer = None
         for table in tables:
             writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd", compression_level=3)
@@ -145,11 +145,15 @@ def write_tables(path: UPath, tables: Iterable[pa.Table]) -> None:
 
 
 @contextlib.contextmanager
-def _whole_or_absent(path: UPath) -> Iterator[IO[bytes]]:
-    """A file to write, which has its name only when it is whole."""
+def whole_or_absent(path: UPath) -> Iterator[IO[bytes]]:
+    """A file to write, which has its name only when it is whole; nothing of it stays when writing raises."""
     target = path.with_name(f"{path.name}.partial") if is_local(path) else path
-    with target.open("wb") as file:
-        yield file
+    try:
+        with target.open("wb") as file:
+            yield file
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
     if is_local(path):
         target.rename(path)
 

@@ -24,10 +24,9 @@ from ladder.platform.corpus.webtext.extraction import ExtractionOptions, ParserF
 from ladder.platform.corpus.webtext.filters import FilterOptions
 from ladder.platform.corpus.webtext.quality import Quality, find_junk, measure
 from ladder.platform.corpus.webtext.shingles import BANDS, band_keys, hash_shingles
-from ladder.platform.corpus.webtext.stages import SAMPLES_KEPT, Stage, Task, read_table, sha256_of
+from ladder.platform.corpus.webtext.stages import SAMPLES_KEPT, Stage, Task, read_table, sha256_of, whole_or_absent
 from ladder.platform.corpus.webtext.texts import read_texts
 from ladder.platform.corpus.webtext.workers import TRIES, Watch
-from ladder.platform.storage import is_local
 
 ROWS_AT_ONCE = 256
 PAGES_OF_A_PART = 500
@@ -210,9 +209,8 @@ def hash_words(text: str) -> int:
 
 def _write_rows(path: UPath, rows: Iterator[tuple[dict[str, Any], Any]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Writes rows, ROWS_AT_ONCE in memory, to a file that is whole or absent; the keys of all, uint64 [rows, bands]."""
-    target = path.with_name(f"{path.name}.partial") if is_local(path) else path
     all_keys: list[Any] = [np.empty((0, BANDS), dtype=np.uint64)]
-    with target.open("wb") as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with whole_or_absent(path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         group: list[dict[str, Any]] = []
         keys: list[Any] = []
         for row, of_row in rows:
@@ -225,8 +223,6 @@ def _write_rows(path: UPath, rows: Iterator[tuple[dict[str, Any], Any]]) -> np.n
         if group:
             writer.write_table(pa.Table.from_pylist(group, SCHEMA))
             all_keys.append(np.stack(keys))
-    if is_local(path):
-        target.rename(path)
     return np.concatenate(all_keys)
 
 

@@ -43,16 +43,23 @@ def cluster_fit(runs: int, place: str, noise: str, seed: int, checkpoints: int =
 
 
 def covered(fits: Callable[[int], Fit], truth: Mapping[str, float], simulations: int) -> dict[str, float | None]:
-    """Share of the known intervals that hold the truth; None where most are unknown."""
-    held, known = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
+    """Share of intervals of which no known end is on the wrong side of the truth; None where most lack an end.
+
+    An end that is unknown claims nothing, and the other one still does. Counted over whole intervals alone the share is
+    too high where some lack an end: E has a lower end where it came out far from its bound of 0, and just the estimates
+    near 0, whose upper end may lie below the truth, would not be counted.
+    """
+    held, known, whole = (dict.fromkeys(truth, 0) for _ in range(3))
     for seed in range(simulations):
         fit = fits(seed)
         for name, value in truth.items():
             low, high = fit.interval(name).as_list()
-            if low is not None and high is not None:
-                known[name] += 1
-                held[name] += low <= value <= high
-    return {name: held[name] / known[name] if known[name] > ALONE * simulations else None for name in truth}
+            if low is None and high is None:
+                continue
+            known[name] += 1
+            whole[name] += low is not None and high is not None
+            held[name] += (low is None or low <= value) and (high is None or value <= high)
+    return {name: held[name] / known[name] if whole[name] > ALONE * simulations else None for name in truth}
 
 
 @pytest.mark.parametrize(("runs", "place"), [(4, "size"), (5, "compute"), (6, "tokens")])
@@ -101,13 +108,7 @@ def test_intervals_of_hoffmanns_law_hold_the_truth_in_1000_simulations(runs: int
     truth = BESIROGLU.parameters | {"a": BESIROGLU.a}
     shares = covered(lambda seed: grid_fit(runs, noise, seed), truth, 1000)
     print(f"hoffmann, {runs} runs at {noise:.1%}: {shares}")
-    # E near its bound of 0 is known in the simulations in which it came out far from it: they hold it more often.
-    wrong = {
-        name: share
-        for name, share in shares.items()
-        if share is not None and not LOW <= share <= (1.0 if name == "E" else HIGH)
-    }
-    assert not wrong
+    assert all(share is None or LOW <= share <= HIGH for share in shares.values()), shares
 
 
 def line_of(levels: int, seeds: int, seed: int, slope: float = 0.0) -> Line:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.fitting.fits import FitOptions, fit_law, make_form
+from ladder.analysis.fitting.fits import FitOptions, fit_law
+from ladder.analysis.fitting.formulation import make_form
 from ladder.analysis.fitting.intervals import draw_kind, draw_noise, expanded_tail, least_squares
 from ladder.analysis.fitting.points import find_groups, make_points
 from ladder.analysis.fitting.solver import Objective

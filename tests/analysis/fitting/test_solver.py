@@ -3,17 +3,24 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.fitting.fits import TERMS, FitOptions, fit_law
+from ladder.analysis.fitting.fits import FitOptions, fit_law
 from ladder.analysis.fitting.forms import (
     Form,
     KaplanForm,
-    LineForm,
+    PlaneForm,
+    RawSumOfPowers,
+    RepeatedForm,
+    RuleForm,
+    SumOfPowers,
+)
+from ladder.analysis.fitting.formulation import (
+    TERMS,
+    Held,
     LossErrorForm,
     LossSigmoidForm,
-    RawSumOfPowers,
     SaturatingForm,
+    Scaled,
     SigmoidForm,
-    SumOfPowers,
 )
 from ladder.analysis.fitting.points import make_points
 from ladder.analysis.fitting.solver import Objective, Rho, Sample, derivatives
@@ -33,13 +40,17 @@ def forms() -> list[Form]:
     score = LOSS / 5
     others: list[Form] = [
         KaplanForm(LOSS, LOGS),
-        LineForm(score, LOGS["N"]),
+        PlaneForm(score, LOGS, ("A", "p", "q")),
+        RuleForm(LOSS, {"x": LOGS["N"]}, ("A", "p")),
+        RepeatedForm(LOSS, LOGS | {"U": LOGS["D"] - np.linspace(0, 3, 9)}),
         SaturatingForm(score, LOGS["N"], 1.0),
         SigmoidForm(score, LOGS["N"], 0.1, 1.0),
         LossErrorForm(score, LOSS, 1.0),
         LossSigmoidForm(1 - score / 2, LOSS, 1.0),
     ]
-    return [*sums, single, *others]
+    given = SumOfPowers(LOSS, LOGS, TERMS["hoffmann"], find_law("hoffmann").fitted, given=("A",))
+    wrapped: list[Form] = [Scaled(single, np.linspace(0.5, 2, 9)), Held(given, {"A": 5.0, "beta": 0.3})]
+    return [*sums, single, *wrapped, *others]
 
 
 @pytest.mark.parametrize("form", forms(), ids=lambda form: type(form).__name__)
@@ -54,7 +65,9 @@ def test_jacobians_agree_with_differences(form: Form) -> None:
         assert jacobian[:, index] == pytest.approx(difference, abs=1e-7)
 
 
-@pytest.mark.parametrize("form", forms()[:4], ids=["hoffmann", "gadre", "raw hoffmann", "power-offset"])
+@pytest.mark.parametrize(
+    "form", forms()[:6], ids=["hoffmann", "gadre", "raw hoffmann", "power-offset", "scaled", "held"]
+)
 def test_the_hessian_agrees_with_differences_of_the_gradient(form: Form) -> None:
     rho = Rho(delta=0.5, scale=1.0)
     theta = form.starts(np.random.default_rng(2), 1)

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
-from ladder.analysis.laws.law import LogLinear, LossSigmoid, Power, PowerOffset, Sigmoid
-from ladder.analysis.laws.surfaces import (
-    BESIROGLU,
-    KAPLAN,
+from ladder.analysis.laws.law import (
     KAPLAN_BATCH,
     KAPLAN_COMPUTE,
     KAPLAN_DATA,
     KAPLAN_SIZE,
     KAPLAN_STEPS,
+    LogLinear,
+    LossSigmoid,
+    Power,
+    PowerOffset,
+    Sigmoid,
+)
+from ladder.analysis.laws.surfaces import (
+    BESIROGLU,
+    KAPLAN,
+    MUENNIGHOFF,
     Gadre,
     Hoffmann,
     Kaplan,
@@ -155,3 +162,22 @@ def test_what_no_number_holds_is_infinite_and_no_traceback() -> None:
     assert np.isnan(flat.a) and flat.decay == 0.0
     with pytest.raises(InputError, match="exponent of 0 has no optimum"):
         flat.optimum(1e20)
+
+
+def test_repeated_tokens_are_worth_what_muennighoff_say() -> None:
+    """Four epochs are worth 3.73 fresh ones and sixteen 10.6 with their R_D (eq. 5)."""
+    law, unique = MUENNIGHOFF, 1e10
+    fresh = Hoffmann(E=law.E, A=law.A, B=law.B, alpha=law.alpha, beta=law.beta)
+    for epochs, worth in ((1, 1.0), (4, 3.727), (16, 10.58)):
+        found = float(law.score(N=1e8, D=epochs * unique, U=unique))
+        assert found == pytest.approx(float(fresh.score(N=1e8, D=worth * unique)), rel=2e-5)
+
+
+def test_parameters_beyond_those_that_the_unique_tokens_deserve_are_worth_less() -> None:
+    law = MUENNIGHOFF
+    fresh = Hoffmann(E=law.E, A=law.A, B=law.B, alpha=law.alpha, beta=law.beta)
+    best = fresh.G ** (1 + law.beta / law.alpha) * 1e9 ** (law.beta / law.alpha)
+    assert fresh.optimum(6 * best * 1e9).params == pytest.approx(best, rel=1e-9), "U_N is the optimal size for U tokens"
+    for multiple, worth in ((0.5, 0.5), (1.0, 1.0), (4.0, 1 + law.R_N * (1 - np.exp(-3 / law.R_N)))):
+        found = float(law.score(N=multiple * best, D=1e9, U=1e9))
+        assert found == pytest.approx(float(fresh.score(N=worth * best, D=1e9)), rel=1e-9)

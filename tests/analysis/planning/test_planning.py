@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, fit_law, make_form
+from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, fit_law
+from ladder.analysis.fitting.formulation import make_form
 from ladder.analysis.fitting.points import make_points
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.law import Floats

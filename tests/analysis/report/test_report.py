@@ -162,7 +162,7 @@ def test_missing_scores_are_dashes_and_leave_the_rest_standing(planted: Planted)
     findings = find(planted(rows=rows), QUICK)
     assert findings.loss.height == 10
     html = render_report(findings)
-    assert re.search(r'<td class="text">2x64, 6.4M tokens</td><td>-</td><td>[\d.]+</td>', html)
+    assert re.search(r'<td class="text">2x64, 6.4M tokens</td><td>-</td></tr>', html)
     assert "Not finished yet" in html
 
 
@@ -295,3 +295,49 @@ def replace_curves(findings: Findings) -> Findings:
 def test_names_with_dollar_signs_are_no_formulas(planted: Planted) -> None:
     html = render_report(find(planted(sizes={"$a^b$": 132_928, "4x128": 859_008}), QUICK))
     assert "$a^b$" in html
+
+
+def test_the_held_out_loss_is_shown_in_one_unit_and_told_in_the_others(planted: Planted) -> None:
+    rows = [
+        {**row, "heldout/perplexity": 2.718 ** row["heldout/loss"], "heldout/bits_per_byte": row["heldout/loss"] / 2.5}
+        for row in planted().table.to_dicts()
+    ]
+    html = render_report(find(planted(rows=rows), QUICK))
+    for other in ("heldout/perplexity", "heldout/bits_per_byte"):
+        assert other not in html, "neither a panel nor a column"
+    words = text_of(html)
+    assert "Held-out loss is shown in nats per token." in words
+    assert re.search(r"in other units: bits per byte [\d.]+, perplexity [\d.]+\.", words)
+    assert [score.name for score in find(planted(rows=rows), QUICK).scores] == ["cloze/accuracy"]
+
+
+def test_every_table_scrolls_on_a_phone_and_keeps_its_first_column(page: str) -> None:
+    tables = [match.start() for match in re.finditer("<table", page)]
+    assert tables and all('<div class="scroll"' in page[start - 60 : start] for start in tables)
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "overflow-x: auto" in style
+    assert re.search(r"\.scroll td:first-child, \.scroll th:first-child { position: sticky; left: 0;", style)
+    narrow = style[style.index("max-width: 560px") : style.index("@media print")]
+    assert "white-space: normal; }" not in narrow.split(".scroll th:first-child")[0], "other columns do not wrap"
+
+
+def test_other_conventions_of_size_and_compute_stand_beside_the_first(planted: Planted) -> None:
+    rows = [
+        {**row, "params_non_embedding": int(5 * row["params_total"] ** 0.85), "flops_exact": 1.3 * row["flops_6nd"]}
+        for row in planted(noise=1e-4).table.to_dicts()
+    ]
+    findings = find(planted(rows=rows), QUICK)
+    assert list(findings.conventions) == ["N total, 6 N D", "N without embeddings", "FLOPs with attention"]
+    first, other, attention = findings.conventions.values()
+    assert first is findings.fits[0]
+    assert other.law.values["alpha"] == pytest.approx(first.law.values["alpha"] / 0.85, rel=0.02)
+    assert attention.law.values["B"] == pytest.approx(first.law.values["B"] * 1.3 ** first.law.values["beta"], rel=0.02)
+    html = render_report(findings)
+    table = html[html.index("The same law under other conventions") :]
+    row = table[table.index('<td class="text">a</td>') :].split("</tr>")[0]
+    assert row.count("<td") == 4 and " *" in row, "the exponent of the optimum leaves the first one's interval"
+
+
+def test_a_sweep_with_one_convention_has_no_table_of_them(planted: Planted) -> None:
+    rows = [{**row, "params_non_embedding": None, "flops_exact": None} for row in planted().table.to_dicts()]
+    assert find(planted(rows=rows), QUICK).conventions == {}

@@ -1,14 +1,18 @@
 """Forms are compared where a score rises with size beyond its noise, and the comparison is by held-out sizes alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from ladder.analysis.fitting.fits import FitOptions
+from ladder.analysis.report.answers import Answer, form_answer
+from ladder.analysis.report.findings import find
 from ladder.analysis.report.scores import ScoreFinding, find_scores, holm, largest_budget
 from ladder.analysis.tables.sweeps import SweepData
+from ladder.analysis.tables.table_runs import TableColumns, table_runs
 
 QUICK = FitOptions(bootstrap=50, starts=30)
 SIZES = {f"{place}": round(1e5 * 3**place) for place in range(7)}
@@ -75,10 +79,14 @@ def test_the_largest_budget_is_per_size_and_unknown_tokens_keep_all() -> None:
     assert largest_budget(table).rows() == [(1, 1000), (2, 999), (3, None)]
 
 
-def test_a_lower_score_that_falls_improves(planted: Planted) -> None:
-    data = planted(sizes=SIZES, budgets=(400_000,))
-    loss = by_name(data, "heldout/loss")
-    assert loss.direction == "lower" and loss.monotone and loss.improves and loss.bent is None
+def test_a_lower_score_that_falls_improves() -> None:
+    score = perplexity_finding(3000 * np.exp(-0.2 * LOGS))
+    assert score.direction == "lower" and score.monotone and score.improves
+
+
+def test_the_held_out_loss_is_no_score(planted: Planted) -> None:
+    """It has the laws of the loss; as a line in ln N, in each unit, it was told four more times."""
+    assert [score.name for score in find_scores(planted(), QUICK)] == ["cloze/accuracy"]
 
 
 def test_of_many_scores_the_surest_must_be_surer() -> None:
@@ -124,3 +132,27 @@ def test_flat_scores_are_called_better_in_3_percent_of_1000_reports(
     share = flat_reports(planted, 1000, n_scores)
     print(f"{n_scores} flat scores: any called better in {share:.1%} of 1,000 reports")
     assert share <= most
+
+
+def perplexity_finding(ppl: np.ndarray) -> ScoreFinding:  # type: ignore[type-arg]
+    """The finding of a table's perplexities, a size each."""
+    table = pl.DataFrame({"N": np.exp(LOGS), "ppl": ppl})
+    return next(iter(find_scores(table_runs(table, TableColumns(scores=("ppl",), params="N"), "t", {}), QUICK)))
+
+
+def test_a_perplexity_that_falls_to_a_floor_is_told_from_one_that_falls_on() -> None:
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(7))
+    floored = perplexity_finding((20 + 3000 * np.exp(-0.35 * LOGS)) * noise)
+    assert floored.best_form == "power-offset" and floored.bent is not None and floored.law is floored.bent
+    assert floored.bent.law.parameters["E"] == pytest.approx(20, rel=0.1)
+    assert floored.errors["power-offset"] < 0.5 * floored.errors["log-linear"]
+    on = perplexity_finding(3000 * np.exp(-0.2 * LOGS) * noise)
+    assert on.best_form == "log-linear" or on.errors["log-linear"] < 0.01
+    told = " ".join(sentence for answer in form_answer_of(floored) for sentence in answer.sentences)
+    assert "ppl (power-offset with a floor of 2" in told
+
+
+def form_answer_of(score: ScoreFinding) -> list[Answer]:
+    """What the first screen says of one score's form."""
+    data = table_runs(pl.DataFrame({"N": [1e6], "ppl": [9.0]}), TableColumns(scores=("ppl",), params="N"), "t", {})
+    return form_answer(replace(find(data, QUICK), scores=[score]))

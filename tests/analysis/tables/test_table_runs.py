@@ -1,5 +1,6 @@
 """Published tables become reports: what a column holds is said or follows from its name; nothing is lost silently."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_gadres_models_are_filtered_by_their_data_set(shared: Path) -> None:
     assert data.finished.height == 35 and data.finished[HELDOUT_LOSS].null_count() == 0
     assert "dataset_name=rpj" in data.provenance.origin["columns"] and len(data.provenance.origin["sha256"]) == 64
     findings = find(data, QUICK)
-    assert findings.fits[0].law.name == "gadre" and findings.scores[1].references.height == 0
+    assert findings.fits[0].law.name == "gadre" and findings.scores[0].references.height == 0
     assert conventions(findings)[0].startswith("N is column N of gadre; D is column D; held-out loss is column loss_c4")
 
 
@@ -242,7 +243,10 @@ def test_a_long_table_is_taken_as_it_is(shared: Path) -> None:
     path = shared / "laws" / "pythia_zeroshot" / "pythia_v1_zeroshot.csv"
     last = str(pl.read_csv(path)["step"].max())
     scores = ("lambada_openai_acc", "winogrande_acc")
-    data = read_table_runs(path, TableColumns(scores=scores, params="model", run="model", where=(f"step={last}",)))
+    columns = TableColumns(scores=scores, params="model", run="model", where=(f"step={last}",))
+    with pytest.raises(InputError, match="of one size are pythia-70m.* and pythia-70m.*; give --group-by"):
+        read_table_runs(path, columns)  # deduplicated and not: two families
+    data = read_table_runs(path, replace(columns, pool=True))
     sizes = data.finished["params_total"].to_list()
     assert len(sizes) >= 8 and min(sizes) < 2e8 and max(sizes) == 12e9
     assert data.finished["lambada_openai_acc"].null_count() == 0

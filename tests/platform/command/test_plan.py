@@ -124,6 +124,25 @@ def test_a_sweep_is_simulated_and_runs_are_proposed(
 QUICK = ("--simulations", 100, "--added-runs", 0)
 
 
+def test_a_plan_says_what_runs_share_and_counts_it_once(plan: Callable[..., Ended], tmp_path: Path) -> None:
+    path = tmp_path / "branched.py"
+    text = SWEEP.format(name="branched", ratios=(5, 20, 80)).replace("gpt2_recipe", "small_recipe")
+    path.write_text(text.replace("recipe=small_recipe", "context=128, recipe=small_recipe"))
+    ended = plan(path, "--gpu", "h100", *QUICK, "--json")
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    short, middle, long = [run for run in found["runs"] if run["size"] == "117M"]
+    assert short["shared_steps"] == short["steps"] - -(-short["steps"] // 5) and long["shared_steps"] == 0
+    own = 1 - middle["shared_steps"] / middle["steps"]
+    assert middle["seconds"] / long["seconds"] == pytest.approx(own * middle["tokens"] / long["tokens"], rel=1e-3)
+    assert found["gpu_hours"] == pytest.approx(sum(run["worker_hours"] for run in found["runs"]))
+
+    ended = plan(path, "--gpu", "h100", *QUICK)
+    assert "of them shared" in ended.out
+    words = " ".join(ended.out.split())
+    assert "10 of the 15 runs branch off a longer one of their size where their decay begins, which saves 19%" in words
+
+
 def test_each_run_is_planned_on_what_its_size_asks_for(plan: Callable[..., Ended]) -> None:
     found = json.loads(plan("gpt2", *QUICK, "--json").out)
     assert found["rate"]["gpu"] == "H100", "runs that ask for GPUs are not costed on a core"

@@ -1,5 +1,6 @@
 """`ladder report`: of a table, of two sweeps in one store, and its refusals."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
+from ladder.analysis import api
 from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.models.errors import InputError
 from ladder.platform.command.report import command, sweep_name
@@ -59,6 +61,37 @@ def test_a_table_is_reported_under_its_name(table: Path, tmp_path: Path) -> None
     assert "Scaling laws of runs" in html and "11 rows" in html and "accuracy = 1 - error" in html
 
 
+GADRE = ("--params", "N", "--tokens", "D", "--score", "loss_c4_val", "--score", "err_piqa", "--name", "gadre")
+
+
+def test_families_in_a_table_are_told_apart(shared: Path, tmp_path: Path) -> None:
+    """On one line the model of most tokens stood for all of its size, and a form "won" at 650 % error."""
+    table = shared / "laws" / "gadre_overtraining" / "gadre_104_models.csv"
+    with pytest.raises(
+        InputError, match=r"dataset_name \(rpj, c4_original, rw_original\) may tell families.*--group-by"
+    ):
+        report(tmp_path, "--table", str(table), *GADRE)
+    page = Path(report(tmp_path, "--table", str(table), *GADRE, "--group-by", "dataset_name").stdout.strip())
+    html = page.read_text()
+    links = re.findall(r'href="([^"]+index.html)"', html)
+    assert links == ["1-rpj/index.html", "2-c4-original/index.html", "3-rw-original/index.html"]
+    own = [(page.parent / link).read_text() for link in links]
+    assert all(f": {rows} rows" in text for rows, text in zip((35, 34, 35), own, strict=True))
+    rows = pl.read_csv(table).filter(pl.col("dataset_name") == "c4_original")
+    fit = api.fit(rows, law="hoffmann", score="loss_c4_val", params="N", tokens="D")
+    assert isinstance(fit, api.Fit)
+    low, high = (api.format_number(end) for end in fit.interval("alpha").as_list())
+    assert f"{low} to {high}" in html, "a family's interval is that of a fit to its rows alone"
+    pooled = Path(report(tmp_path, "--table", str(table), *GADRE, "--pool").stdout.strip())
+    assert "104 rows" in pooled.read_text()
+
+
+def test_a_column_that_names_one_model_a_row_is_no_family(table: Path, tmp_path: Path) -> None:
+    pl.read_csv(table).with_columns(model=pl.col("n").cast(pl.String)).drop("set").write_csv(table)
+    columns = ("--params", "n", "--tokens", "d", "--score", "loss")
+    assert "12 rows" in Path(report(tmp_path, "--table", str(table), *columns).stdout.strip()).read_text()
+
+
 def test_two_sweeps_are_compared_and_the_page_is_stored_with_both(tmp_path: Path) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     parents = [write_sweep(client, tmp_path, name, factor) for name, factor in (("old", 1.0), ("newer", 0.95))]
@@ -88,6 +121,7 @@ def test_a_sweep_is_a_file_a_known_name_or_a_name_in_the_store(tmp_path: Path) -
         (("demo", "demo"), "got the sweep demo twice"),
         (("--table", "x.csv", "--score", "loss", "--name", "../x"), "names a folder of the storage"),
         (("demo", "--params", "n"), "got 1 sweeps and --params; wanted"),
+        (("demo", "--group-by", "n"), "got 1 sweeps and --group-by; wanted"),
         (("--table", "x.csv"), "--table needs at least one --score COLUMN"),
         (("demo", "--table", "x.csv", "--score", "loss"), "got the sweep demo and --table"),
         (("--table", "x.csv", "--score", "loss"), "there is no table at x.csv"),

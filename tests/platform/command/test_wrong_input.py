@@ -11,6 +11,7 @@ from upath import UPath
 
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
+from ladder.models.tokenizer import load_tokenizer
 from ladder.models.weights import save_weights
 from ladder.platform.command.main import main
 from ladder.platform.corpus.build import build_corpus
@@ -158,6 +159,7 @@ def test_no_network_and_no_vocabulary_names_the_variable(
     def no_network(*_: object, **__: object) -> None:
         raise ConnectionError("no network")
 
+    load_tokenizer.cache_clear()  # an earlier test of this process may have loaded it
     monkeypatch.setattr("requests.get", no_network)
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "empty"))
     monkeypatch.setattr("tiktoken.registry.ENCODINGS", {})

@@ -27,7 +27,7 @@ SWEEP = Sweep(
     name="path",
     corpus="small",
     context=32,
-    points=grid(sizes=("1x32", "2x32"), tokens=(TOKENS,), seeds=SEEDS),
+    points=grid(sizes=("1x32", "2x32"), tokens=TOKENS, seeds=SEEDS),
     recipe=small_recipe,
     heldout_tokens=1024,
     execution=Execution(checkpoint_seconds=0.5, log_every_steps=5),
@@ -52,10 +52,12 @@ def wait_for(what: str, seconds: float, found: Callable[[], Any]) -> Any:
 class Sweep:
     """A sweep's file, its storage and what is in it."""
 
-    def __init__(self, folder: Path, storage: UPath, *, tokens: int = 1_024_000, seeds: tuple[int, ...] = (0,)) -> None:
+    def __init__(
+        self, folder: Path, storage: UPath, *, tokens: tuple[int, ...] = (1_024_000,), seeds: tuple[int, ...] = (0,)
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.file, self.storage, self.tokens, self.seeds = folder / "path.py", storage, tokens, seeds
-        self.file.write_text(SWEEP.replace("TOKENS", str(tokens)).replace("SEEDS", repr(seeds)))
+        self.file.write_text(SWEEP.replace("TOKENS", repr(tokens)).replace("SEEDS", repr(seeds)))
 
     def start(self, *options: object, **popen: Any) -> "subprocess.Popen[str]":
         """`ladder run` of it; what it says goes to a file beside the sweep's."""

@@ -31,7 +31,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
 @pytest.mark.endurance
 @pytest.mark.timeout(1200)
 def test_ten_lost_nodes_of_four_cost_nothing_but_time(nodes: Nodes, tmp_path: Path, storage: UPath) -> None:
-    sweep = Sweep(tmp_path, storage, tokens=4_096_000, seeds=(0, 1))
+    sweep = Sweep(tmp_path, storage, tokens=(4_096_000,), seeds=(0, 1))
     workers = [nodes.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(4)]
     driver = sweep.start("--address", nodes.address)
     removed = 0
@@ -70,7 +70,7 @@ def test_a_head_that_is_killed_and_started_again_goes_on(
     tmp_path: Path, storage: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    sweep = Sweep(tmp_path, storage, tokens=4_096_000)
+    sweep = Sweep(tmp_path, storage, tokens=(4_096_000,))
     head = start_head(26479, Path(f"/tmp/ladder-head-{os.getpid()}"))
     first = sweep.start("--address", "127.0.0.1:26479")
     wait_for(

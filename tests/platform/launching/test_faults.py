@@ -9,6 +9,7 @@ import pytest
 from upath import UPath
 
 from ladder.platform.runs.curve import read_curve
+from ladder.platform.storage import read_json
 from tests.platform.launching.harness import Sweep, kill_family, processes_of_ray, undisturbed, wait_for
 
 pytestmark = pytest.mark.timeout(900)
@@ -23,14 +24,14 @@ def holder(sweep: Sweep, name: str) -> psutil.Process | None:
 
 
 def assert_as_undisturbed(sweep: Sweep, twin: Sweep) -> None:
-    assert sweep.results() == twin.results() and len(sweep.results()) == 2 * len(sweep.seeds)
+    assert sweep.results() == twin.results() and len(sweep.results()) == 2 * len(sweep.seeds) * len(sweep.tokens)
     assert sweep.losses() == twin.losses(), "bit for bit"
     sweep.assert_tracked_exactly()
 
 
 @pytest.mark.slow
 def test_two_drivers_share_a_sweep_and_a_worker_that_slept_harms_nothing(tmp_path: Path, storage: UPath) -> None:
-    sweep = Sweep(tmp_path, storage, tokens=2_048_000, seeds=(0, 1))
+    sweep = Sweep(tmp_path, storage, tokens=(2_048_000,), seeds=(0, 1))
     drivers = [sweep.start("--concurrent-runs", 1) for _ in range(2)]
     asleep: psutil.Process = wait_for("checkpoint of the first run", 180, lambda: holder(sweep, "2x32"))
     key = next(key for key, claim in sweep.claims().items() if claim.pid == asleep.pid and claim.live)
@@ -47,7 +48,7 @@ def test_two_drivers_share_a_sweep_and_a_worker_that_slept_harms_nothing(tmp_pat
 
 @pytest.mark.slow
 def test_a_killed_controller_driver_or_host_costs_nobody_a_run(tmp_path: Path, storage: UPath) -> None:
-    sweep = Sweep(tmp_path, storage, tokens=2_048_000)
+    sweep = Sweep(tmp_path, storage, tokens=(1_024_000, 2_048_000))
     first = sweep.start()
     wait_for("checkpoint", 180, lambda: holder(sweep, "2x32"))
     (controller, *_) = processes_of_ray("TrainController")
@@ -64,7 +65,9 @@ def test_a_killed_controller_driver_or_host_costs_nobody_a_run(tmp_path: Path, s
     assert second.wait(400) == 0, sweep.said()
     now = {(folder.name, p["step"]): p["time_ms"] for folder in sweep.folders for p in read_curve(folder)}
     assert {where: now[where] for where in kept} == kept, "no step was recorded twice"
-    assert_as_undisturbed(sweep, undisturbed(sweep, tmp_path))
+    assert_as_undisturbed(sweep, undisturbed(sweep, tmp_path))  # where each budget is trained by itself
+    executions = [read_json(folder / "result.json")["execution"] for folder in sweep.folders]  # type: ignore[index]
+    assert sorted(int(execution["shared_steps"]) for execution in executions) == [0, 0, 400, 400]
 
     claims = sweep.claims()
     third = sweep.start()
@@ -74,7 +77,7 @@ def test_a_killed_controller_driver_or_host_costs_nobody_a_run(tmp_path: Path, s
 
 @pytest.mark.endurance
 def test_a_worker_killed_again_and_again_fails_its_run_and_no_other(tmp_path: Path, storage: UPath) -> None:
-    sweep = Sweep(tmp_path, storage, tokens=4_096_000)
+    sweep = Sweep(tmp_path, storage, tokens=(4_096_000,))
     sweep.file.write_text(sweep.file.read_text().replace("checkpoint_seconds=0.5", "checkpoint_seconds=600.0"))
     driver = sweep.start("--concurrent-runs", 1)
     end = time.monotonic() + 400

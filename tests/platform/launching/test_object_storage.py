@@ -55,7 +55,7 @@ def test_refusals_of_an_object_store_lose_nothing(
     for file in corpus.iterdir():
         (bucket / "corpora" / "small" / file.name).write_bytes(file.read_bytes())
     monkeypatch.setenv("LADDER_CACHE", str(tmp_path / "cache"))
-    sweep = Sweep(tmp_path, bucket, tokens=4_096_000)
+    sweep = Sweep(tmp_path, bucket, tokens=(4_096_000,))
     sweep.file.write_text(sweep.file.read_text().replace("checkpoint_seconds=0.5", "checkpoint_seconds=4.0"))
     tracking = f"sqlite:///{tmp_path}/mlflow.db"
     driver = sweep.start("--tracking", tracking)
@@ -70,7 +70,7 @@ def test_refusals_of_an_object_store_lose_nothing(
     claims = sweep.claims()
     assert {claim.epoch for claim in claims.values()} == {1}, "nobody was thought dead"
     assert all(claims[key].expires > before[key] for key in claims), "the heartbeat went on"
-    local = Sweep(tmp_path / "local", storage, tokens=4_096_000)
+    local = Sweep(tmp_path / "local", storage, tokens=(4_096_000,))
     twin = undisturbed(local, tmp_path)
     assert sweep.results() == twin.results() and sweep.losses() == twin.losses()
     sweep.assert_tracked_exactly(tracking)

@@ -20,6 +20,7 @@ from ladder.platform.runs.curve import read_curve
 from ladder.platform.runs.lease import LeaseLost, acquire, newest_claim
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import open_sweep
+from ladder.platform.training.checkpoint import Snapshot
 from ladder.platform.training.job import CheckpointSaver, Job, run_job
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run, Sweep, grid
@@ -84,8 +85,8 @@ def killed_after(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The worker dies when it has kept the checkpoint of a step, without another word."""
     save = CheckpointSaver.save
 
-    def save_and_die(saver: CheckpointSaver) -> None:
-        save(saver)
+    def save_and_die(saver: CheckpointSaver, snapshot: Snapshot) -> None:
+        save(saver, snapshot)
         if saver.trainer.step == step:
             saver.wait()
             saver.attempt._stop.set()
@@ -192,11 +193,11 @@ def test_a_corpus_that_changed_since_is_the_users_to_mend(job: Job) -> None:
 def test_a_worker_that_was_taken_over_publishes_nothing_more(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     save = CheckpointSaver.save
 
-    def taken_over_at_six(saver: CheckpointSaver) -> None:
+    def taken_over_at_six(saver: CheckpointSaver, snapshot: Snapshot) -> None:
         if saver.trainer.step == 6:
             saver.wait()
             assert acquire(job.folder, "a") is not None
-        save(saver)
+        save(saver, snapshot)
 
     monkeypatch.setattr(CheckpointSaver, "save", taken_over_at_six)
     with pytest.raises(LeaseLost):
@@ -207,7 +208,7 @@ def test_a_worker_that_was_taken_over_publishes_nothing_more(job: Job, monkeypat
 def test_the_micro_batch_is_found_once_and_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     with killed_after(6, monkeypatch):
         do(job)
-    monkeypatch.setattr("ladder.platform.training.train.CPU_TOKENS", 32)  # as if less memory were free now
+    monkeypatch.setattr("ladder.platform.training.step.CPU_TOKENS", 32)  # as if less memory were free now
     do(job)
     assert result_of(job)["execution"]["micro_batch_sequences"] == "4"  # type: ignore[index]
 

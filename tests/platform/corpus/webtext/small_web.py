@@ -25,8 +25,8 @@ OPTIONS = WebtextOptions(
 )
 
 
-def record(url: str, body: str) -> bytes:
-    content = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{body}".encode()
+def record(url: str, body: str, status: str = "200 OK", kind: str = "text/html") -> bytes:
+    content = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n\r\n{body}".encode()
     return (
         (
             f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2017-01-01T00:00:00Z\r\n"

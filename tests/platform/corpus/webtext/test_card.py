@@ -21,6 +21,7 @@ from ladder.platform.corpus.store import Corpus, open_corpus
 from ladder.platform.corpus.webtext.card import make_card, write_card
 from ladder.platform.corpus.webtext.card_overlap import overlap_with
 from ladder.platform.corpus.webtext.corpus import CorpusOptions
+from ladder.platform.corpus.webtext.domains import read_published
 from ladder.platform.corpus.webtext.duplicates import DuplicateOptions
 from ladder.platform.corpus.webtext.engine import Execution
 from ladder.platform.corpus.webtext.pipeline import WebtextOptions, run_webtext
@@ -47,7 +48,7 @@ def corpus(webtext: UPath, storage: UPath, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def card(corpus: Corpus, webtext: UPath) -> dict[str, Any]:
-    return make_card(corpus, published=webtext / "webtext_top_domains.txt", overlap=None)
+    return make_card(corpus, published=read_published(webtext / "webtext_top_domains.txt"), overlap=None)
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +263,7 @@ def test_what_was_not_measured_is_said(corpus: Corpus, storage: UPath, tmp_path:
     with pytest.raises(InputError, match="corpus 'plain' has no card"):
         make_card(plain, published=None, overlap=None)
     with pytest.raises(InputError, match="cannot read the published domains .*no.txt"):
-        make_card(corpus, published=UPath(tmp_path / "no.txt"), overlap=None)
+        read_published(UPath(tmp_path / "no.txt"))
 
 
 def test_overlap_with_a_benchmark_is_that_of_the_study(
@@ -286,7 +287,8 @@ def test_every_decile_is_that_of_the_sorted_values(card: dict[str, Any], rows: l
 
 
 def table(folder: Any, name: str) -> list[dict[str, Any]]:
-    return [row for file in sorted(Path(str(folder)).glob(name)) for row in pl.read_parquet(file).to_dicts()]
+    read = pl.read_ipc if name.endswith(".arrow") else pl.read_parquet
+    return [row for file in sorted(Path(str(folder)).glob(name)) for row in read(file).to_dicts()]
 
 
 def test_each_reason_of_the_links_is_counted_from_the_dump(card: dict[str, Any], webtext: UPath) -> None:
@@ -328,7 +330,7 @@ def test_each_reason_after_the_links_is_counted_from_the_stages_files(
     made = corpus.folder.parent.parent / "webtext" / "web"
     funnel = {step["name"]: step for step in card["funnel"]}
     best: dict[str, int] = {}
-    posted = table(made / "links" / "files", "*.parquet")
+    posted = table(made / "links" / "files", "*.arrow")
     for row in posted:
         best[row["key"]] = max(row["score"], best.get(row["key"], row["score"]))
     assert funnel["links that may stay"]["left"] == len(posted)

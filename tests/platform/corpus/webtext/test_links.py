@@ -260,8 +260,58 @@ def test_a_file_read_once_is_not_read_again(tmp_path: Path, folder: UPath, here:
     write_lines(files[1], [submission("http://example.com/other")])
     second = find_links(folder, files, [], LinkOptions(), here)
     changed = {path.name for path in (folder / "files").iterdir() if written[path.name] != path.stat().st_mtime_ns}
-    assert changed == {"part-00001.parquet", "part-00001.json", "stage.json"}
+    assert changed == {"part-00001.arrow", "part-00001.json", "stage.json"}
     assert second["output_sha256"] != first["output_sha256"]
     fewer = find_links(folder, files[:1], [], LinkOptions(), here)
     assert set(links_of(folder, fewer)["key"]) == {"example.com/0"}
-    assert not (folder / "files" / "part-00002.parquet").exists()
+    assert not (folder / "files" / "part-00002.arrow").exists()
+
+
+def test_a_damaged_part_is_named(tmp_path: Path, folder: UPath, here: Execution) -> None:
+    (tmp_path / "a.txt").write_text("http://a.example/1\nhttp://a.example/2\n")
+    find_links(folder, [], [UPath(tmp_path / "a.txt")], LinkOptions(), here)
+    part = folder / "files" / "part-00000.arrow"
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"part-00000.arrow is missing or damaged .*run the stage again"):
+        find_links(folder, [], [UPath(tmp_path / "a.txt")], LinkOptions(), here)
+
+
+ROOT = Path(__file__).parents[4]
+MEMORY = """
+import os, sys
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # as `ladder` sets it
+from pathlib import Path
+from upath import UPath
+from ladder.platform.corpus.webtext import link_merge, links
+from ladder.platform.corpus.webtext.engine import Execution
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+folder = UPath(sys.argv[1])
+merge = link_merge.merge_links
+def measured(*given):
+    print(peak())
+    return merge(*given)
+link_merge.merge_links = measured
+link_merge.ROWS_OF_A_RANGE = 100_000
+options = links.LinkOptions(before=None)
+links.find_links(folder / "links", [], [folder / "many.tsv"], options, Execution(workers=1, progress=False))
+print(peak())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
+def test_dealing_links_out_twice_takes_little_memory(tmp_path: Path) -> None:
+    with (tmp_path / "many.tsv").open("w") as file:
+        file.write("url\tscore\n")
+        file.writelines(
+            f"http://site{n % 999}.example/2017/{n * 7919:012}/what-happened.html\t5\n" for n in range(300_000)
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    before, after = map(float, done.stdout.split())
+    assert after - before < 20, (before, after)  # MiB; Arrow's own allocator took 38

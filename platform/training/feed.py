@@ -1,0 +1,58 @@
+"""The batches of a run, each built while the step before it is computed.
+
+The batch at a step is a pure function of the step, so what is ahead is no state: after a restart the feed begins
+wherever training does. On a GPU a batch is built in pinned memory and copied while the host goes on.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import torch
+
+from ladder.platform.corpus.batches import Tokens, batch_at
+from ladder.sweeps.words import Run
+
+
+class Feed(Protocol):
+    """Where batches come from."""
+
+    def take(self, step: int) -> torch.Tensor:
+        """This worker's share of the batch at a step, int64 [share, context + 1] on its device."""
+
+
+class BatchFeed:
+    """A worker's share of every batch of a run, read one step ahead in a thread of its own."""
+
+    def __init__(self, stream: Tokens, run: Run, rows: range, device: torch.device) -> None:
+        """`rows` are the worker's rows of the whole batch."""
+        self.stream, self.run, self.rows, self.device = stream, run, rows, device
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ahead: tuple[int, Future[torch.Tensor]] | None = None
+
+    def take(self, step: int) -> torch.Tensor:
+        """The share of the batch at a step, int64 [share, context + 1] on the device; begins to read the next one.
+
+        Raises what reading raised.
+        """
+        ahead = self._ahead if self._ahead is not None and self._ahead[0] == step else None
+        batch = ahead[1].result() if ahead else self._build(step)
+        if step + 1 < self.run.recipe.steps:
+            self._ahead = step + 1, self._thread.submit(self._build, step + 1)
+        return batch.to(self.device, non_blocking=True)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _build(self, step: int) -> torch.Tensor:
+        batch = torch.from_numpy(
+            batch_at(
+                self.stream,
+                step=step,
+                rows=self.rows,
+                batch_sequences=self.run.batch_sequences,
+                context=self.run.size.context,
+                seed=self.run.recipe.seed,
+            )
+        )  # [share, context + 1]
+        return batch.pin_memory() if self.device.type == "cuda" else batch
