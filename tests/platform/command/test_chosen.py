@@ -67,7 +67,5 @@ def test_a_run_that_cannot_fit_the_gpu_it_names_is_refused_before_it_starts() ->
     facts = CorpusFacts(name="c", vocabulary=50257, fingerprint="f")
     for gpu, size in (("H100", "1542M"), ("L4", "117M"), ("A100-80G", "1542M")):
         check_memory(sweep(gpu, size), expand(sweep(gpu, size), facts, precision="bf16"))
-    with pytest.raises(
-        InputError, match=r"1542M.* does not fit 1 of L4: one sequence of 1024 .*GiB.*accelerator"
-    ):
+    with pytest.raises(InputError, match=r"1542M.* does not fit 1 of L4: one sequence of 1024 .*GiB.*accelerator"):
         check_memory(sweep("L4", "1542M"), expand(sweep("L4", "1542M"), facts, precision="bf16"))
