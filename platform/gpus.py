@@ -4,7 +4,7 @@ An H100 on PCIe has three quarters of the rate of one on SXM, so variants stand 
 figure with float32 accumulation; where a sheet gives the sparse one only, half of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,4 +86,5 @@ def find_gpu(device_name: str) -> Gpu | None:
 def gpu_named(name: str) -> Gpu | None:
     """The GPU that plans, or Ray, call by a name such as H100 or A100-80G; None: unknown."""
     wanted = name.removesuffix("-40G").removesuffix("-80G").upper()
-    return next((gpu for gpu in GPUS if gpu.name.upper() == wanted), None)
+    gpu = next((gpu for gpu in GPUS if gpu.name.upper() == wanted), None)
+    return replace(gpu, memory_bytes=80 * 10**9) if gpu is not None and name.endswith("-80G") else gpu

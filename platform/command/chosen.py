@@ -11,6 +11,8 @@ from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.corpus import pydocs
 from ladder.platform.corpus.store import Corpus, has_corpus, open_corpus
+from ladder.platform.costs import refuse_too_large
+from ladder.platform.gpus import gpu_named
 from ladder.platform.identity import (
     check_schema,
     choose_precision,
@@ -19,6 +21,7 @@ from ladder.platform.identity import (
     record_precision,
     sweep_file,
 )
+from ladder.platform.training.strategy import check_sharing
 from ladder.platform.tuning.found import read_found
 from ladder.sweeps.expand import CorpusFacts, ResolvedPrecision, expand
 from ladder.sweeps.load import load_sweep
@@ -88,7 +91,20 @@ def choose(
     if precision is None:
         precision, reason = choose_precision(executions(sweep, facts.vocabulary))
     runs = expand(sweep, facts, precision=precision)
+    if not dry:
+        check_memory(sweep, runs)
     return Chosen(sweep=sweep, runs=runs, corpus=opened, precision=precision, precision_reason=reason)
+
+
+def check_memory(sweep: Sweep, runs: tuple[Run, ...]) -> None:
+    """InputError where a run does not fit the GPU that it asks for by name, or cannot be shared out as it asks for; the
+    others learn it on their device."""
+    for run in runs:
+        execution = sweep.execution_for(run.size)
+        check_sharing(run, execution.strategy, execution.workers)
+        gpu = None if execution.accelerator_type is None else gpu_named(execution.accelerator_type)
+        if gpu is not None:
+            refuse_too_large(run, execution, gpu)
 
 
 def with_found(rule: Tuned, storage: UPath) -> Tuned:

@@ -35,9 +35,8 @@ from ladder.models.sizes import PAPER_SIZES, RUNGS, Size
 from ladder.platform.command.chosen import Chosen, choose
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
-from ladder.platform.costs import ASSUMED_GPU, Rate, find_rate, own_flops, planned_gpus, training_seconds, worker_hours
-from ladder.platform.gpus import PEAK_BF16_FLOPS, gpu_named
-from ladder.platform.launching.display import duration
+from ladder.platform.command.plan_runs import run_row, runs_table, tell_totals, training_text
+from ladder.platform.costs import Rate, asked_gpu, find_rate, worker_hours
 from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.trunks import planned_shared_steps
 from ladder.sweeps.tuned import describe_rule
@@ -93,7 +92,7 @@ def show_sweep(request: SweepRequest) -> None:
         click.echo(f"simulating {request.simulations:,} sweeps of {len(chosen.runs):,} runs ...", err=True)
     prospect = foresee(reference, noise, places(chosen.runs, reference), places(runs, reference), question)
     added = name_added(chosen, prospect, runs)
-    rate = find_rate(request.gpu or asked_gpu(chosen), request.utilisation)
+    rate = find_rate(request.gpu or asked_gpu(chosen.sweep.name, chosen.executions), request.utilisation)
     if request.as_json:
         resolution = prospect.to_json() | {"proposal": proposal_to_json(prospect, chosen, added, rate, request.price)}
         shared = planned_shared_steps(chosen.runs)
@@ -206,53 +205,6 @@ def name_added(chosen: Chosen, prospect: Prospect, candidates: tuple[Run, ...]) 
     return tuple(there[len(chosen.runs) :])
 
 
-def asked_gpu(chosen: Chosen) -> str | None:
-    """The GPU that the sweep's runs ask for, None where they ask for none; InputError where it has no known rate."""
-    asking = [execution for execution in chosen.executions if execution.asks_for_gpus]
-    if not asking:
-        return None
-    named = sorted({execution.accelerator_type for execution in asking if execution.accelerator_type is not None})
-    if not named:
-        return ASSUMED_GPU
-    gpu = gpu_named(named[0])
-    if len(named) > 1 or gpu is None or gpu.name not in PEAK_BF16_FLOPS:
-        raise InputError(
-            f"the runs of {chosen.sweep.name} ask for {' and '.join(named)}, and a plan counts with one GPU of a known "
-            f"rate: name {', '.join(PEAK_BF16_FLOPS)} with --gpu."
-        )
-    return gpu.name
-
-
-def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_steps: int = 0) -> dict[str, Any]:
-    """One run of the plan, for programs; `seconds`, hours and cost are without the steps that another run trains."""
-    execution = chosen.sweep.execution_for(run.size)
-    gpus, hours = planned_gpus(execution, rate), worker_hours(run, rate, shared_steps=shared_steps)
-    return {
-        "run": run.key,
-        "size": run.size.name,
-        "params_total": run.size.params_total,
-        "params_non_embedding": run.size.params_non_embedding,
-        "tokens": run.recipe.tokens,
-        "seed": run.recipe.seed,
-        "steps": run.recipe.steps,
-        "shared_steps": shared_steps,
-        "batch_tokens": run.recipe.batch_tokens,
-        "lr_peak": run.recipe.lr_peak,
-        "flops_6nd": run.size.flops_6nd(run.recipe.tokens),
-        "flops_exact": run.size.flops_exact(run.recipe.tokens),
-        "precision": run.recipe.precision,
-        "training_bytes": run.size.training_bytes,
-        "workers": execution.workers,
-        "cpus_per_worker": execution.cpus_per_worker,
-        "gpus_per_worker": gpus,
-        "accelerator_type": execution.accelerator_type,
-        "seconds": training_seconds(run, execution, rate, shared_steps=shared_steps),
-        "worker_hours": hours,
-        "gpu_hours": hours if gpus else 0.0,
-        "cost": None if price is None else hours * price,
-    }
-
-
 def proposal_to_json(
     prospect: Prospect, chosen: Chosen, added: tuple[Run, ...], rate: Rate, price: float | None
 ) -> dict[str, Any]:
@@ -261,74 +213,6 @@ def proposal_to_json(
     widths = [{"relative_width": proposed.width} for proposed in proposal.runs]
     rows = [run_row(chosen, run, rate, price) | width for run, width in zip(added, widths, strict=True)]
     return {"criterion": proposal.criterion, "flops": proposal.flops, "share": proposal.share, "runs": rows}
-
-
-def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
-    """The runs with their costs."""
-    table = Table(title=f"sweep {chosen.sweep.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("run", no_wrap=True)
-    shared = planned_shared_steps(chosen.runs)
-    steps = ["steps", *(["of them shared"] if any(shared.values()) else [])]
-    names = ["N", "D tokens", "D/N", *steps, "batch", "FLOPs (6ND)", "FLOPs (exact)", "memory"]
-    names += ["workers x cores", "time"] if rate.gpu is None else ["workers x GPUs", "time", "GPU-hours"]
-    for name in [*names, *([] if price is None else ["cost"])]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for run in chosen.runs:
-        row = run_row(chosen, run, rate, price, shared[run.key])
-        cells = [
-            row["run"],
-            f"{row['params_total']:,}",
-            f"{row['tokens']:,}",
-            f"{row['tokens'] / row['params_total']:.3g}",
-            f"{row['steps']:,}",
-            *([f"{row['shared_steps']:,}"] if any(shared.values()) else []),
-            f"{row['batch_tokens']:,}",
-            f"{row['flops_6nd']:.3g}",
-            f"{row['flops_exact']:.3g}",
-            f"{row['training_bytes'] / 2**30:.2f} GiB",
-            workers_text(row),
-            duration(row["seconds"]),
-            *([] if rate.gpu is None else [f"{row['gpu_hours']:,.3g}"]),
-        ]
-        table.add_row(*cells, *([] if price is None else [f"{row['cost']:,.2f}"]))
-    return table
-
-
-def workers_text(row: dict[str, Any]) -> str:
-    """What a run is trained on: 8 x 1 H100, 1 x 0.25, or 2 x 1 where it has cores only."""
-    each = row["gpus_per_worker"] or row["cpus_per_worker"]
-    return " ".join([f"{row['workers']} x {each:g}", *([row["accelerator_type"]] if row["accelerator_type"] else [])])
-
-
-def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
-    """What the sweep takes in all, and how often it reads its corpus."""
-    shared = planned_shared_steps(chosen.runs)
-    hours = sum(worker_hours(run, rate, shared_steps=shared[run.key]) for run in chosen.runs)
-    unit = "worker" if rate.gpu is None else "GPU"
-    flops = sum(own_flops(run, shared[run.key]) for run in chosen.runs)
-    screen.print(
-        f"In all {flops:.3g} FLOPs ({flops / 8.64e19:.3g} PF-days), {hours:,.3g} {unit}-hours at "
-        f"{rate.flops_per_second * rate.utilisation / 1e12:.3g} TFLOP/s a {unit} ({rate.provenance})."
-    )
-    if any(shared.values()):
-        alone = sum(own_flops(run, 0) for run in chosen.runs)
-        screen.print(
-            f"{sum(steps > 0 for steps in shared.values())} of the {len(chosen.runs)} runs branch off a longer one of "
-            f"their size where their decay begins, which saves {1 - flops / alone:.0%} of the {alone:.3g} FLOPs that "
-            "the runs take one by one."
-        )
-    if chosen.corpus is None:
-        screen.print(
-            f"The corpus {chosen.sweep.corpus} is not built yet: names and vocabulary assume the GPT-2 tokenizer."
-        )
-        return
-    there = chosen.corpus.train.n_tokens
-    most = max(run.recipe.tokens for run in chosen.runs)
-    if most > there:
-        screen.print(
-            f"The corpus has {there:,} training tokens; the largest budget reads it {most / there:.1f} times, and "
-            "repeated tokens are worth less than fresh ones (Muennighoff et al. 2023)."
-        )
 
 
 def tell_resolution(screen: Console, prospect: Prospect) -> None:
@@ -399,8 +283,3 @@ def tell_proposal(
             highlight=False,
         )
     screen.print(")")
-
-
-def training_text(run: Run, chosen: Chosen, rate: Rate) -> str:
-    """How long a run takes."""
-    return duration(training_seconds(run, chosen.sweep.execution_for(run.size), rate))

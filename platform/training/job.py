@@ -196,7 +196,7 @@ class CheckpointSaver:
         self._saving: Future[None] | None = None
 
     def save(self, snapshot: Snapshot) -> None:
-        """Save a snapshot. Raises what went wrong with the one before, such as LeaseLost."""
+        """Save a snapshot, after the one before. Raises what went wrong with that one, such as LeaseLost."""
         self.wait()
         self._saving = self._thread.submit(self._write, snapshot)
 

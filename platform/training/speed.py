@@ -105,6 +105,7 @@ def measure_speed(
         precision=engine.precision,
         device=device.type,
         accumulates=engine.micro < batch_sequences,
+        checkpointing=engine.activation_checkpointing,
     )
     return Speed(
         size=size.name,

@@ -18,16 +18,13 @@ from ladder.models.attention_choice import AttentionChoice, AttentionShape, choo
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.loss import next_token_nats
-from ladder.models.memory import Training, largest_divisor, largest_micro_batch, peak_bytes
+from ladder.models.memory import Training, largest_divisor
 from ladder.platform.hardware import resolve_precision
 from ladder.platform.training.optimizer import build_optimizer, set_learning_rate
 from ladder.platform.training.parallel import clip_gradients, replicate, shard, synchronised
-from ladder.platform.training.strategy import MEMORY_SHARE, check_shares, choose_strategy
+from ladder.platform.training.strategy import check_sharing, least_bytes, plan_training
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Run
-
-CPU_TOKENS = 8192
-"""On a processor, larger micro-batches only leave its caches."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +52,7 @@ class TrainingStep:
         self.run, self.worker = run, worker
         self.precision = resolve_precision(run.recipe.precision, worker.device)
         self.share = len(range(worker.rank, run.batch_sequences, worker.world_size))
-        training = worker.from_first(find_micro_batch(run, execution, worker, self.precision, micro))
-        check_shares(execution, training, run.batch_sequences)
+        training = worker.from_first(plan_here(run, execution, worker, self.precision, micro))
         self.strategy, self.activation_checkpointing = training.strategy, training.checkpointing
         self.micro = largest_divisor(self.share, training.sequences)
         self.attention = self._choose_attention(execution)
@@ -165,23 +161,24 @@ class TrainingStep:
         return norm
 
 
-def find_micro_batch(run: Run, execution: Execution, worker: Worker, precision: str, saved: int | None) -> Training:
-    """How this worker trains, with as many sequences at once, at most, as asked for, as the checkpoint has, or as fit,
-    in this order; how many fit depends on the memory that is free, and other sums round differently.
+def plan_here(run: Run, execution: Execution, worker: Worker, precision: str, saved: int | None) -> Training:
+    """How a run is trained on this worker's device, by the memory that it has; see `plan_training`.
 
-    Raises InputError where the prediction of ladder.models.memory says that not even one fits the device.
+    Raises InputError where the prediction of ladder.models.memory says that not even one sequence fits the device.
     """
-    share = -(-run.batch_sequences // worker.world_size)
     free, total = memory_of(worker.device)
-    training = choose_strategy(
-        run.size,
+    if worker.device.type == "cuda":  # a part of a GPU has that part of its memory
+        total = int(total * (execution.gpus_per_worker or 1.0))
+    training = plan_training(
+        run,
         replace(execution, workers=worker.world_size),
-        share=share,
         precision=precision,
         device=worker.device.type,
-        memory_bytes=total if worker.device.type == "cuda" else total / worker.world_size,  # they may share a machine
+        memory_bytes=total,
+        free_bytes=min(free, total),
+        saved=saved,
     )
-    needed = peak_bytes(run.size, training)
+    needed = least_bytes(run, training)
     if needed > total:
         raise InputError(
             f"{run.size.name} does not fit {_device_name(worker.device)}: training one sequence of {run.size.context} "
@@ -189,15 +186,8 @@ def find_micro_batch(run: Run, execution: Execution, worker: Worker, precision: 
             f"and there are {total / 2**30:,.1f}. Train it on a device with more, share it out over more workers with "
             "--strategy fsdp2, or train a smaller size; `ladder sizes` shows what each takes."
         )
-    if execution.micro_batch_tokens is not None:
-        sequences = execution.micro_batch_tokens // run.size.context
-    elif saved is not None:
-        sequences = saved
-    elif worker.device.type != "cuda":
-        sequences = CPU_TOKENS // run.size.context
-    else:
-        sequences = largest_micro_batch(run.size, training, memory_bytes=MEMORY_SHARE * free, share=share)
-    return replace(training, sequences=max(1, sequences))
+    check_sharing(run, training.strategy, worker.world_size)
+    return training
 
 
 def memory_of(device: torch.device) -> tuple[int, int]:

@@ -4,12 +4,55 @@ from dataclasses import replace
 from itertools import product
 
 from ladder.models.errors import InputError
-from ladder.models.memory import Strategy, Training, peak_bytes
+from ladder.models.memory import Strategy, Training, largest_divisor, largest_micro_batch, peak_bytes
 from ladder.models.sizes import Size
-from ladder.sweeps.words import Execution
+from ladder.sweeps.words import Execution, Run
 
+CPU_TOKENS = 8192
+"""On a processor, larger micro-batches only leave its caches."""
 MEMORY_SHARE = 0.9
 """Of a device's memory, for what a step is predicted to take; the rest is room for its driver and fragmentation."""
+
+
+def plan_training(
+    run: Run,
+    execution: Execution,
+    *,
+    precision: str,
+    device: str,
+    memory_bytes: float,
+    free_bytes: float | None = None,
+    saved: int | None = None,
+) -> Training:
+    """How each worker trains a run on a `device` (cuda or cpu) with a memory, `free_bytes` of it now (None: all).
+
+    The strategy as `choose_strategy` says; sequences at once as asked for, as a checkpoint has it (`saved`), or as many
+    as fit, in this order and so that they divide a worker's share of the batch. How many fit depends on the memory that
+    is free, and other sums round differently.
+    """
+    share = -(-run.batch_sequences // execution.workers)
+    if run.recipe.optimizer == "muon" and execution.strategy == "auto":
+        execution = replace(execution, strategy="ddp")  # see check_sharing
+    training = choose_strategy(
+        run.size, execution, share=share, precision=precision, device=device, memory_bytes=memory_bytes
+    )
+    if execution.micro_batch_tokens is not None:
+        limit = execution.micro_batch_tokens // run.size.context
+    elif saved is not None:
+        limit = saved
+    elif device == "cpu":
+        limit = CPU_TOKENS // run.size.context
+    else:
+        free = memory_bytes if free_bytes is None else free_bytes
+        limit = largest_micro_batch(run.size, training, memory_bytes=MEMORY_SHARE * free, share=share)
+    sequences = largest_divisor(share, limit)
+    return replace(training, sequences=sequences, accumulates=sequences < share)
+
+
+def least_bytes(run: Run, training: Training) -> int:
+    """Bytes at the peak of a step with one sequence at a time."""
+    share = -(-run.batch_sequences // training.workers)
+    return peak_bytes(run.size, replace(training, sequences=1, accumulates=share > 1))
 
 
 def choose_strategy(
@@ -33,12 +76,20 @@ def choose_strategy(
     return next((way for way in ways if peak_bytes(size, way) <= MEMORY_SHARE * memory_bytes), ways[-1])
 
 
-def check_shares(execution: Execution, training: Training, batch_sequences: int) -> None:
-    """Raises InputError where workers under fsdp2 would have different shares of the batch: they gather weights for
-    each micro-batch together, so all must have as many."""
-    if training.strategy == "fsdp2" and batch_sequences % training.workers:
+def check_sharing(run: Run, strategy: str, workers: int) -> None:
+    """Raises InputError where workers cannot share a run's weights out, as fsdp2 has them do.
+
+    They gather weights for each micro-batch together, so all must have as many; and Muon needs whole matrices.
+    """
+    if strategy != "fsdp2" or workers == 1:
+        return
+    if run.recipe.optimizer == "muon":
         raise InputError(
-            f"a batch of {batch_sequences} sequences for {training.workers} workers with strategy "
-            f"{execution.strategy}{' (fsdp2 here)' if execution.strategy == 'auto' else ''}: wanted a multiple of "
-            "the workers. Change workers, or batch_tokens in the recipe."
+            "strategy: got fsdp2 with the optimizer muon, wanted ddp: Muon makes each update of a whole matrix, and "
+            "under fsdp2 a worker has some of its rows. Use --strategy ddp, or adamw in the recipe."
+        )
+    if run.batch_sequences % workers:
+        raise InputError(
+            f"a batch of {run.batch_sequences} sequences with strategy fsdp2 on {workers} workers: wanted as many for "
+            "each worker. Change workers, or batch_tokens in the recipe, or ask for --strategy ddp."
         )

@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from ladder.models.errors import InputError
-from ladder.models.sizes import parse_size
-from ladder.platform.command.chosen import execution_arguments, execution_options, with_execution
+from ladder.models.sizes import Size, parse_size
+from ladder.platform.command.chosen import check_memory, execution_arguments, execution_options, with_execution
+from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.rules import small_recipe
-from ladder.sweeps.words import Execution, Sweep, grid
+from ladder.sweeps.words import Execution, Recipe, Sweep, grid
 
 SWEEP = Sweep(name="s", corpus="c", points=grid(sizes=("2x64",), tokens=(1,)), recipe=small_recipe)
 
@@ -46,9 +47,26 @@ def test_options_that_are_handed_on_mean_the_same_there(compiled: bool) -> None:
 
     received: list[dict[str, Any]] = []
     given = {"workers": 2, "gpus_per_worker": 1.0, "accelerator_type": "H100", "compile": compiled}
+    given |= {"strategy": "fsdp2", "activation_checkpointing": compiled}
     given |= {"checkpoint_seconds": 60.0, "keep_checkpoints": 3, "concurrent_runs": None}
     result = CliRunner().invoke(command, execution_arguments(given), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert {name: value for name, value in received[0].items() if value is not None} == {
         name: value for name, value in given.items() if value is not None
     }
+
+
+def test_a_run_that_cannot_fit_the_gpu_it_names_is_refused_before_it_starts() -> None:
+    def recipe(size: Size, tokens: int, seed: int) -> Recipe:
+        return Recipe(tokens=tokens, batch_tokens=1 << 17, lr_peak=1e-4, precision="bf16")
+
+    def sweep(gpu: str, size: str) -> Sweep:
+        points = grid(sizes=(size,), tokens=(1 << 20,))
+        execution = Execution(accelerator_type=gpu, gpus_per_worker=1)
+        return Sweep(name="s", corpus="c", points=points, recipe=recipe, execution=execution)
+
+    facts = CorpusFacts(name="c", vocabulary=50257, fingerprint="f")
+    for gpu, size in (("H100", "1542M"), ("L4", "117M"), ("A100-80G", "1542M")):
+        check_memory(sweep(gpu, size), expand(sweep(gpu, size), facts, precision="bf16"))
+    with pytest.raises(InputError, match=r"1542M.* does not fit 1 of L4: one sequence of 1024 .*GiB.*accelerator"):
+        check_memory(sweep("L4", "1542M"), expand(sweep("L4", "1542M"), facts, precision="bf16"))

@@ -299,3 +299,47 @@ def test_a_sweep_or_a_score_that_is_not_in_the_store_is_named(plan: Callable[...
     assert ended.code == 2 and "'other'" in ended.err and "planted" in ended.err
     ended = plan("--flops", "1e21", "planted", "--score", "lambada/accuracy", "--storage", storage)
     assert ended.code == 2 and "heldout/loss" in ended.err
+
+
+def test_a_plan_says_what_each_worker_holds(plan: Callable[..., Ended], tmp_path: Path) -> None:
+    """On a GPU of 24 GB GPT-2's smallest fits each of eight workers whole, its largest does not."""
+    path = tmp_path / "wide.py"
+    path.write_text(
+        SWEEP.format(name="wide", ratios=(5, 20, 80))
+        .replace('("6x384", "8x512", "10x640", "117M", "345M")', '("117M", "345M", "1542M")')
+        .replace("import Sweep", "import Execution, Sweep")
+        .replace("    points=", '    execution=Execution(workers=8, accelerator_type="A10G"),\n    points=')
+    )
+    ended = plan(path, "--simulations", 100, "--json")
+    assert ended.code == 0, ended.err
+    rows = {row["size"]: (row["strategy"], row["activation_checkpointing"]) for row in json.loads(ended.out)["runs"]}
+    assert rows == {"117M": ("ddp", False), "345M": ("ddp", False), "1542M": ("fsdp2", False)}
+    shown = plan(path, "--simulations", 100).out
+    assert "strategy" in shown and "fsdp2" in shown
+
+
+def test_the_memory_of_each_run_is_predicted_on_the_gpu_it_asks_for(tmp_path: Path, plan: Callable[..., Ended]) -> None:
+    path = tmp_path / "large.py"
+    path.write_text(LARGE.format(gpu="H100"))
+    ended = plan(path, *QUICK, "--json")
+    rows = {run["size"]: run for run in json.loads(ended.out)["runs"]}
+    assert all(run["fits"] for run in rows.values())
+    assert all(80e9 > run["peak_memory_bytes"] > 16 * run["params_total"] for run in rows.values())
+    assert rows["117M"]["micro_batch_sequences"] > rows["1542M"]["micro_batch_sequences"] >= 1
+    path.write_text(LARGE.format(gpu="L4"))
+    assert not {run["size"]: run for run in json.loads(plan(path, *QUICK, "--json").out)["runs"]}["1542M"]["fits"]
+    assert "do not fit the memory of L4: 1542M" in plan(path, *QUICK).out
+
+
+LARGE = """
+from ladder.sweeps.words import Execution, Recipe, Sweep, grid
+
+def recipe(size, tokens, seed):
+    return Recipe(tokens=tokens, batch_tokens=1 << 17, lr_peak=1e-4, seed=seed)
+
+SWEEP = Sweep(
+    name="large", corpus="openwebtext",
+    points=grid(sizes=("117M", "1542M"), tokens=(1 << 28, 1 << 29, 1 << 30)), recipe=recipe,
+    execution=Execution(accelerator_type="{gpu}"),
+)
+"""

@@ -69,25 +69,26 @@ def run_lane(job: Job, tmp_path: Path) -> Iterator[Callable[..., None]]:
 
         def run(breaks: str | None) -> None:
             def train(config: dict[str, Any]) -> None:
+                import itertools
                 import os
 
                 from ladder.models.errors import InputError
                 from ladder.platform.launching.lanes import lane_worker
-                from ladder.platform.training.train import Trainer
+                from ladder.platform.training.step import TrainingStep
 
-                forward = Trainer._accumulate
+                gradients, steps = TrainingStep.gradients, itertools.count()
 
-                def broken(trainer: Trainer) -> Any:
-                    if trainer.worker.rank == 1 and trainer.step == 50:
+                def broken(engine: TrainingStep, batch: Any) -> Any:
+                    if engine.worker.rank == 1 and next(steps) == 50:
                         if breaks == "a user's mistake":
                             raise InputError("the corpus is upside down")
                         if breaks == "an error":
                             raise RuntimeError("the kernel failed")
                         if breaks == "a death":
                             os._exit(1)
-                    return forward(trainer)
+                    return gradients(engine, batch)
 
-                Trainer._accumulate = broken  # type: ignore[method-assign]
+                TrainingStep.gradients = broken  # type: ignore[method-assign]
                 lane_worker(config)
 
             make_trainer("a", SHAPE, [job], UPath(tmp_path / "ray"), host=listener, train=train).fit()
@@ -132,9 +133,12 @@ def test_two_workers_train_and_leave_the_scoring_to_another_process(run_lane: Ca
     assert newest is not None and newest.outcome == "trained" and not (job.folder / "result.json").exists()
 
 
-def test_a_sweep_of_two_workers_a_run_is_trained_by_gangs_and_scored_by_tasks(tmp_path: Path, storage: UPath) -> None:
-    sweep = SweepOnDisk(tmp_path, storage, tokens=102_400)
-    driver = sweep.start("--workers", 2)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_sweep_of_two_workers_a_run_is_trained_by_gangs_and_scored_by_tasks(
+    tmp_path: Path, storage: UPath, strategy: str
+) -> None:
+    sweep = SweepOnDisk(tmp_path, storage, tokens=(102_400,))
+    driver = sweep.start("--workers", 2, "--strategy", strategy, "--activation-checkpointing")
     assert driver.wait(300) == 0, sweep.said()
     assert len(sweep.results()) == 2
     assert [claim.epoch for claim in sweep.claims().values()] == [2, 2], "one attempt trained, another one scored"

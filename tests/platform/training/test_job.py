@@ -208,7 +208,7 @@ def test_a_worker_that_was_taken_over_publishes_nothing_more(job: Job, monkeypat
 def test_the_micro_batch_is_found_once_and_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     with killed_after(6, monkeypatch):
         do(job)
-    monkeypatch.setattr("ladder.platform.training.step.CPU_TOKENS", 32)  # as if less memory were free now
+    monkeypatch.setattr("ladder.platform.training.strategy.CPU_TOKENS", 32)  # as if less memory were free now
     do(job)
     assert result_of(job)["execution"]["micro_batch_sequences"] == "4"  # type: ignore[index]
 

@@ -47,9 +47,10 @@ class Case:
 
     folder: Path
     strategy: Strategy
-    activation_checkpointing: bool
+    activation_checkpointing: bool = False
     resume: Path | None = None
     precision: str = "fp32"
+    clip_norm: float = RECIPE.clip_norm
     compile: bool = False
 
 
@@ -64,7 +65,8 @@ def make_trainer(case: Case, worker: Worker) -> Trainer:
         checkpoint_seconds=1e9,
         compile=case.compile,
     )
-    run = replace(RUN, recipe=replace(RECIPE, precision=case.precision))  # type: ignore[arg-type]
+    recipe = replace(RECIPE, precision=case.precision, clip_norm=case.clip_norm)  # type: ignore[arg-type]
+    run = replace(RUN, recipe=recipe)
     return Trainer(run, execution, stream=Stream(), worker=worker, resume=case.resume if worker.first else None)
 
 
@@ -138,34 +140,29 @@ def folder_of(folder: Path, workers: int, strategy: str, activation_checkpointin
     return folder / f"{workers}-{strategy}-{activation_checkpointing}"
 
 
+def cases_of(folder: Path, workers: int) -> list[Case]:
+    """What a number of workers train; two of them first, since 1 and 4 go on from what two saved."""
+    cases = [
+        Case(folder=folder_of(folder, workers, *way), strategy=way[0], activation_checkpointing=way[1]) for way in WAYS
+    ]
+    for strategy, other in product(STRATEGIES, STRATEGIES) if workers != 2 else ():
+        name, saved = f"{workers}-{strategy}-from-{other}", folder_of(folder, 2, other, False) / "middle"
+        cases.append(Case(folder=folder / name, strategy=strategy, activation_checkpointing=False, resume=saved))
+    if workers == 2:
+        plain = Case(folder=folder / "bf16-ddp", strategy="ddp", precision="bf16", clip_norm=1e3)
+        cases += [plain, replace(plain, folder=folder / "bf16-fsdp2", strategy="fsdp2", activation_checkpointing=True)]
+        blocks = Case(folder=folder / "compiled-False", strategy="fsdp2", compile=True)
+        cases += [blocks, replace(blocks, folder=folder / "compiled-True", activation_checkpointing=True)]
+    return cases
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What all ways leave, each with 1, 2 and 4 workers; and going on with 1 and 4 from what 2 workers saved."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("parallel")
     for workers in (2, 1, 4):
-        cases = [
-            Case(folder=folder_of(folder, workers, *way), strategy=way[0], activation_checkpointing=way[1])
-            for way in WAYS
-        ]
-        if workers != 2:
-            cases += [
-                Case(
-                    folder=folder / f"{workers}-{strategy}-from-{saved}",
-                    strategy=strategy,
-                    activation_checkpointing=False,
-                    resume=folder_of(folder, 2, saved, False) / "middle",
-                )
-                for strategy, saved in product(STRATEGIES, STRATEGIES)
-            ]
-        if workers == 2:
-            cases += [
-                Case(
-                    folder=folder / f"bf16-{way[0]}", strategy=way[0], activation_checkpointing=way[1], precision="bf16"
-                )
-                for way in (("ddp", False), ("fsdp2", True))
-            ]
-        train_all(cases, workers, folder)
+        train_all(cases_of(folder, workers), workers, folder)
     return folder
 
 
@@ -239,7 +236,10 @@ def test_under_fsdp2_each_worker_holds_its_share_of_the_moments(trained: Path, w
 
 
 def test_in_bf16_gathered_matrices_round_as_autocast_does(trained: Path) -> None:
-    assert_same(trained / "bf16-fsdp2", trained / "bf16-ddp", weights=1e-6)
+    """Bit for bit, where no gradient is clipped: their norm is summed in another order."""
+    one, two = weights_of(trained / "bf16-fsdp2"), weights_of(trained / "bf16-ddp")
+    assert left_by(trained / "bf16-fsdp2")["losses"] == left_by(trained / "bf16-ddp")["losses"]
+    assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 @pytest.mark.parametrize("activation_checkpointing", [False, True])

@@ -214,6 +214,17 @@ def test_a_sequence_that_does_not_fit_is_the_user_s_to_mend(monkeypatch: pytest.
         losses(trainer())
 
 
+def test_out_of_memory_under_fsdp2_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers gather weights together, so that one of them cannot try again alone."""
+    small = OutOfMemory(2)
+    monkeypatch.setattr(StepLoss, "forward", lambda loss, batch: small(loss, batch))
+    a_trainer = trainer()
+    a_trainer.engine.strategy = "fsdp2"
+    with pytest.raises(InputError, match="out of memory with 8 sequences at once.*--micro-batch-tokens"):
+        losses(a_trainer)
+    assert small.tried == [8]
+
+
 def test_a_run_that_cannot_fit_is_told_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "memory_of", lambda device: (10**7, 10**7))
     monkeypatch.setattr(module, "GPT2", None)  # nothing is built
@@ -248,12 +259,13 @@ def counters() -> Iterator[Counter]:  # type: ignore[type-arg]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hundred_steps_with_evaluation_and_checkpoints_compile_at_most_two_graphs(
     counters: dict[str, Counter[str]],
 ) -> None:
     """With the real compiler, on batches whose share a micro-batch of the size asked for would not divide."""
     recipe = replace(RECIPE, tokens=100 * 256)
-    run = replace(RUN, recipe=recipe)
+    run = replace(RUN, recipe=recipe, size=parse_size("1x32h2", context=32, vocabulary=257))
     compiled = trainer(run, compile=True, micro_batch_tokens=3 * 32, checkpoint_seconds=1e-9, log_every_steps=10)
     points: list[float] = []
 

@@ -7,10 +7,12 @@ import pytest
 from ladder.models.errors import InputError
 from ladder.models.memory import Training, peak_bytes
 from ladder.models.sizes import PAPER_SIZES
-from ladder.platform.training.strategy import MEMORY_SHARE, check_shares, choose_strategy
-from ladder.sweeps.words import Execution
+from ladder.platform.training.strategy import MEMORY_SHARE, check_sharing, choose_strategy, plan_training
+from ladder.sweeps.words import Execution, Recipe, Run
 
 XL = PAPER_SIZES["1542M"]
+RECIPE = Recipe(tokens=256 * 1024, batch_tokens=256 * 1024, lr_peak=1e-4, precision="bf16")
+RUN = Run(size=XL, recipe=RECIPE, corpus="web", corpus_fingerprint="0")
 
 
 def choose(execution: Execution, *, memory_bytes: float) -> Training:
@@ -52,12 +54,30 @@ def test_one_worker_has_nothing_to_share_out() -> None:
     assert choose(Execution(strategy="fsdp2"), memory_bytes=1e12).strategy == "ddp"
 
 
-def test_under_fsdp2_the_workers_must_divide_the_batch() -> None:
-    execution = Execution(workers=3, strategy="fsdp2")
-    with pytest.raises(InputError, match="batch of 8 sequences for 3 workers with strategy fsdp2.* multiple of"):
-        check_shares(execution, choose(execution, memory_bytes=1e12), 8)
-    check_shares(execution, choose(execution, memory_bytes=1e12), 9)
-    check_shares(replace(execution, strategy="ddp"), choose(replace(execution, strategy="ddp"), memory_bytes=1e12), 8)
+def test_under_fsdp2_each_worker_has_as_many_sequences() -> None:
+    with pytest.raises(InputError, match="batch of 256 sequences with strategy fsdp2 on 3 workers.*--strategy ddp"):
+        check_sharing(RUN, "fsdp2", 3)
+    check_sharing(RUN, "fsdp2", 4)
+    check_sharing(RUN, "ddp", 3)
+
+
+def test_muon_takes_whole_matrices() -> None:
+    muon = replace(RUN, recipe=replace(RUN.recipe, optimizer="muon"))
+    with pytest.raises(InputError, match="got fsdp2 with the optimizer muon, wanted ddp"):
+        check_sharing(muon, "fsdp2", 4)
+    planned = [
+        plan_training(run, Execution(workers=4), precision="bf16", device="cuda", memory_bytes=24e9).strategy
+        for run in (RUN, muon)
+    ]
+    assert planned == ["fsdp2", "ddp"]
+
+
+def test_the_micro_batch_is_larger_where_less_is_held() -> None:
+    found = [
+        plan_training(RUN, Execution(workers=8, **way), precision="bf16", device="cuda", memory_bytes=40e9).sequences  # type: ignore[arg-type]
+        for way in ({"strategy": "ddp"}, {"strategy": "fsdp2"}, {"strategy": "fsdp2", "activation_checkpointing": True})
+    ]
+    assert found == sorted(set(found)) and all(32 % sequences == 0 for sequences in found)
 
 
 @pytest.mark.parametrize(
