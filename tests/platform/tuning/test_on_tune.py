@@ -83,7 +83,8 @@ def test_a_search_survives_an_interruption_and_feeds_the_sweep(sweep: Path, stor
         (last,) = (row for row in rows if row["rung"] == 2)
         assert last["lr"] == best["lr"]
         assert last["trained_tokens"] < last["tokens"] == 368_640, "it went on from the trunk of the shorter one"
-    assert found["trained_tokens"] < 0.6 * found["grid_tokens"] == 0.6 * 6 * 368_640
+    assert found["grid_tokens"] == 6 * 368_640
+    assert found["trained_tokens"] == 6 * 122_880 + 2 * (368_640 - (122_880 - 24_576)), "trunks and decays, once each"
 
     folder = Path(str(storage)) / "sweeps" / "path"
     table = pl.read_csv(folder / "trials.csv")
