@@ -35,10 +35,13 @@ class _BlockedAttention(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             q, k, v, batch = _fold(q), _fold(k), _fold(v), q.shape[0]
             probabilities = list(_probabilities(q, k))
-            blocks = [torch.bmm(p, v[:, : p.shape[2]]) for p in probabilities]  # [N, C, K]
+            output = torch.empty_like(q)
+            for p in probabilities:
+                end = p.shape[2]
+                torch.bmm(p, v[:, :end], out=output[:, end - p.shape[1] : end])
         ctx.batch = batch
         ctx.save_for_backward(q, k, v, *probabilities)
-        return _unfold(torch.cat(blocks, 1), batch)
+        return _unfold(output, batch)
 
     @staticmethod
     @once_differentiable
