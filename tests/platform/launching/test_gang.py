@@ -75,9 +75,9 @@ def run_lane(job: Job, tmp_path: Path) -> Iterator[Callable[..., None]]:
                 from ladder.platform.launching.lanes import lane_worker
                 from ladder.platform.training.train import Trainer
 
-                forward = Trainer._accumulate
+                advance = Trainer._advance
 
-                def broken(trainer: Trainer) -> Any:
+                def broken(trainer: Trainer, feed: Any) -> Any:
                     if trainer.worker.rank == 1 and trainer.step == 50:
                         if breaks == "a user's mistake":
                             raise InputError("the corpus is upside down")
@@ -85,9 +85,9 @@ def run_lane(job: Job, tmp_path: Path) -> Iterator[Callable[..., None]]:
                             raise RuntimeError("the kernel failed")
                         if breaks == "a death":
                             os._exit(1)
-                    return forward(trainer)
+                    return advance(trainer, feed)
 
-                Trainer._accumulate = broken  # type: ignore[method-assign]
+                Trainer._advance = broken  # type: ignore[method-assign]
                 lane_worker(config)
 
             make_trainer("a", SHAPE, [job], UPath(tmp_path / "ray"), host=listener, train=train).fit()

@@ -19,6 +19,7 @@ from ladder.platform.storage import read_json
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import TrackedSweep, open_sweep
 from ladder.platform.training.checkpoint import Snapshot
+from ladder.platform.training.feed import BatchFeed
 from ladder.platform.training.job import CheckpointSaver, Job
 from ladder.platform.training.train import Trainer
 from ladder.platform.training.worker import Worker
@@ -77,13 +78,13 @@ def work(jobs: list[Job]) -> None:
 def trained_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(steps of the run, step) of every optimizer step."""
     steps: list[tuple[int, int]] = []
-    accumulate = Trainer._accumulate
+    advance = Trainer._advance
 
-    def count(trainer: Trainer) -> torch.Tensor:
+    def count(trainer: Trainer, feed: BatchFeed) -> tuple[torch.Tensor, torch.Tensor]:
         steps.append((trainer.run.recipe.steps, trainer.step))
-        return accumulate(trainer)
+        return advance(trainer, feed)
 
-    monkeypatch.setattr(Trainer, "_accumulate", count)
+    monkeypatch.setattr(Trainer, "_advance", count)
     return steps
 
 
