@@ -19,7 +19,7 @@ test: $(VENV)/installed-dev
 test-endurance: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m endurance --durations=10
 
-# The suite has a small version of each; these take a quarter of an hour of one core and show the figures in docs/log.md.
+# The suite has a small version of each; these take about an hour of one core and show the figures in docs/log.md.
 test-simulations: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m simulation -s --durations=10
 

@@ -116,6 +116,7 @@ __all__ = [
     "describe_conventions",
     "describe_holdout",
     "describe_places",
+    "draw_search",
     "find_law",
     "find_winners",
     "fit",
@@ -351,6 +352,13 @@ def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: st
     if isinstance(rows, Path):
         return write_report(read_table_runs(rows, chosen, name), Path(path))
     return write_report(table_runs(widen(rows), chosen, name, {"table": "a frame in memory"}), Path(path))
+
+
+def draw_search(table: pl.DataFrame, winners: Mapping[str, float]) -> Any:
+    """The runs of a search for learning rates as a matplotlib Figure; the columns are in `search_figure`."""
+    from ladder.analysis.report import search_figure
+
+    return search_figure.draw_search(table, winners)
 
 
 def plot(fit: Fit) -> Any:

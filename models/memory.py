@@ -17,7 +17,7 @@ STRATEGIES: tuple[Strategy, ...] = ("ddp", "fsdp2")
 
 CHUNK_LOGITS, MOST_CHUNKS, FEWEST_CLASSES = 1 << 25, 8, 4096
 """How ladder.models.loss cuts the logits and pads the classes; a test holds the two together."""
-BLOCK = 64
+BLOCK, BF16_BLOCK = 64, 256
 """Queries of a block of the CPU's attention, which keeps its probabilities."""
 
 CPU_LIBRARY_BYTES = 240 << 20
@@ -121,8 +121,9 @@ def _block_bytes(size: Size, training: Training) -> int:
 
 def _probability_bytes(size: Size, training: Training, each: int) -> int:
     """The probabilities of the CPU's attention in blocks: each query's over the keys up to the end of its block."""
-    pairs = sum(min(BLOCK, size.context - start) * min(start + BLOCK, size.context)
-                for start in range(0, size.context, BLOCK))  # fmt: skip
+    block = BF16_BLOCK if training.precision == "bf16" else BLOCK
+    starts = range(0, size.context, block)
+    pairs = sum(min(block, size.context - start) * min(start + block, size.context) for start in starts)
     return training.sequences * size.n_head * pairs * each
 
 

@@ -57,11 +57,12 @@ def resolved_recipe(sweep: Sweep, size: Size, tokens: int, seed: int, precision:
 
 def _run(sweep: Sweep, point: Point, corpus: CorpusFacts, precision: ResolvedPrecision) -> Run:
     size = parse_size(point.size, context=sweep.context, vocabulary=corpus.vocabulary)
-    recipe = resolved_recipe(sweep, size, _tokens(point, size), point.seed, precision)
+    recipe = resolved_recipe(sweep, size, tokens_of(point, size), point.seed, precision)
     return Run(size=size, recipe=recipe, corpus=corpus.name, corpus_fingerprint=corpus.fingerprint)
 
 
-def _tokens(point: Point, size: Size) -> int:
+def tokens_of(point: Point, size: Size) -> int:
+    """The tokens that a point asks for, not rounded to batches yet."""
     if point.tokens is not None:
         return round(point.tokens)  # a budget may be written as 1e9
     assert point.tokens_per_parameter is not None, "a point has one of the two"

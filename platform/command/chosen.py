@@ -22,8 +22,10 @@ from ladder.platform.identity import (
     sweep_file,
 )
 from ladder.platform.training.strategy import check_sharing
+from ladder.platform.tuning.found import read_found
 from ladder.sweeps.expand import CorpusFacts, ResolvedPrecision, expand
 from ladder.sweeps.load import load_sweep
+from ladder.sweeps.tuned import Tuned, describe_rule
 from ladder.sweeps.words import Execution, Run, Sweep
 
 GPT2_VOCABULARY = 50_257
@@ -67,13 +69,17 @@ def choose(
     *,
     execution: Mapping[str, Any] | None = None,
     dry: bool = False,
+    untuned: bool = False,
 ) -> Chosen:
     """The sweep asked for, with the execution options that were given; the embedded corpus is built at its first use.
 
-    A dry run goes on without a corpus, assuming the GPT-2 tokenizer. Nothing is written into the sweep's folder.
+    A dry run goes on without a corpus, assuming the GPT-2 tokenizer. A tuned recipe gets what its search found, or with
+    `untuned` is the recipe underneath. Nothing is written into the sweep's folder.
     """
     check_schema(storage)
     sweep = with_execution(load_sweep(name_or_file), execution or {})
+    if isinstance(sweep.recipe, Tuned):
+        sweep = replace(sweep, recipe=sweep.recipe.base if untuned else with_found(sweep.recipe, storage))
     if corpus is not None and corpus != sweep.corpus:
         sweep = replace(sweep, corpus=corpus, name=f"{sweep.name}-{corpus}")
     opened = _open(sweep, storage, dry)
@@ -101,24 +107,48 @@ def check_memory(sweep: Sweep, runs: tuple[Run, ...]) -> None:
             refuse_too_large(run, execution, gpu)
 
 
-def begin(name_or_file: str, storage: UPath, corpus: str | None, execution: Mapping[str, Any]) -> Chosen:
+def with_found(rule: Tuned, storage: UPath) -> Tuned:
+    """A tuned recipe with what its search found; InputError where the storage has no such search."""
+    found = read_found(storage, rule.search)
+    if found is None:
+        raise InputError(
+            f"the recipe takes its learning rates from a search of sweep {rule.search}, and storage {storage} has "
+            f"none. Run `ladder tune {rule.search}` first, or name the storage that has it."
+        )
+    return replace(rule, found=found)
+
+
+def begin(
+    name_or_file: str, storage: UPath, corpus: str | None, execution: Mapping[str, Any], *, untuned: bool = False
+) -> Chosen:
     """The sweep asked for, about to be run: the storage now has the schema version and the sweep's precision on record.
 
     Whoever records the precision says so, once.
     """
-    chosen = choose(name_or_file, storage, corpus, execution=execution)
+    chosen = choose(name_or_file, storage, corpus, execution=execution, untuned=untuned)
     mark_schema(storage)
+    if isinstance(chosen.sweep.recipe, Tuned):
+        click.echo(f"recipe: {describe_rule(chosen.sweep.recipe)}.{_warn_of_corpus(chosen)}", err=True)
     if chosen.precision_reason is None:
         return chosen
     name, precision = chosen.sweep.name, chosen.precision
     if record_precision(storage, name, precision) != precision:  # another machine was first
-        return choose(name_or_file, storage, corpus, execution=execution)
+        return choose(name_or_file, storage, corpus, execution=execution, untuned=untuned)
     click.echo(
         f"sweep {name}: the precision `auto` is {precision} from now on, since {chosen.precision_reason}; it is on "
         f"record in {sweep_file(storage, name)}. To have another, remove that file before anything is trained.",
         err=True,
     )
     return chosen
+
+
+def _warn_of_corpus(chosen: Chosen) -> str:
+    """Says where the learning rates were searched on other text."""
+    rule, corpus = chosen.sweep.recipe, chosen.corpus
+    assert isinstance(rule, Tuned) and rule.found is not None and corpus is not None, "a tuned sweep about to be run"
+    if rule.found.corpus_fingerprint == corpus.fingerprint:
+        return ""
+    return f" The search was on another corpus than {corpus.name} as it is now; `ladder tune` searches on this one."
 
 
 def executions(sweep: Sweep, vocabulary: int) -> set[Execution]:

@@ -14,6 +14,7 @@ COMMANDS = {
     "corpus": "Build, list and show corpora.",
     "fetch": "Get benchmark files: downloads or local copies, checked.",
     "plan": "Show what a sweep would cost and resolve, or what to train with a budget.",
+    "tune": "Search the learning rate of a sweep's sizes.",
     "run": "Train and score a sweep, or go on with it.",
     "submit": "Run a sweep as a job on a running cluster.",
     "status": "Show how far a sweep is.",

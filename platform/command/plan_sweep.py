@@ -39,6 +39,7 @@ from ladder.platform.command.plan_runs import run_row, runs_table, tell_totals, 
 from ladder.platform.costs import Rate, asked_gpu, find_rate, worker_hours
 from ladder.sweeps.expand import resolved_recipe
 from ladder.sweeps.trunks import planned_shared_steps
+from ladder.sweeps.tuned import describe_rule
 from ladder.sweeps.words import Run
 
 SLOW_LOSSES = 500_000
@@ -98,10 +99,11 @@ def show_sweep(request: SweepRequest) -> None:
         rows = [run_row(chosen, run, rate, request.price, shared[run.key]) for run in chosen.runs]
         gpu_hours = sum(row["gpu_hours"] for row in rows)
         shown = {"sweep": chosen.sweep.name, "runs": rows, "gpu_hours": gpu_hours, "rate": vars(rate)}
-        echo_json(shown | {"resolution": resolution})
+        echo_json(shown | {"resolution": resolution, "recipe": describe_rule(chosen.sweep.recipe)})
         return
     screen = console()
     screen.print(runs_table(chosen, rate, request.price))
+    screen.print(f"Recipe: {describe_rule(chosen.sweep.recipe)}.", highlight=False)
     tell_totals(screen, chosen, rate)
     tell_resolution(screen, prospect)
     tell_proposal(screen, prospect, chosen, added, rate, request.price)

@@ -76,7 +76,7 @@ def run_sweep(
     Ctrl-C stops the runs at their last checkpoint and raises KeyboardInterrupt; the same call goes on from there.
     """
     started = time.perf_counter()
-    _check_benchmarks(sweep, corpus, storage)
+    check_benchmarks(sweep, corpus, storage)
     check_exclusive_create(storage)
     files = persistently(lambda: list_run_files(storage, sweep.name))
     statuses = read_statuses(storage, sweep.name, runs, benchmarks=sweep.benchmarks, files=files)
@@ -90,7 +90,7 @@ def run_sweep(
         if pending:
             relatives = find_relatives(runs)
             jobs = [
-                _job(sweep, status.run, storage, record.tracked, relatives.get(status.run.key, ()))
+                make_job(sweep, status.run, storage, record.tracked, relatives.get(status.run.key, ()))
                 for status in pending
             ]
             # A thread of its own, so that a tracking server that does not answer stops nothing else.
@@ -126,6 +126,10 @@ class SweepRecord:
         """Bring MLflow to what the folders of some runs say."""
         self._try("the curves and scores", lambda: self._sync(runs, files))
 
+    def write(self, what: str, write: Callable[[MlflowClient, TrackedSweep], None]) -> None:
+        """Write something of one's own into the sweep's records; `what` names it where MLflow does not take it."""
+        self._try(what, lambda: write(self.client, self.tracked))
+
     def end(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Say how the sweep's work ended."""
         self._try("how the sweep ended", lambda: end_sweep(self.client, self.tracked, status=status))
@@ -147,7 +151,7 @@ class SweepRecord:
             logger.warning("MLflow did not take %s, which are kept; the next `ladder run` sends them: %s", what, first)
 
 
-def _check_benchmarks(sweep: Sweep, corpus: Corpus, storage: UPath) -> None:
+def check_benchmarks(sweep: Sweep, corpus: Corpus, storage: UPath) -> None:
     """Raises InputError now, and not after hours of training, where a score could not be had."""
     for benchmark in find_benchmarks((HELDOUT.name, *sweep.benchmarks)):
         benchmark.check(storage=storage, corpus=corpus, tokenizer=load_tokenizer(corpus.tokenizer))
@@ -161,7 +165,8 @@ def _retried(status: RunStatus, storage: UPath, sweep: Sweep) -> RunStatus:
     return RunStatus(run=status.run, status="waiting", trained=status.trained)
 
 
-def _job(sweep: Sweep, run: Run, storage: UPath, tracked: TrackedSweep, relatives: tuple[Relative, ...]) -> Job:
+def make_job(sweep: Sweep, run: Run, storage: UPath, tracked: TrackedSweep, relatives: tuple[Relative, ...]) -> Job:
+    """The job of a run; InputError where its batch is too small for its workers."""
     execution = sweep.execution_for(run.size)
     if run.batch_sequences < execution.workers:
         raise InputError(

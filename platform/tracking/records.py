@@ -25,6 +25,7 @@ from ladder.platform.provenance import commit, user, versions
 from ladder.platform.runs.curve import CurvePoint, read_curve
 from ladder.platform.runs.lease import CLAIMS, Claim, newest_claim
 from ladder.platform.storage import create_exclusively, list_names, read_json
+from ladder.sweeps.tuned import describe_rule
 from ladder.sweeps.words import Run, Sweep
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def open_sweep(client: "MlflowClient", sweep: Sweep, runs: Sequence[Run], storag
         "ladder.kind": "sweep",
         "ladder.question": sweep.question,
         "ladder.laws": json.dumps(sweep.laws),
+        "ladder.recipe": describe_rule(sweep.recipe),
         "ladder.versions": json.dumps(versions()),
         "ladder.commit": commit() or "unknown",
         "mlflow.user": user(),

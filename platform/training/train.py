@@ -115,7 +115,9 @@ class Trainer:
         meter = Meter(self.run, self.worker, self.peak, self.pending_nats)
         saved = self.started = time.perf_counter()
         while self.step < recipe.steps:
-            meter.add(*self._advance(feed))
+            nats = self.engine.gradients(feed.take(self.step))
+            norm = self.engine.update(learning_rate(recipe, self.step))
+            meter.add(nats, norm)
             self.step += 1
             due = self.step in self.branch_steps
             if self.step % self.execution.log_every_steps == 0 or self.step == recipe.steps:
@@ -128,11 +130,6 @@ class Trainer:
                 if snapshot is not None:
                     save(snapshot)
                 saved = time.perf_counter()
-
-    def _advance(self, feed: BatchFeed) -> tuple[torch.Tensor, torch.Tensor]:
-        """One optimizer step; returns this worker's sum of nats and the gradient's norm before clipping."""
-        nats = self.engine.gradients(feed.take(self.step))
-        return nats, self.engine.update(learning_rate(self.run.recipe, self.step))
 
 
 class Meter:

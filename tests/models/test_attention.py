@@ -38,6 +38,15 @@ def test_a_back_end_agrees_with_the_plain_one_in_fp32(backend: str, length: int)
         torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("length", [1, 63, 65, 200, 257, 600])
+def test_blocks_in_bf16_attend_to_the_past_alone(length: int) -> None:
+    x = torch.randn(2, length, 3, 2, 16, generator=torch.Generator().manual_seed(length)).bfloat16()
+    grad = torch.randn(2, length, 2, 16).bfloat16()
+    wanted = attention_and_gradients(x.double(), grad.double(), "reference")
+    for got, other in zip(attention_and_gradients(x, grad, "blocked"), wanted, strict=True):
+        assert relative_error(got, other) < 0.006
+
+
 @pytest.mark.parametrize("backend", ["sdpa", "blocked"])
 def test_bf16_costs_a_back_end_no_more_than_the_rounding_of_its_numbers(backend: str) -> None:
     # One bf16 rounding is 2^-9 = 0.002; scores of standard deviation 4, which bf16 scores would spoil (2 % measured).

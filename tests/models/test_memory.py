@@ -15,7 +15,8 @@ GPU = Training(sequences=8, precision="bf16", device="cuda")
 
 def test_the_prediction_cuts_the_logits_as_the_loss_does() -> None:
     assert (memory.CHUNK_LOGITS, memory.MOST_CHUNKS) == (loss.CHUNK_LOGITS, loss.MOST_CHUNKS)
-    assert memory.FEWEST_CLASSES == loss.FEWEST_CLASSES and memory.BLOCK == blocked_attention.BLOCK
+    assert memory.FEWEST_CLASSES == loss.FEWEST_CLASSES
+    assert (memory.BLOCK, memory.BF16_BLOCK) == (blocked_attention.BLOCK, blocked_attention.BF16_BLOCK)
 
 
 def test_more_at_once_takes_more_and_less_with_checkpointing_and_shards() -> None:

@@ -69,25 +69,26 @@ def run_lane(job: Job, tmp_path: Path) -> Iterator[Callable[..., None]]:
 
         def run(breaks: str | None) -> None:
             def train(config: dict[str, Any]) -> None:
+                import itertools
                 import os
 
                 from ladder.models.errors import InputError
                 from ladder.platform.launching.lanes import lane_worker
-                from ladder.platform.training.train import Trainer
+                from ladder.platform.training.step import TrainingStep
 
-                advance = Trainer._advance
+                gradients, steps = TrainingStep.gradients, itertools.count()
 
-                def broken(trainer: Trainer, feed: Any) -> Any:
-                    if trainer.worker.rank == 1 and trainer.step == 50:
+                def broken(engine: TrainingStep, batch: Any) -> Any:
+                    if engine.worker.rank == 1 and next(steps) == 50:
                         if breaks == "a user's mistake":
                             raise InputError("the corpus is upside down")
                         if breaks == "an error":
                             raise RuntimeError("the kernel failed")
                         if breaks == "a death":
                             os._exit(1)
-                    return advance(trainer, feed)
+                    return gradients(engine, batch)
 
-                Trainer._advance = broken  # type: ignore[method-assign]
+                TrainingStep.gradients = broken  # type: ignore[method-assign]
                 lane_worker(config)
 
             make_trainer("a", SHAPE, [job], UPath(tmp_path / "ray"), host=listener, train=train).fit()

@@ -19,9 +19,8 @@ from ladder.platform.storage import read_json
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import TrackedSweep, open_sweep
 from ladder.platform.training.checkpoint import Snapshot
-from ladder.platform.training.feed import BatchFeed
 from ladder.platform.training.job import CheckpointSaver, Job
-from ladder.platform.training.train import Trainer
+from ladder.platform.training.step import TrainingStep
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.trunks import find_relatives
 from ladder.sweeps.words import Execution, Recipe, Run, Sweep, grid
@@ -75,17 +74,17 @@ def work(jobs: list[Job]) -> None:
 
 
 @pytest.fixture
-def trained_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(steps of the run, step) of every optimizer step."""
-    steps: list[tuple[int, int]] = []
-    advance = Trainer._advance
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of every optimizer step, the budget of its run."""
+    budgets: list[int] = []
+    update = TrainingStep.update
 
-    def count(trainer: Trainer, feed: BatchFeed) -> tuple[torch.Tensor, torch.Tensor]:
-        steps.append((trainer.run.recipe.steps, trainer.step))
-        return advance(trainer, feed)
+    def count(engine: TrainingStep, lr: float) -> torch.Tensor:
+        budgets.append(engine.run.recipe.steps)
+        return update(engine, lr)
 
-    monkeypatch.setattr(Trainer, "_advance", count)
-    return steps
+    monkeypatch.setattr(TrainingStep, "update", count)
+    return budgets
 
 
 def left_by(job: Job) -> tuple[list[tuple[float, float]], dict[str, torch.Tensor], list[object]]:
@@ -126,15 +125,11 @@ def killed_at(budget: int, step: int, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def test_three_budgets_from_one_trunk_equal_three_runs_and_cost_trunk_and_decays(
-    storage: UPath, trained_steps: list[tuple[int, int]]
+    storage: UPath, trained: list[int]
 ) -> None:
     jobs = make_jobs(storage)
     work(jobs)
-    assert trained_steps == [
-        *((30, step) for step in range(30)),
-        *((17, step) for step in range(14, 17)),
-        *((10, step) for step in range(8, 10)),
-    ]
+    assert trained == [30] * 30 + [17] * 3 + [10] * 2
     shared = [read_mark(list_checkpoints(job.folder)[0])["shared_steps"] for job in jobs]
     assert shared == [0, 14, 8]
     assert_equal_to_separate(storage, jobs)
@@ -142,23 +137,21 @@ def test_three_budgets_from_one_trunk_equal_three_runs_and_cost_trunk_and_decays
 
 @pytest.mark.parametrize(("budget", "step"), [(30, 5), (30, 8), (30, 14), (30, 24), (30, 30), (17, 15), (10, 10)])
 def test_killed_in_trunk_or_branch_it_goes_on(
-    budget: int, step: int, storage: UPath, monkeypatch: pytest.MonkeyPatch, trained_steps: list[tuple[int, int]]
+    budget: int, step: int, storage: UPath, monkeypatch: pytest.MonkeyPatch, trained: list[int]
 ) -> None:
     jobs = make_jobs(storage)
     with killed_at(budget, step, monkeypatch):
         work(jobs)
     work(make_jobs(storage))
-    assert len(trained_steps) == 30 + 3 + 2, "no step is trained twice"
+    assert len(trained) == 30 + 3 + 2, "no step is trained twice"
     assert_equal_to_separate(storage, jobs)
 
 
-def test_a_longer_budget_that_is_added_later_goes_on_from_the_branch(
-    storage: UPath, trained_steps: list[tuple[int, int]]
-) -> None:
+def test_a_longer_budget_that_is_added_later_goes_on_from_the_branch(storage: UPath, trained: list[int]) -> None:
     longest, *others = make_jobs(storage)
     ours = {job.run.key for job in others}
     work([replace(job, relatives=tuple(r for r in job.relatives if r.run in ours)) for job in others])
-    trained_steps.clear()
+    trained.clear()
     work([longest])
-    assert trained_steps == [(30, step) for step in range(14, 30)]
+    assert trained == [30] * 16
     assert_equal_to_separate(storage, [longest, *others])
