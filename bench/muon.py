@@ -98,7 +98,7 @@ def tokens_per_second(size, optimizer: str) -> float:  # type: ignore[no-untyped
     points: list[Metrics] = []
     stream = RandomTokens(4 * 2048 + 1, size.vocabulary)
     trainer = Trainer(run, Execution(log_every_steps=4), stream=stream, worker=Worker(device=CPU))
-    trainer.train(log=points.append, save=lambda: None)
+    trainer.train(log=points.append, save=lambda snapshot: None)
     return statistics.median(point["train/tokens_per_second"] for point in points[1:])
 
 
