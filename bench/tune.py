@@ -15,18 +15,12 @@ from typing import Any
 
 SWEEP = '''"""Does successive halving find the learning rate that a grid finds? Prediction: within one step of it."""
 
-from dataclasses import replace
-
-from ladder.sweeps.rules import ceil_to_multiple, share_of_tokens, small_recipe
+from ladder.sweeps.rules import small_recipe
 from ladder.sweeps.words import Execution, Sweep, grid
 
 
 def recipe(size, tokens, seed):
-    """The small recipe in batches of 1,024 tokens."""
-    tokens = ceil_to_multiple(tokens, 1024)
-    decay = share_of_tokens(0.2, tokens, 1024)
-    own = small_recipe(size, tokens, seed)
-    return replace(own, tokens=tokens, batch_tokens=1024, warmup_tokens=20 * 1024, decay_tokens=decay)
+    return small_recipe(size, tokens, seed, batch_tokens=1024)
 
 
 SWEEP = Sweep(

@@ -89,7 +89,7 @@ class Found:
         """Where the numbers come from, in a line."""
         law = self.lr_law
         others = "no other size" if law is None else f"other sizes by lr = {law}, N without embeddings"
-        sizes = ", ".join(winner.size for winner in self.winners)
+        sizes = ", ".join(w.size + (" (at the edge of the search)" if w.edge else "") for w in self.winners)
         return f"`ladder tune {self.sweep}` of {self.date} on corpus {self.corpus}: {sizes} as measured, {others}"
 
     @property

@@ -159,9 +159,10 @@ def _tell_plan(request: SearchRequest) -> None:
         runs = search.trials[0].runs
         rates = [trial.lr_peak for trial in search.trials]
         budgets = ", ".join(f"{run.recipe.tokens:,}" for run in runs)
+        steps = ", ".join(f"{run.recipe.steps:,}" for run in runs)
         click.echo(
             f"{search.size.name}: {len(search.trials)} trials, learning rates {min(rates):.3g} to {max(rates):.3g}, "
-            f"budgets of {budgets} tokens ({runs[0].recipe.steps:,} to {runs[-1].recipe.steps:,} steps)",
+            f"budgets of {budgets} tokens ({steps} steps)",
             err=True,
         )
 

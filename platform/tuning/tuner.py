@@ -35,6 +35,8 @@ from ladder.sweeps.words import Execution
 ENVIRONMENT = {
     # A Ctrl-C is raised here, and not turned into a result that looks complete.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Its newer display writes to standard output whatever it is told, and that is for --json.
+    "RAY_AIR_NEW_OUTPUT": "0",
     # Records of its own that Tune writes for each trial: the run's folder has all.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }

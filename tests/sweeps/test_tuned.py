@@ -64,6 +64,7 @@ def test_a_searched_batch_is_taken_too_in_whole_batches() -> None:
 def test_a_winner_at_the_edge_of_the_search_is_in_no_law() -> None:
     edge = found(winner("2x32", 8e-3, edge="high"), winner("3x64", 2e-3))
     rule = replace(tuned("demo", small_recipe), found=edge)
+    assert "2x32 (at the edge of the search), 3x64 as measured, no other size" in edge.provenance
     assert edge.lr_law is None and rule(size("2x32"), 50_000, 0).lr_peak == 8e-3
     with pytest.raises(InputError, match=r"size 4x128 was not searched by `ladder tune demo`.*wants two sizes"):
         rule(size("4x128"), 50_000, 0)

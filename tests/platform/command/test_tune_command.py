@@ -8,15 +8,17 @@ from click.testing import CliRunner
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.command.chosen import begin, choose
 from ladder.platform.command.tune import command
 from ladder.platform.launching.cluster import Cluster
 from ladder.platform.launching.sweep import make_job
+from ladder.platform.storage import write_json
 from ladder.platform.tracking.records import TrackedSweep
 from ladder.platform.training.job import Job
 from ladder.platform.tuning.tuner import count_slots
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.rules import small_recipe
-from ladder.sweeps.words import Execution, Sweep, grid
+from ladder.sweeps.words import SCHEMA, Execution, Sweep, grid
 
 TINY = '''"""Question."""
 from ladder.sweeps.rules import small_recipe
@@ -38,6 +40,44 @@ def jobs(execution: Execution) -> Mapping[str, Job]:
     runs = expand(sweep, CorpusFacts(name="small", vocabulary=257, fingerprint="f"), precision="fp32")
     tracked = TrackedSweep(uri="", experiment="1", parent="p", store="s")
     return {run.key: make_job(sweep, run, UPath("memory://s"), tracked, ()) for run in runs}
+
+
+FOUND = {
+    "sweep": "tiny", "corpus": "small", "corpus_fingerprint": "another", "date": "2026-11-21", "searched_batch": False,
+    "winners": [
+        {"size": "1x16", "params": 3104, "tokens": 8192, "lr": 0.0123, "batch_tokens": 2048, "loss": 3.0, "run": "r",
+         "edge": None}
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def tuned_sweep(tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.py"
+    rule = 'recipe=tuned("tiny", small_recipe)'
+    file.write_text(
+        TINY.replace("recipe=small_recipe", rule).replace("SWEEP", "from ladder.sweeps.tuned import tuned\nSWEEP", 1)
+    )
+    return file
+
+
+def test_a_tuned_sweep_takes_the_winner_and_says_so_and_of_which_corpus(
+    tuned_sweep: Path, storage: UPath, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(storage / "sweeps" / "tiny" / "tuned.json", FOUND)
+    write_json(storage / "ladder.json", {"schema": SCHEMA})
+    chosen = begin(str(tuned_sweep), storage, None, {})
+    assert [run.recipe.lr_peak for run in chosen.runs] == [0.0123]
+    told = capsys.readouterr().err
+    assert "recipe: small_recipe, tuned by `ladder tune tiny` of 2026-11-21 on corpus small: 1x16 as measured" in told
+    assert "The search was on another corpus than small as it is now" in told
+    untuned = choose(str(tuned_sweep), storage, None, untuned=True)
+    assert [run.recipe.lr_peak for run in untuned.runs] == [6e-3], "what `ladder tune` searches around"
+
+
+def test_a_tuned_sweep_without_a_search_says_to_search(tuned_sweep: Path, storage: UPath) -> None:
+    with pytest.raises(InputError, match="has none. Run `ladder tune tiny` first"):
+        choose(str(tuned_sweep), storage, None)
 
 
 HERE = Cluster(local=True, cpus=4, gpus=0)
