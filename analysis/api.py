@@ -355,10 +355,10 @@ def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: st
 
 
 def draw_search(table: pl.DataFrame, winners: Mapping[str, float]) -> Any:
-    """The runs of a search for learning rates as a matplotlib Figure; the columns are in `search_figure`."""
-    from ladder.analysis.report import search_figure
+    """The runs of a search for learning rates as a matplotlib Figure; the columns are in `canvas.draw_search`."""
+    from ladder.analysis.report import canvas
 
-    return search_figure.draw_search(table, winners)
+    return canvas.draw_search(table, winners)
 
 
 def plot(fit: Fit) -> Any:

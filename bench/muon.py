@@ -11,13 +11,11 @@ on where it was.
 import math
 import statistics
 
-from short_runs import CPU, ShortRuns, best_rate, make_recipe, parser
+from short_runs import BATCH_TOKENS, CPU, ShortRuns, best_rate, make_recipe, parser
 
-from ladder.platform.hardware import resolve_precision
-from ladder.platform.training.speed import RandomTokens
 from ladder.platform.training.train import Metrics, Trainer
 from ladder.platform.training.worker import Worker
-from ladder.sweeps.words import Execution, Recipe, Run
+from ladder.sweeps.words import Execution, Run
 
 START = {"muon": 2.0**-7, "adamw": 2.0**-8}
 SHARES = (0.75, 0.5, 0.375, 0.25)
@@ -78,27 +76,25 @@ def compare(runs: ShortRuns, size: str, tokens: int, seed: int) -> bool:
 
 def time_steps(runs: ShortRuns, shape: str, turns: int) -> None:
     """Print the time of a step of each optimizer, in turns, and their ratio: the medians over turns."""
-    size = runs.size(shape)
     rates: dict[str, list[float]] = {"adamw": [], "muon": []}
     for _ in range(turns):
         for optimizer, measured in rates.items():
-            measured.append(tokens_per_second(size, optimizer))
+            measured.append(tokens_per_second(runs, shape, optimizer))
     ratio = statistics.median(a / m for a, m in zip(rates["adamw"], rates["muon"], strict=True))
-    milliseconds = {name: 1000 * 2048 / statistics.median(measured) for name, measured in rates.items()}
+    milliseconds = {name: 1000 * BATCH_TOKENS / statistics.median(measured) for name, measured in rates.items()}
     print(
         f"{shape}: {milliseconds['adamw']:.1f} ms a step with AdamW, {milliseconds['muon']:.1f} with Muon: {ratio:.2f}"
     )
 
 
-def tokens_per_second(size, optimizer: str) -> float:  # type: ignore[no-untyped-def]
+def tokens_per_second(runs: ShortRuns, shape: str, optimizer: str) -> float:
     """Median over a few points of the curve."""
-    precision = resolve_precision("auto", CPU)
-    recipe = Recipe(tokens=2048 * 24, batch_tokens=2048, lr_peak=1e-3, optimizer=optimizer, precision=precision)  # type: ignore[arg-type]
-    run = Run(size=size, recipe=recipe, corpus="random tokens", corpus_fingerprint=None)
+    recipe = make_recipe(24 * BATCH_TOKENS, 1e-3, 0, optimizer=optimizer)
+    run = Run(size=runs.size(shape), recipe=recipe, corpus=runs.corpus.name, corpus_fingerprint=None)
     points: list[Metrics] = []
-    stream = RandomTokens(4 * 2048 + 1, size.vocabulary)
-    trainer = Trainer(run, Execution(log_every_steps=4), stream=stream, worker=Worker(device=CPU))
-    trainer.train(log=points.append, save=lambda: None)
+    execution = Execution(log_every_steps=4)
+    trainer = Trainer(run, execution, stream=runs.corpus.train, worker=Worker(device=CPU))
+    trainer.train(log=points.append, save=lambda snapshot: None)
     return statistics.median(point["train/tokens_per_second"] for point in points[1:])
 
 

@@ -24,7 +24,7 @@ from ladder.platform.corpus.store import Corpus
 from ladder.platform.corpus.stream import TokenStream
 from ladder.platform.hardware import resolve_precision
 from ladder.platform.runs.checkpoints import MARK
-from ladder.platform.training.checkpoint import take_snapshot, write_checkpoint
+from ladder.platform.training.checkpoint import Snapshot, write_checkpoint
 from ladder.platform.training.train import Diverged, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.rules import ceil_to_multiple, share_of_tokens
@@ -107,7 +107,7 @@ class ShortRuns:
         )
         loss: float | None
         try:
-            trainer.train(log=lambda point: None, save=lambda: save(trainer, folder))
+            trainer.train(log=lambda point: None, save=lambda snapshot: save(snapshot, folder))
             loss = heldout_loss(trainer.model, self.corpus.heldout)
         except Diverged:
             loss = None
@@ -132,10 +132,9 @@ class ShortRuns:
         print({name: result[name] for name in ("size", "optimizer", "parametrization", "lr_peak", "seed")}, loss)
 
 
-def save(trainer: Trainer, folder: Path) -> None:
-    """Replace the checkpoint in `folder` by one of now, from which a run that is stopped goes on."""
+def save(snapshot: Snapshot, folder: Path) -> None:
+    """Replace the checkpoint in `folder` by a new one, from which a run that is stopped goes on."""
     written = folder.with_name(folder.name + f".{os.getpid()}")
-    snapshot = take_snapshot(trainer.model, trainer.optimizer, trainer.state)
     (written / MARK).write_text(json.dumps(write_checkpoint(written, snapshot, tokenizer="bytes")))
     shutil.rmtree(folder, ignore_errors=True)
     written.rename(folder)

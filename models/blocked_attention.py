@@ -35,10 +35,13 @@ class _BlockedAttention(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             q, k, v, batch = _fold(q), _fold(k), _fold(v), q.shape[0]
             probabilities = list(_probabilities(q, k))
-            blocks = [torch.bmm(p, v[:, : p.shape[2]]) for p in probabilities]  # [N, C, K]
+            output = torch.empty_like(q)
+            for p in probabilities:
+                end = p.shape[2]
+                torch.bmm(p, v[:, :end], out=output[:, end - p.shape[1] : end])
         ctx.batch = batch
         ctx.save_for_backward(q, k, v, *probabilities)
-        return _unfold(torch.cat(blocks, 1), batch)
+        return _unfold(output, batch)
 
     @staticmethod
     @once_differentiable
@@ -53,12 +56,20 @@ class _BlockedAttention(torch.autograd.Function):
             grad_p = torch.bmm(grad[:, rows], v[:, :end].transpose(1, 2))  # [N, C, S]
             grad_scores = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
             torch.bmm(grad_scores, k[:, :end], out=grad_q[:, rows])
-            grad_k[:, :end] += torch.bmm(grad_scores.transpose(1, 2), q[:, rows])
-            grad_v[:, :end] += torch.bmm(p.transpose(1, 2), grad[:, rows])
+            _add_bmm_(grad_k[:, :end], grad_scores.transpose(1, 2), q[:, rows])
+            _add_bmm_(grad_v[:, :end], p.transpose(1, 2), grad[:, rows])
         scale = q.shape[2] ** -0.5
         gradients = grad_q.mul_(scale), grad_k.mul_(scale).to(k.dtype), grad_v.to(v.dtype)
         grad_q, grad_k, grad_v = (_unfold(x, ctx.batch) for x in gradients)
         return grad_q, grad_k, grad_v
+
+
+def _add_bmm_(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Adds a @ b to a float32 total; in float32 within the product itself."""
+    if a.dtype is torch.float32:
+        total.baddbmm_(a, b)
+    else:
+        total += torch.bmm(a, b)
 
 
 def _probabilities(q: Tensor, k: Tensor) -> Iterator[Tensor]:

@@ -55,7 +55,10 @@ def _value_and_slope(x: Tensor, y_out: Tensor, slope_out: Tensor) -> None:
     """
     square = x * x
     s = torch.addcmul(x * _LINEAR, square, x, value=_CUBIC).sigmoid_()
-    y = x * s
-    y_out.copy_(y)
+    if y_out.dtype is torch.float32:
+        y = torch.mul(x, s, out=y_out)
+    else:
+        y = x * s
+        y_out.copy_(y)
     rest = torch.addcmul(y, y, s, value=-1)  # y (1 - s)
-    slope_out.copy_(s.add_(rest, alpha=_LINEAR).addcmul_(square, rest, value=3 * _CUBIC))
+    torch.addcmul(s.add_(rest, alpha=_LINEAR), square, rest, value=3 * _CUBIC, out=slope_out)

@@ -92,12 +92,12 @@ def _shards(training: Training) -> int:
 
 
 def _working_weights_bytes(size: Size, training: Training) -> int:
-    """Weights in the precision of the products: all of them under autocast; of fsdp2, two gathered blocks and the
-    embeddings in fp32 and in that precision."""
+    """Weights in the precision of the products: all of them under autocast; of fsdp2, two gathered blocks, and the
+    embeddings in fp32."""
     block = 12 * size.d_model**2
     each = 2 if training.precision == "bf16" else 0
     if training.strategy == "fsdp2" and training.workers > 1:
-        return 2 * block * (4 + each) + 4 * (size.vocabulary + size.context) * size.d_model
+        return 2 * block * (each or 4) + 4 * (size.vocabulary + size.context) * size.d_model
     return size.n_layer * block * each
 
 

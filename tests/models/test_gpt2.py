@@ -110,7 +110,7 @@ def test_activation_checkpointing_keeps_less_and_changes_no_bit_of_the_gradients
 
 def test_activation_checkpointing_computes_a_block_twice_in_training_and_once_otherwise() -> None:
     model, calls = GPT2(SIZE, activation_checkpointing=True), []
-    model.h[1].register_forward_hook(lambda *_: calls.append(1))
+    model.h[1].register_forward_pre_hook(lambda *_: calls.append(1))
     Step(model)(some_tokens()).backward()
     assert len(calls) == 2
     with torch.no_grad():

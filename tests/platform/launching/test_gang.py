@@ -143,6 +143,7 @@ def test_a_sweep_of_two_workers_a_run_is_trained_by_gangs_and_scored_by_tasks(
     assert len(sweep.results()) == 2
     assert [claim.epoch for claim in sweep.claims().values()] == [2, 2], "one attempt trained, another one scored"
     twin = undisturbed(sweep, tmp_path)
-    for key, values in twin.results().items():
-        assert sweep.results()[key] == pytest.approx(values, rel=1e-2)  # bf16 sums of halves round differently
+    for key, curve in twin.losses().items():  # bf16 sums of halves round differently, the more the longer it trains
+        assert [loss for _, loss in sweep.losses()[key]][:4] == pytest.approx([loss for _, loss in curve][:4], rel=1e-3)
+        assert sweep.results()[key] == pytest.approx(twin.results()[key], rel=5e-2)
     sweep.assert_tracked_exactly()

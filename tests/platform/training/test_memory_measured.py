@@ -1,13 +1,25 @@
 """The memory that is predicted is the memory that training takes."""
 
+import multiprocessing
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ladder.models.memory import Training, peak_bytes, tensor_bytes
 from ladder.models.sizes import parse_size
+from ladder.platform.training.step import TrainingStep
+from ladder.platform.training.worker import Worker
+from ladder.sweeps.words import Execution, Recipe, Run
 
 MEASURE = """
 import gc, sys
@@ -59,3 +71,99 @@ def test_the_predicted_peak_is_within_a_tenth_of_the_measured_one(
     print(f"{name}: predicted {predicted / 2**20:.0f} MiB, measured {measured / 2**20:.0f} MiB")
     assert predicted == pytest.approx(measured, rel=0.1)
     assert tensor_bytes(size, training) < measured
+
+
+class LiveTensors(TorchDispatchMode):
+    """The most bytes that tensors had at one time, of those that operations saw. What the allocator of a processor
+    takes beside them depends on the order in which they come and go: with activation checkpointing as much again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        self.peak = 0
+
+    def see(self, *things: Any) -> None:
+        """Count these tensors, and what there is now."""
+        for tensor in tree_leaves(things):
+            if isinstance(tensor, DTensor):
+                tensor = tensor.to_local()
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.storages[storage._cdata] = weakref.ref(storage)
+        live = [storage for reference in self.storages.values() if (storage := reference()) is not None]
+        self.peak = max(self.peak, sum(storage.nbytes() for storage in live))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.see(args, kwargs, made)
+        return made
+
+
+def measured_bytes(execution: Execution, worker: Worker, precision: str) -> tuple[int, int]:
+    """Bytes of tensors at the peak of a second step over two sequences a worker, predicted and measured."""
+    torch.set_num_threads(1)
+    size = parse_size("8x256", context=64, vocabulary=512)
+    batch_tokens = 2 * 64 * worker.world_size
+    recipe = Recipe(tokens=2 * batch_tokens, batch_tokens=batch_tokens, lr_peak=1e-3, precision=precision)  # type: ignore[arg-type]
+    run = Run(size=size, recipe=recipe, corpus="random", corpus_fingerprint="0")
+    engine = TrainingStep(run, execution, worker)
+    batch = torch.randint(512, (2, 65))
+    engine.start(batch)
+    engine.gradients(batch)
+    engine.update(1e-3)
+    live = LiveTensors()
+    live.see(list(engine.model.parameters()), list(engine.optimizer.state.values()))
+    with live:
+        engine.gradients(batch)
+        engine.update(1e-3)
+    training = Training(
+        sequences=engine.micro,
+        precision=precision,
+        device="cpu",
+        accumulates=engine.micro < 2,
+        workers=worker.world_size,
+        strategy=engine.strategy,
+        checkpointing=engine.activation_checkpointing,
+    )
+    return tensor_bytes(size, training), live.peak
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_the_tensors_of_a_step_are_those_predicted(recomputes: bool) -> None:
+    execution = Execution(activation_checkpointing=recomputes)
+    predicted, measured = measured_bytes(execution, Worker(device=torch.device("cpu")), "fp32")
+    assert predicted == pytest.approx(measured, rel=0.1)
+
+
+WAYS = [
+    (Execution(strategy=strategy, activation_checkpointing=recomputes, micro_batch_tokens=64 * micro), precision)
+    for strategy, recomputes, micro, precision in [
+        ("ddp", False, 2, "fp32"),
+        ("fsdp2", False, 2, "fp32"),
+        ("fsdp2", True, 2, "fp32"),
+        ("fsdp2", False, 1, "fp32"),
+        ("fsdp2", False, 2, "bf16"),
+        ("fsdp2", False, 1, "bf16"),
+    ]
+]
+"""Ways to train on four workers; with a micro-batch of 1 whole gradients add up before they are reduced."""
+
+
+def _measure(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=4)
+    worker = Worker(device=torch.device("cpu"), rank=rank, world_size=4)
+    measured = [measured_bytes(execution, worker, precision) for execution, precision in WAYS]
+    if worker.first:
+        Path(folder, "measured").write_text("\n".join(f"{one} {other}" for one, other in measured))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_the_tensors_of_a_worker_of_four_are_those_predicted(tmp_path: Path) -> None:
+    multiprocessing.set_forkserver_preload([__name__])
+    mp.start_processes(_measure, args=(str(tmp_path),), nprocs=4, start_method="forkserver")
+    lines = (tmp_path / "measured").read_text().splitlines()
+    for (execution, precision), line in zip(WAYS, lines, strict=True):
+        predicted, measured = map(int, line.split())
+        print(execution.strategy, precision, f"predicted {predicted / 2**20:.1f} MiB, measured {measured / 2**20:.1f}")
+        assert predicted == pytest.approx(measured, rel=0.1), (execution, precision)

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +37,7 @@ RECIPE = Recipe(
 )
 RUN = Run(size=SIZE, recipe=RECIPE, corpus="words", corpus_fingerprint="0")
 STRATEGIES: tuple[Strategy, ...] = ("ddp", "fsdp2")
-WORKERS = (1, 2, 4)
+FOUR = pytest.param(4, marks=pytest.mark.slow)
 WAYS = tuple(product(STRATEGIES, (False, True)))
 """Strategies with and without activation checkpointing."""
 
@@ -157,13 +158,19 @@ def cases_of(folder: Path, workers: int) -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What all ways leave, each with 1, 2 and 4 workers; and going on with 1 and 4 from what 2 workers saved."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of what all ways leave with some numbers of workers, trained at the first call."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("parallel")
-    for workers in (2, 1, 4):
-        train_all(cases_of(folder, workers), workers, folder)
-    return folder
+    folder, done = tmp_path_factory.mktemp("parallel"), set[int]()
+
+    def by(*numbers: int) -> Path:
+        for workers in (2, *numbers):
+            if workers not in done:
+                train_all(cases_of(folder, workers), workers, folder)
+                done.add(workers)
+        return folder
+
+    return by
 
 
 def left_by(folder: Path, rank: int = 0) -> dict[str, list[float]]:
@@ -185,12 +192,13 @@ def assert_same(folder: Path, other: Path, *, steps: slice = slice(None), weight
 
 
 @pytest.mark.parametrize(("strategy", "activation_checkpointing"), WAYS)
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", [1, 2, FOUR])
 def test_all_ways_come_to_the_same_losses_and_weights(
-    trained: Path, workers: int, strategy: str, activation_checkpointing: bool
+    trained: Callable[..., Path], workers: int, strategy: str, activation_checkpointing: bool
 ) -> None:
-    reference = folder_of(trained, 1, "ddp", False)
-    way = folder_of(trained, workers, strategy, activation_checkpointing)
+    folder = trained(1, workers)
+    reference = folder_of(folder, 1, "ddp", False)
+    way = folder_of(folder, workers, strategy, activation_checkpointing)
     assert_same(way, reference)
     np.testing.assert_allclose(left_by(way)["norms"], left_by(reference)["norms"], rtol=1e-4)
     assert left_by(reference)["losses"][-1] < left_by(reference)["losses"][0] - 0.1
@@ -199,51 +207,56 @@ def test_all_ways_come_to_the_same_losses_and_weights(
 
 @pytest.mark.parametrize("saved", STRATEGIES)
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [1, FOUR])
 def test_what_two_workers_saved_goes_on_with_one_and_four_under_either_strategy(
-    trained: Path, workers: int, strategy: str, saved: str
+    trained: Callable[..., Path], workers: int, strategy: str, saved: str
 ) -> None:
-    went_on = trained / f"{workers}-{strategy}-from-{saved}"
+    folder = trained(1, workers)
+    went_on = folder / f"{workers}-{strategy}-from-{saved}"
     assert len(left_by(went_on)["losses"]) == STEPS - HALF
-    assert_same(went_on, folder_of(trained, 1, "ddp", False), steps=slice(HALF, None))
+    assert_same(went_on, folder_of(folder, 1, "ddp", False), steps=slice(HALF, None))
 
 
-def test_a_checkpoint_does_not_tell_how_it_was_trained(trained: Path) -> None:
+def test_a_checkpoint_does_not_tell_how_it_was_trained(trained: Callable[..., Path]) -> None:
+    folder = trained(1)
     shapes = [
         {
             path.name: {name: (tensor.dtype, tensor.shape) for name, tensor in load_file(path).items()}
-            for path in (folder_of(trained, workers, *way) / "middle").glob("*.safetensors")
+            for path in (folder_of(folder, workers, *way) / "middle").glob("*.safetensors")
         }
-        for workers, way in product(WORKERS, WAYS)
+        for workers, way in product((1, 2), WAYS)
     ]
     assert shapes[0] and all(shape == shapes[0] for shape in shapes)
 
 
 @pytest.mark.parametrize(("strategy", "messages"), [("ddp", 1), ("fsdp2", 1 + SIZE.n_layer)])
-def test_gradients_go_over_the_wire_once_a_step(trained: Path, strategy: str, messages: int) -> None:
+def test_gradients_go_over_the_wire_once_a_step(trained: Callable[..., Path], strategy: str, messages: int) -> None:
     """One message of each group of parameters, though a step has two micro-batches."""
     for activation_checkpointing in (False, True):
-        left = left_by(folder_of(trained, 4, strategy, activation_checkpointing))
+        left = left_by(folder_of(trained(2), 2, strategy, activation_checkpointing))
         assert left["reductions"] == STEPS * messages  # type: ignore[comparison-overlap]
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_under_fsdp2_each_worker_holds_its_share_of_the_moments(trained: Path, workers: int) -> None:
-    held = [left_by(folder_of(trained, workers, "fsdp2", False), rank)["moments_held"] for rank in range(workers)]
-    everything = left_by(folder_of(trained, 1, "ddp", False))["moments_held"]
+@pytest.mark.parametrize("workers", [2, FOUR])
+def test_under_fsdp2_each_worker_holds_its_share_of_the_moments(trained: Callable[..., Path], workers: int) -> None:
+    folder = trained(1, workers)
+    held = [left_by(folder_of(folder, workers, "fsdp2", False), rank)["moments_held"] for rank in range(workers)]
+    everything = left_by(folder_of(folder, 1, "ddp", False))["moments_held"]
     assert sum(held) == everything  # type: ignore[arg-type]
     assert max(held) < 1.1 * everything / workers  # type: ignore[operator,type-var]
 
 
-def test_in_bf16_gathered_matrices_round_as_autocast_does(trained: Path) -> None:
+def test_in_bf16_gathered_matrices_round_as_autocast_does(trained: Callable[..., Path]) -> None:
     """Bit for bit, where no gradient is clipped: their norm is summed in another order."""
-    one, two = weights_of(trained / "bf16-fsdp2"), weights_of(trained / "bf16-ddp")
-    assert left_by(trained / "bf16-fsdp2")["losses"] == left_by(trained / "bf16-ddp")["losses"]
+    shared_out, whole = trained(2) / "bf16-fsdp2", trained(2) / "bf16-ddp"
+    one, two = weights_of(shared_out), weights_of(whole)
+    assert left_by(shared_out)["losses"] == left_by(whole)["losses"]
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 @pytest.mark.parametrize("activation_checkpointing", [False, True])
 def test_under_fsdp2_each_block_compiles_into_one_graph_that_trains_alike(
-    trained: Path, activation_checkpointing: bool
+    trained: Callable[..., Path], activation_checkpointing: bool
 ) -> None:
-    assert_same(trained / f"compiled-{activation_checkpointing}", folder_of(trained, 1, "ddp", False))
+    folder = trained(1)
+    assert_same(folder / f"compiled-{activation_checkpointing}", folder_of(folder, 1, "ddp", False))
