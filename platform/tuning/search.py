@@ -160,8 +160,7 @@ def _tell_mlflow(
     by_key = {run.key: run for run in request.runs}
     for row in outcome.rows:
         last = rungs[row.size, row.lr, row.batch_tokens]
-        fate = (
-            "winner" if row.run in winners else "failed" if row.loss is None else "left" if row.rung == last else "on"
-        )
-        run = open_record(client, tracked, by_key[row.run], request.folder_of(by_key[row.run]))
-        client.set_tag(run.info.run_id, "ladder.tuning", f"rung {row.rung}: {fate}")
+        fate = "went on" if row.rung < last else "failed" if row.loss is None else "left behind"
+        fate = "winner" if row.run in winners else fate
+        child = open_record(client, tracked, by_key[row.run], request.folder_of(by_key[row.run]))
+        client.set_tag(child.info.run_id, "ladder.tuning", f"rung {row.rung}: {fate}")
