@@ -53,8 +53,6 @@ class SearchOutcome:
     """What was tried."""
     grid_tokens: int
     """Tokens of a grid search over the same trials: each trained to the last budget."""
-    rounds: int
-    """Runs that this call trained or scored; the others were there."""
 
     @property
     def trained_tokens(self) -> int:
@@ -84,7 +82,7 @@ class SearchOutcome:
         }
 
 
-def summarise(progress: Progress, space: SearchSpace, *, sweep: str, date: str, rounds: int) -> SearchOutcome:
+def summarise(progress: Progress, space: SearchSpace, *, sweep: str, date: str) -> SearchOutcome:
     """What a search that has ended found; InputError where every run of a size failed."""
     run = progress.searches[0].trials[0].runs[0]
     winners = [_winner(progress, search) for search in range(len(progress.searches))]
@@ -98,7 +96,7 @@ def summarise(progress: Progress, space: SearchSpace, *, sweep: str, date: str, 
     )
     trials = [trial for search in progress.searches for trial in search.trials]
     grid = sum(trial.runs[-1].recipe.tokens for trial in trials)
-    return SearchOutcome(found=found, rows=tuple(_rows(progress)), space=space, grid_tokens=grid, rounds=rounds)
+    return SearchOutcome(found=found, rows=tuple(_rows(progress)), space=space, grid_tokens=grid)
 
 
 def _winner(progress: Progress, index: int) -> Winner:

@@ -85,9 +85,9 @@ def tune(request: SearchRequest, *, listener: Listener) -> SearchOutcome:
         request.searches, request.space, lambda run: persistently(lambda: read_result(request.folder_of(run), run))
     )
     try:
-        rounds = _run_what_is_left(request, progress, record, listener)
+        _run_what_is_left(request, progress, record, listener)
         date = time.strftime("%Y-%m-%d")
-        outcome = summarise(progress, request.space, sweep=request.sweep.name, date=date, rounds=rounds)
+        outcome = summarise(progress, request.space, sweep=request.sweep.name, date=date)
     except BaseException as error:
         record.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -117,11 +117,11 @@ def keep_outcome(request: SearchRequest, outcome: SearchOutcome) -> dict[str, by
     return files
 
 
-def _run_what_is_left(request: SearchRequest, progress: Progress, record: SweepRecord, listener: Listener) -> int:
-    """Do the runs that have no result; how many ended."""
+def _run_what_is_left(request: SearchRequest, progress: Progress, record: SweepRecord, listener: Listener) -> None:
+    """Do the runs that have no result."""
     first = progress.next()
     if first is None:  # all that the search asks for is in the folders
-        return 0
+        return
     sweep = request.trial_sweep
     relatives = {
         key: others
@@ -133,19 +133,15 @@ def _run_what_is_left(request: SearchRequest, progress: Progress, record: SweepR
         run.key: make_job(sweep, run, request.storage, record.tracked, relatives.get(run.key, ()))
         for run in request.runs
     }
-    ended = 0
     # A thread of its own, so that a tracking server that does not answer stops nothing else.
     with connected(request.address) as cluster, ThreadPoolExecutor(1) as syncing:
 
         def note(place: Place, result: RunResult) -> None:
-            nonlocal ended
-            ended += 1
             syncing.submit(record.sync, [progress.run_at(place)])
             listener(place, result)
 
         refuse_what_cannot_be_shared(cluster, request.storage, request.tracking)
         run_trials(progress, jobs, cluster, first=first, listener=note)
-    return ended
 
 
 def _tell_mlflow(

@@ -31,7 +31,7 @@ def search(space: SearchSpace, best: float, *, fails: float = math.inf) -> tuple
     corpus = CorpusFacts(name="small", vocabulary=257, fingerprint="f")
     progress = Progress(plan_search(SWEEP, corpus, space, precision="fp32"), space, result)
     assert progress.next() is None, "all is there"
-    return summarise(progress, space, sweep="mine", date="2026-11-21", rounds=0), asked
+    return summarise(progress, space, sweep="mine", date="2026-11-21"), asked
 
 
 def test_a_search_whose_results_are_there_asks_for_no_run_twice() -> None:
