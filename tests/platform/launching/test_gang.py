@@ -69,26 +69,25 @@ def run_lane(job: Job, tmp_path: Path) -> Iterator[Callable[..., None]]:
 
         def run(breaks: str | None) -> None:
             def train(config: dict[str, Any]) -> None:
-                import itertools
                 import os
 
                 from ladder.models.errors import InputError
                 from ladder.platform.launching.lanes import lane_worker
-                from ladder.platform.training.step import TrainingStep
+                from ladder.platform.training.feed import BatchFeed
 
-                gradients, steps = TrainingStep.gradients, itertools.count()
+                take, rank = BatchFeed.take, ray.train.get_context().get_world_rank()
 
-                def broken(engine: TrainingStep, batch: Any) -> Any:
-                    if engine.worker.rank == 1 and next(steps) == 50:
+                def broken(feed: BatchFeed, step: int) -> Any:
+                    if rank == 1 and step == 50:
                         if breaks == "a user's mistake":
                             raise InputError("the corpus is upside down")
                         if breaks == "an error":
                             raise RuntimeError("the kernel failed")
                         if breaks == "a death":
                             os._exit(1)
-                    return gradients(engine, batch)
+                    return take(feed, step)
 
-                TrainingStep.gradients = broken  # type: ignore[method-assign]
+                BatchFeed.take = broken  # type: ignore[method-assign]
                 lane_worker(config)
 
             make_trainer("a", SHAPE, [job], UPath(tmp_path / "ray"), host=listener, train=train).fit()
