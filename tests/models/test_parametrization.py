@@ -143,7 +143,8 @@ def growth(names: tuple[str, ...], recipe: Recipe, by: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_what_is_learned_has_the_same_size_at_every_width_under_completep_only(optimizer: str) -> None:
-    shapes = ("2x64", "2x512")
+    # torch's Muon multiplies in bf16, which processors without it emulate: at width 512 that takes minutes there.
+    shapes = ("2x64", "2x192")
     transferring = growth(shapes, replace(COMPLETEP, optimizer=optimizer), "d_model")
     standard = growth(shapes, replace(STANDARD, optimizer=optimizer), "d_model")
     # Measured: -0.14 to 0.01 for CompleteP, 0.66 to 1.54 for the standard parametrisation (0.5 to 1 in theory).

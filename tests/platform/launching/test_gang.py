@@ -132,7 +132,7 @@ def test_two_workers_train_and_leave_the_scoring_to_another_process(run_lane: Ca
     assert newest is not None and newest.outcome == "trained" and not (job.folder / "result.json").exists()
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.endurance)])
 def test_a_sweep_of_two_workers_a_run_is_trained_by_gangs_and_scored_by_tasks(
     tmp_path: Path, storage: UPath, strategy: str
 ) -> None:

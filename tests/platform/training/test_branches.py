@@ -135,7 +135,14 @@ def test_three_budgets_from_one_trunk_equal_three_runs_and_cost_trunk_and_decays
     assert_equal_to_separate(storage, jobs)
 
 
-@pytest.mark.parametrize(("budget", "step"), [(30, 5), (30, 8), (30, 14), (30, 24), (30, 30), (17, 15), (10, 10)])
+@pytest.mark.parametrize(
+    ("budget", "step"),
+    [
+        (30, 14),
+        (17, 15),
+        *(pytest.param(*place, marks=pytest.mark.slow) for place in [(30, 5), (30, 8), (30, 24), (30, 30), (10, 10)]),
+    ],
+)
 def test_killed_in_trunk_or_branch_it_goes_on(
     budget: int, step: int, storage: UPath, monkeypatch: pytest.MonkeyPatch, trained: list[int]
 ) -> None:
