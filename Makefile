@@ -24,7 +24,7 @@ test-simulations: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m simulation -s --durations=10
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "slow and not gpu and not network" --durations=10
+	$(BIN)/python -m pytest -m "slow and not endurance and not gpu and not network" --durations=10
 
 # ruff comes first: A005 catches a stray platform/__init__.py, with which Python itself no longer starts.
 lint: $(VENV)/installed-dev
