@@ -15,7 +15,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
 
-# Ten lost nodes, a head that dies, a minute without object storage, twenty compiled shapes: another quarter of an hour.
+# Ten lost nodes, a head that dies, a minute without object storage, twenty compiled shapes, the demo with three seeds:
+# another half an hour.
 test-endurance: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m endurance --durations=10
 

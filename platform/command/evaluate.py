@@ -12,7 +12,6 @@ from upath import UPath
 from ladder.platform.command.options import console, echo_json, json_option, storage_option
 
 if TYPE_CHECKING:
-    from ladder.platform.corpus.store import Corpus
     from ladder.platform.evaluation.benchmark import Benchmark
     from ladder.platform.evaluation.checkpoint_scores import Outcome
 
@@ -96,14 +95,12 @@ def command(
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
     from ladder.platform.command.scores import ScoresDisplay
-    from ladder.platform.corpus.store import open_corpus
     from ladder.platform.evaluation.checkpoint_scores import ScoringTask
     from ladder.platform.evaluation.evaluate import Protocol
     from ladder.platform.launching.scoring import score_all
 
-    pages = None if corpus is None else open_corpus(storage, corpus)
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)
-    names, absent = _at_hand(asked, storage, pages)
+    names, absent = _at_hand(asked, storage, corpus)
     tasks = [
         ScoringTask(
             checkpoint=source,
@@ -153,12 +150,14 @@ def _names(given: Sequence[str]) -> list[str]:
     return [name for words in given for name in words.replace(",", " ").split()]
 
 
-def _at_hand(names: Sequence[str], storage: UPath, corpus: "Corpus | None") -> tuple[list[str], dict[str, str]]:
+def _at_hand(names: Sequence[str], storage: UPath, corpus_name: str | None) -> tuple[list[str], dict[str, str]]:
     """The benchmarks to score, and those of "all" whose data are absent, with the remedy; InputError where one that
     was named is absent or nothing is left."""
     from ladder.models.errors import InputError
+    from ladder.platform.corpus.store import open_corpus
     from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
 
+    corpus = None if corpus_name is None else open_corpus(storage, corpus_name)
     named = find_benchmarks([name for name in names if name != "all"])
     for benchmark in named:
         reason = benchmark.missing(storage=storage, corpus=corpus)

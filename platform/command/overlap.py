@@ -14,7 +14,6 @@ from ladder.platform.command.options import console, echo_json, json_option, sto
 if TYPE_CHECKING:
     from ladder.platform.corpus.store import Corpus
     from ladder.platform.evaluation.benchmark import Benchmark, Setting
-    from ladder.platform.evaluation.checkpoint_scores import ScoringTask
     from ladder.platform.overlap.comparison import Comparison
     from ladder.platform.overlap.study import Study
 
@@ -45,12 +44,9 @@ def command(
     threshold: float,
     workers: int | None,
     checkpoint: str | None,
-    tokenizer: str | None,
-    device: str,
-    precision: str,
     as_json: bool,
     storage: UPath,
-    **protocol: Any,
+    **scoring: Any,
 ) -> None:
     """Find how much of each BENCHMARK (or `all`) is in the training split of CORPUS, word for word.
 
@@ -74,27 +70,13 @@ def command(
     """
     from ladder.platform.command.overlap_display import FillDisplay, comparison_table, describe_plan, print_study
     from ladder.platform.corpus.store import open_corpus
-    from ladder.platform.evaluation.checkpoint_scores import ScoringTask
-    from ladder.platform.evaluation.evaluate import Protocol
     from ladder.platform.overlap.plan import plan_filling
     from ladder.platform.overlap.study import study_overlap
 
     opened = open_corpus(storage, corpus)
     plan = plan_filling(opened, n=ngram, workers=workers)
     chosen, absent = _choose(benchmarks, storage, opened)
-    setting = None
-    if checkpoint is not None:
-        task = ScoringTask(
-            checkpoint=checkpoint,
-            benchmarks=tuple(benchmark.name for benchmark in chosen),
-            storage=str(storage),
-            corpus=corpus,
-            tokenizer=tokenizer,
-            device=device,
-            precision=precision,
-            protocol=Protocol(**protocol),
-        )
-        setting = _make_setting(task, chosen)
+    setting = None if checkpoint is None else _make_setting(checkpoint, chosen, corpus, storage, **scoring)
     texts = {benchmark.name: benchmark.texts(storage, opened) for benchmark in chosen if benchmark.texts is not None}
     click.echo(describe_plan(plan, opened), err=True)
     plan.check_memory()
@@ -133,10 +115,31 @@ def _choose(names: Sequence[str], storage: UPath, corpus: "Corpus") -> "tuple[li
     return [benchmark for benchmark in chosen if benchmark.name not in absent], absent
 
 
-def _make_setting(task: "ScoringTask", benchmarks: "Sequence[Benchmark]") -> "Setting":
+def _make_setting(
+    checkpoint: str,
+    benchmarks: "Sequence[Benchmark]",
+    corpus: str,
+    storage: UPath,
+    *,
+    tokenizer: str | None,
+    device: str,
+    precision: str,
+    **protocol: Any,
+) -> "Setting":
     """What the benchmarks score the checkpoint with; InputError where one of them cannot."""
-    from ladder.platform.evaluation.checkpoint_scores import OpenedCheckpoint
+    from ladder.platform.evaluation.checkpoint_scores import OpenedCheckpoint, ScoringTask
+    from ladder.platform.evaluation.evaluate import Protocol
 
+    task = ScoringTask(
+        checkpoint=checkpoint,
+        benchmarks=tuple(benchmark.name for benchmark in benchmarks),
+        storage=str(storage),
+        corpus=corpus,
+        tokenizer=tokenizer,
+        device=device,
+        precision=precision,
+        protocol=Protocol(**protocol),
+    )
     with tempfile.TemporaryDirectory(prefix="ladder-overlap-") as scratch:
         opened = OpenedCheckpoint(task, Path(scratch))
         for benchmark in benchmarks:

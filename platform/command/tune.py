@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from ladder.platform.command.chosen import begin, corpus_option, execution_options
+from ladder.platform.command.chosen import Chosen, begin, corpus_option, execution_options
 from ladder.platform.command.options import console, echo_json, json_option, storage_option, tracking_option
 from ladder.platform.command.run import warn_of_slow_precision
 from ladder.platform.tracking.database import tracking_uri
@@ -91,20 +91,8 @@ def command(
     chosen = begin(sweep, storage, corpus, execution, untuned=True)
     if address is None:
         warn_of_slow_precision(chosen)
-    assert chosen.corpus is not None, "only a dry run goes without a corpus"
-    facts = CorpusFacts(
-        name=chosen.corpus.name, vocabulary=chosen.corpus.vocabulary, fingerprint=chosen.corpus.fingerprint
-    )
-    request = SearchRequest(
-        sweep=chosen.sweep,
-        searches=plan_search(chosen.sweep, facts, space, precision=chosen.precision),
-        space=space,
-        corpus=chosen.corpus,
-        storage=storage,
-        tracking=tracking_uri(tracking, storage),
-        address=address,
-        retry_failed=retry_failed,
-    )
+    where = {"storage": storage, "tracking": tracking_uri(tracking, storage), "address": address}
+    request = _make_request(chosen, space, retry_failed=retry_failed, **where)
     _tell_plan(request)
     outcome = tune(request, listener=Told(request))
     if as_json:
@@ -113,6 +101,15 @@ def command(
         screen = console()
         screen.print(trials_table(outcome))
         _tell(screen, request, outcome)
+
+
+def _make_request(chosen: Chosen, space: SearchSpace, **how: Any) -> SearchRequest:
+    """The search of a sweep's sizes; `how` are the other fields of the request."""
+    corpus = chosen.corpus
+    assert corpus is not None, "only a dry run goes without a corpus"
+    facts = CorpusFacts(name=corpus.name, vocabulary=corpus.vocabulary, fingerprint=corpus.fingerprint)
+    searches = plan_search(chosen.sweep, facts, space, precision=chosen.precision)
+    return SearchRequest(sweep=chosen.sweep, searches=searches, space=space, corpus=corpus, **how)
 
 
 class Told:

@@ -153,7 +153,8 @@ def _train(job: Job, worker: Worker, attempt: Attempt | None) -> bool:
     params = _execution_params(job, trainer, corpus.tokenizer)
     if begun is not None and begun.run != job.run.key:
         _copy_curve(attempt, job.folder_of(begun.run), steps=begun.step)
-    attempt.say(phase="training", step=trainer.step, steps=job.run.recipe.steps, saved=newest_step(job.folder))
+    saved = persistently(lambda: newest_step(job.folder))
+    attempt.say(phase="training", step=trainer.step, steps=job.run.recipe.steps, saved=saved)
     sender = Sender(job.tracking, job.run, attempt.curve, attempt.lease, params=params)
     saver = CheckpointSaver(attempt, trainer, tokenizer=corpus.tokenizer, params=params)
     sender.start()

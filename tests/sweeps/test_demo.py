@@ -1,6 +1,6 @@
 """A newcomer's first report says something: the demo's law, scores and prediction, for any of three seeds.
 
-Each seed takes three minutes on two quiet cores; `make test-endurance`.
+Each seed takes about four minutes on two quiet cores; `make test-endurance`.
 """
 
 from pathlib import Path

@@ -1,5 +1,6 @@
 """A worker does a run from wherever it stands, and leaves a result or a reason."""
 
+import errno
 import json
 import shutil
 import time
@@ -14,7 +15,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.corpus.store import Corpus, open_corpus
-from ladder.platform.runs.attempt import Attempt, begin
+from ladder.platform.runs.attempt import Attempt, begin, newest_step
 from ladder.platform.runs.checkpoints import list_checkpoints
 from ladder.platform.runs.curve import read_curve
 from ladder.platform.runs.lease import LeaseLost, acquire, newest_claim
@@ -132,6 +133,20 @@ def test_a_run_that_was_killed_goes_on_to_the_same_curve(job: Job, monkeypatch: 
     assert checkpoints(job)[0] == "step-00000006.0001"
     do(job)
     assert losses_of(job) == unbroken
+
+
+def test_a_refused_look_at_the_checkpoints_does_not_end_an_attempt(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def refused_at_first(folder: UPath) -> int:
+        looks.append(folder)
+        if len(looks) == 1:
+            raise OSError(errno.EIO, "SlowDown")
+        return newest_step(folder)
+
+    monkeypatch.setattr("ladder.platform.training.job.newest_step", refused_at_first)
+    do(job)
+    assert len(looks) == 2 and result_of(job)["step"] == 12
 
 
 def test_a_checkpoint_damaged_since_is_made_good_from_the_one_before(
