@@ -147,7 +147,7 @@ def test_what_is_learned_has_the_same_size_at_every_width_under_completep_only(o
     shapes = ("2x64", "2x192")
     transferring = growth(shapes, replace(COMPLETEP, optimizer=optimizer), "d_model")
     standard = growth(shapes, replace(STANDARD, optimizer=optimizer), "d_model")
-    # Measured: -0.14 to 0.01 for CompleteP, 0.66 to 1.54 for the standard parametrisation (0.5 to 1 in theory).
+    # Measured: -0.20 to 0.01 for CompleteP, 0.61 to 1.21 for the standard parametrisation (0.5 to 1 in theory).
     assert all(abs(exponent) < 0.3 for exponent in transferring.values()), transferring
     assert all(exponent > 0.45 for exponent in standard.values()), standard
 
