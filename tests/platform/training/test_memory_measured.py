@@ -1,6 +1,5 @@
 """The memory that is predicted is the memory that training takes."""
 
-import multiprocessing
 import subprocess
 import sys
 import weakref
@@ -9,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -20,6 +17,7 @@ from ladder.models.sizes import parse_size
 from ladder.platform.training.step import TrainingStep
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run
+from tests.platform.training.gang import run_gang
 
 MEASURE = """
 import gc, sys
@@ -149,19 +147,15 @@ WAYS = [
 """Ways to train on four workers; with a micro-batch of 1 whole gradients add up before they are reduced."""
 
 
-def _measure(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=4)
-    worker = Worker(device=torch.device("cpu"), rank=rank, world_size=4)
+def _measure(worker: Worker, out: Path) -> None:
     measured = [measured_bytes(execution, worker, precision) for execution, precision in WAYS]
     if worker.first:
-        Path(folder, "measured").write_text("\n".join(f"{one} {other}" for one, other in measured))
-    dist.destroy_process_group()
+        out.write_text("\n".join(f"{one} {other}" for one, other in measured))
 
 
 @pytest.mark.slow
 def test_the_tensors_of_a_worker_of_four_are_those_predicted(tmp_path: Path) -> None:
-    multiprocessing.set_forkserver_preload([__name__])
-    mp.start_processes(_measure, args=(str(tmp_path),), nprocs=4, start_method="forkserver")
+    run_gang(_measure, 4, tmp_path, tmp_path / "measured")
     lines = (tmp_path / "measured").read_text().splitlines()
     for (execution, precision), line in zip(WAYS, lines, strict=True):
         predicted, measured = map(int, line.split())

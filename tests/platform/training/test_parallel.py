@@ -1,7 +1,6 @@
 """Strategies, numbers of workers and activation checkpointing are execution: they change no loss and no weight."""
 
 import json
-import multiprocessing
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -13,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,6 +23,7 @@ from ladder.platform.training.checkpoint import Snapshot, write_checkpoint
 from ladder.platform.training.train import Metrics, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run, Strategy
+from tests.platform.training.gang import run_gang
 from tests.platform.training.test_train import Stream
 
 pytestmark = pytest.mark.timeout(600)  # nearly all of it is seven processes that start
@@ -117,21 +115,16 @@ class Reductions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _process(rank: int, world: int, rendezvous: str, cases: list[Case]) -> None:
-    torch.set_num_threads(1)
+def _train_cases(worker: Worker, cases: list[Case]) -> None:
     torch.compile = partial(torch.compile, backend="aot_eager", fullgraph=True)  # type: ignore[assignment]
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     for case in cases:
-        train(case, Worker(device=torch.device("cpu"), rank=rank, world_size=world))
-    dist.destroy_process_group()
+        train(case, worker)
 
 
 def train_all(cases: list[Case], workers: int, folder: Path) -> None:
     """Train the cases with a number of processes."""
     if workers > 1:
-        multiprocessing.set_forkserver_preload([__name__])  # torch is imported once, not once a process
-        arguments = (workers, str(folder / f"rendezvous-{workers}"), cases)
-        mp.start_processes(_process, args=arguments, nprocs=workers, start_method="forkserver")
+        run_gang(_train_cases, workers, folder, cases)
         return
     for case in cases:
         train(case, Worker(device=torch.device("cpu")))

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ladder.models.errors import InputError
@@ -23,6 +21,7 @@ from ladder.platform.training.step import StepLoss, TrainingStep
 from ladder.platform.training.train import Metrics, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run
+from tests.platform.training.gang import run_gang
 
 CPU = torch.device("cpu")
 SIZE = parse_size("2x32h2", context=32, vocabulary=257)
@@ -232,21 +231,17 @@ def test_a_run_that_cannot_fit_is_told_before_it_starts(monkeypatch: pytest.Monk
         trainer()
 
 
-def _rehearse(rank: int, out: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=2)
-    if rank == 1:
+def _rehearse(worker: Worker, out: Path) -> None:
+    if not worker.first:
         small = OutOfMemory(2)
         StepLoss.forward = lambda loss, batch: small(loss, batch)  # type: ignore[method-assign,assignment]
-    worker = Worker(device=CPU, rank=rank, world_size=2)
     a_trainer = Trainer(RUN, Execution(log_every_steps=1), stream=Stream(), worker=worker)
     a_trainer.train(log=lambda _: None, save=lambda snapshot: None)
-    Path(out, str(rank)).write_text(str(a_trainer.micro))
-    dist.destroy_process_group()
+    (out / str(worker.rank)).write_text(str(a_trainer.micro))
 
 
 def test_workers_agree_on_what_fits_the_smallest_of_them(tmp_path: Path) -> None:
-    mp.spawn(_rehearse, args=(str(tmp_path),), nprocs=2)
+    run_gang(_rehearse, 2, tmp_path, tmp_path)
     assert [(tmp_path / str(rank)).read_text() for rank in (0, 1)] == ["2", "2"]
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
@@ -20,6 +18,7 @@ from ladder.platform.training.optimizer import learning_rate
 from ladder.platform.training.train import Diverged, Metrics, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run
+from tests.platform.training.gang import run_gang
 
 CPU = torch.device("cpu")
 SIZE = parse_size("2x32h2", context=32, vocabulary=257)
@@ -123,19 +122,16 @@ def test_logging_seldom_reports_the_mean_over_the_tokens_between(unbroken: tuple
     assert seldom[-1]["train/loss"] == pytest.approx(np.mean(losses(unbroken[0])[20:24]), rel=1e-6)
 
 
-def _train_in_process(rank: int, world: int, run: Run, out: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=world)
-    one = trainer(run, replace(EVERY_STEP, micro_batch_tokens=64), rank=rank, world_size=world)
-    Path(out, f"{rank}.json").write_text(json.dumps(curve(one)))
-    torch.save(one.model.state_dict(), Path(out, f"{rank}.pt"))
-    dist.destroy_process_group()
+def _train_in_process(worker: Worker, run: Run, out: Path) -> None:
+    one = trainer(run, replace(EVERY_STEP, micro_batch_tokens=64), rank=worker.rank, world_size=worker.world_size)
+    (out / f"{worker.rank}.json").write_text(json.dumps(curve(one)))
+    torch.save(one.model.state_dict(), out / f"{worker.rank}.pt")
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_two_workers_agree_with_one_to_a_thousandth(tmp_path: Path, optimizer: str) -> None:
     run = replace(RUN, recipe=replace(RECIPE, optimizer=optimizer))  # type: ignore[arg-type]
-    mp.spawn(_train_in_process, args=(2, run, str(tmp_path)), nprocs=2)
+    run_gang(_train_in_process, 2, tmp_path, run, tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert losses(first) == losses(second)
     np.testing.assert_allclose(losses(first), losses(curve(trainer(run))), atol=1e-3)
