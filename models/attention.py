@@ -41,13 +41,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, backend: str, causal: bool = True
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
 
 
-def _attend_reference(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+def attend_with_mask(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, backend: str) -> Tensor:
+    """Causal attention as `attend`, whose probabilities are multiplied by a mask [G, 1, H, T, T]: that of a group by
+    each of its B / G sequences. The fused kernels take no such mask, so there plain attention has its place."""
+    if backend == "blocked":
+        return attend_in_blocks(q, k, v, mask)
+    return _attend_reference(q, k, v, True, mask)
+
+
+def _attend_reference(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None = None) -> Tensor:
     """Softmax(q k^T / sqrt(K)) v as it is written (Vaswani et al. 2017, equation 1), in the precision of q."""
     scores = torch.einsum("bthk,bshk->bhts", q, k) * q.shape[-1] ** -0.5  # [B, H, T, S]
     if causal:
         future = torch.ones_like(scores, dtype=torch.bool).triu(1)
         scores = scores.masked_fill(future, float("-inf"))
-    return torch.einsum("bhts,bshk->bthk", scores.softmax(-1, dtype=torch.float32).to(v.dtype), v)
+    probabilities = scores.softmax(-1, dtype=torch.float32).to(v.dtype)
+    if mask is not None:
+        probabilities = (probabilities.view(len(mask), -1, *mask.shape[2:]) * mask).view_as(probabilities)
+    return torch.einsum("bhts,bshk->bthk", probabilities, v)
 
 
 def _attend_xformers(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:

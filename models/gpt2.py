@@ -2,7 +2,8 @@
 
 Pre-norm blocks, a norm before the head, learned positions, tanh GELU, the head tied to the token embedding. Parameters
 have the names of the released checkpoints (`wte`, `h.0.attn.c_attn`, `ln_f`); linear layers have torch's [out, in]
-layout in memory and are transposed on the way to and from files. No dropout: runs here see each token about once.
+layout in memory and are transposed on the way to and from files. No dropout in pre-training, where runs see each token
+about once; fine-tuning, which sees its few examples several times, hands one in.
 
 Shapes: B sequences, T tokens of each, D = d_model, H heads, K = D / H, V = vocabulary.
 """
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ladder.models.attention import BACKENDS, attend
+from ladder.models.attention import BACKENDS, attend, attend_with_mask
 from ladder.models.cache import Place
+from ladder.models.dropout import Dropout
 from ladder.models.gelu import gelu
 from ladder.models.parametrization import BaseShape, scales_of
 from ladder.models.sizes import MLP_RATIO, Size
@@ -39,11 +41,14 @@ class Attention(nn.Module):
         self.c_attn = nn.Linear(size.d_model, 3 * size.d_model)
         self.c_proj = nn.Linear(size.d_model, size.d_model)
 
-    def forward(self, x: Tensor, place: Place | None) -> Tensor:
+    def forward(self, x: Tensor, place: Place | None, dropout: Dropout | None = None) -> Tensor:
         batch, length, width = x.shape
         heads = self.c_attn(x).view(batch, length, 3, self.n_head, width // self.n_head)  # [B, T, 3, H, K]
         q, k, v = heads.unbind(2)  # [B, T, H, K]
-        if place is None:
+        if dropout is not None:
+            assert place is None, "dropout is for training, which has no cache"
+            y = attend_with_mask(q, k, v, dropout.of_attention(q, 3 * self.layer), backend=self.backend)
+        elif place is None:
             y = attend(q, k, v, backend=self.backend)
         else:
             y = place.attend(self.layer, q, k, v, backend=self.backend)
@@ -69,12 +74,16 @@ class Block(nn.Module):
 
     def __init__(self, size: Size, *, layer: int, backend: str) -> None:
         super().__init__()
+        self.layer = layer
         self.ln_1 = nn.LayerNorm(size.d_model, eps=NORM_EPSILON)
         self.attn = Attention(size, layer=layer, backend=backend)
         self.ln_2 = nn.LayerNorm(size.d_model, eps=NORM_EPSILON)
         self.mlp = MLP(size)
 
-    def forward(self, x: Tensor, place: Place | None) -> Tensor:
+    def forward(self, x: Tensor, place: Place | None, dropout: Dropout | None = None) -> Tensor:
+        if dropout is not None:
+            x = x + dropout(self.attn(self.ln_1(x), place, dropout), 3 * self.layer + 1)
+            return x + dropout(self.mlp(self.ln_2(x)), 3 * self.layer + 2)
         x = x + self.attn(self.ln_1(x), place)
         y: Tensor = x + self.mlp(self.ln_2(x))
         return y
@@ -110,10 +119,11 @@ class GPT2(nn.Module):
         self.to_empty(device=torch.get_default_device())
         self.initialise(seed, base)
 
-    def hidden(self, tokens: Tensor, place: Place | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, place: Place | None = None, dropout: Dropout | None = None) -> Tensor:
         """What the head reads: tokens [B, T] int64 to [B, T, D], after the final norm.
 
-        With a place in a cache, the tokens stand there, see what the cache holds before them and are added to it.
+        With a place in a cache, the tokens stand there, see what the cache holds before them and are added to it. With
+        dropout it acts on embeddings, attention's probabilities and what each layer adds (Radford et al. 2018, 4.1).
         """
         length, context = tokens.shape[1], self.size.context
         assert length <= context, f"{length} positions do not fit the context of {context}"
@@ -122,11 +132,14 @@ class GPT2(nn.Module):
             x = x + self.wpe.weight[:length]
         else:
             x = x + self.wpe(place.positions)[:, None]  # T is 1
+        if dropout is not None:
+            x = dropout(x, 3 * self.size.n_layer)
         for block in self.h:
             if self.activation_checkpointing and place is None and torch.is_grad_enabled():
-                x = checkpoint(block, x, place, use_reentrant=False, preserve_rng_state=False)  # it draws nothing
+                # It draws from no state: a mask of dropout follows from its place.
+                x = checkpoint(block, x, place, dropout, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = block(x, place)
+                x = block(x, place, dropout)
         y: Tensor = self.ln_f(x)
         return y
 

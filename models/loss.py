@@ -39,16 +39,19 @@ TILES = {"cpu": (2048, 1 << 20), "cuda": (8192, 1 << 27)}
 0.26 s; tiles of four times as many logits took 0.25 s, of 256 tokens 0.22 s."""
 
 
-def next_token_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+def next_token_nats(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Sum over tokens of -ln p(target), in nats: float32 scalar, differentiable in `hidden` and `head`.
 
-    hidden [B, T, D] or [M, D], head [V, D], targets [B, T] or [M] int64. Under autocast the matrix products are in
-    autocast's precision and the softmax in float32. The first derivative only.
+    hidden [B, T, D] or [M, D], head [V, D], targets [B, T] or [M] int64. With weights, of the targets' shape, each
+    token counts as often as its weight says: 0 for padding. Under autocast the matrix products are in autocast's
+    precision and the softmax in float32. The first derivative only.
     """
     hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    weights = None if weights is None else weights.reshape(-1)
     if not torch.is_grad_enabled():
-        return token_nats(hidden, head, targets).sum()
-    total: Tensor = _NextTokenNats.apply(hidden, head, targets)  # type: ignore[no-untyped-call]
+        nats = token_nats(hidden, head, targets)
+        return nats.sum() if weights is None else (nats * weights).sum()
+    total: Tensor = _NextTokenNats.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -103,19 +106,21 @@ def _log_total(states: Tensor, weight: Tensor, tile: int, *, likeliest: bool) ->
 
 class _NextTokenNats(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-        total, grad_hidden, grad_head = _nats_and_gradients(hidden, head, targets)
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        total, grad_hidden, grad_head = _nats_and_gradients(hidden, head, targets, weights)
         ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_head.to(head.dtype))
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (scale,) = grad_outputs
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden.mul_(scale), grad_head.mul_(scale), None  # in place: another backward pass is an error
+        return grad_hidden.mul_(scale), grad_head.mul_(scale), None, None  # in place: another pass back is an error
 
 
-def _nats_and_gradients(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _nats_and_gradients(
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of nats, and its gradient in hidden [M, D] and head [V, D]."""
     dtype = _matmul_dtype(hidden)
     flat, weight = hidden.to(dtype), _padded(head.to(dtype))  # [M, D], [P, D]
@@ -124,7 +129,8 @@ def _nats_and_gradients(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[
     grad_head: Tensor | None = None
     for rows in _chunks(flat.shape[0], weight.shape[0]):
         logits = _matmul(flat[rows], weight.T)  # [C, P]
-        total += _nats_then_gradient_(logits, targets[rows, None], head.shape[0])
+        of_rows = None if weights is None else weights[rows, None]  # [C, 1]
+        total += _nats_then_gradient_(logits, targets[rows, None], of_rows, head.shape[0])
         grad_hidden.append(_matmul(logits, weight))  # [C, D]
         added = _matmul(logits.T, flat[rows])  # [P, D]
         grad_head = added.float() if grad_head is None else grad_head.add_(added)
@@ -133,17 +139,20 @@ def _nats_and_gradients(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[
     return total, torch.cat(grad_hidden), grad_head[: head.shape[0]]
 
 
-def _nats_then_gradient_(logits: Tensor, targets: Tensor, n_classes: int) -> Tensor:
-    """The sum of nats of targets [C, 1], and in place of the logits [C, P] its gradient in them, p - onehot(target)."""
+def _nats_then_gradient_(logits: Tensor, targets: Tensor, weights: Tensor | None, n_classes: int) -> Tensor:
+    """The sum of nats of targets [C, 1], and in place of the logits [C, P] its gradient in them, p - onehot(target),
+    both times the weights [C, 1]."""
     if logits.shape[1] > n_classes:
         logits[:, n_classes:] = -torch.inf
     nats = []
     for rows in _parts(logits):
         log_probs = torch.log_softmax(logits[rows], dim=1, dtype=torch.float32)
         own = log_probs.gather(1, targets[rows])  # [rows, 1]
-        nats.append(own.sum())
+        nats.append(own.sum() if weights is None else (own * weights[rows]).sum())
         logits[rows] = log_probs.exp_()
         logits[rows].scatter_(1, targets[rows], own.expm1().to(logits.dtype))
+        if weights is not None:
+            logits[rows] *= weights[rows].to(logits.dtype)
     return -torch.stack(nats).sum()
 
 

@@ -55,7 +55,7 @@ def scales_of(name: str, size: Size, base: BaseShape | None) -> Scales:
 
     | parameters | init | AdamW's rate | Muon's rate | epsilon |
     | --- | --- | --- | --- | --- |
-    | token and position embedding | 1 | 1 | | 1 / m_N |
+    | token and position embedding, a task's head | 1 | 1 | | 1 / m_N |
     | final norm | 1 / m_N | 1 / m_N | | 1 |
     | c_attn, c_fc weights | m_N^-1/2 | 1 / m_N | m_N^-1/2 | 1 / (m_N m_L) |
     | c_proj weights | (m_N m_L)^-1/2 | 1 / (m_N m_L) | m_N^-1/2 / m_L | 1 / m_N |
@@ -69,7 +69,7 @@ def scales_of(name: str, size: Size, base: BaseShape | None) -> Scales:
     if base is None:
         return Scales()
     width, depth = size.d_model / base.d_model, size.n_layer / base.n_layer
-    if name in ("wte.weight", "wpe.weight"):
+    if name in ("wte.weight", "wpe.weight", "score.weight"):
         return Scales(epsilon=1 / width)
     if name.startswith("ln_f."):
         return Scales(init=1 / width, adam_lr=1 / width)

@@ -58,7 +58,7 @@ def save_tensors(state: Mapping[str, Tensor], size: Size, folder: str | Path, *,
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        _PREFIX + name: (tensor.T if name.endswith(_TRANSPOSED) else tensor).float().contiguous().cpu()
+        _file_name(name): (tensor.T if name.endswith(_TRANSPOSED) else tensor).float().contiguous().cpu()
         for name, tensor in state.items()
     }
     partial = folder / (WEIGHTS_FILE + ".partial")
@@ -77,12 +77,17 @@ def load_weights(source: str | Path, *, attention: str = "sdpa") -> GPT2:
     folder = find_folder(source)
     config = read_config(folder)
     size = _size(config, folder)
-    tensors = _read_tensors(folder)
     with torch.device("meta"):
         model = GPT2(size, attention=attention)
-    _check_shapes(model, tensors, folder)
-    model.load_state_dict(tensors, assign=True)
+    model.load_state_dict(read_weights(folder, model), assign=True)
     return model.requires_grad_(True)
+
+
+def read_weights(folder: Path, model: GPT2) -> dict[str, Tensor]:
+    """The weights in a folder by the names of a model's state; InputError where they are not of the model's shapes."""
+    tensors = _read_tensors(folder)
+    _check_shapes(model, tensors, folder)
+    return tensors
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -195,6 +200,11 @@ def _check_shapes(model: GPT2, tensors: dict[str, Tensor], folder: Path) -> None
                 f"the weights in {folder} do not fit its {CONFIG_FILE}: {name} is {_shape(got.get(name))} and "
                 f"should be {_shape(wanted.get(name))}; both files must come from the same model"
             )
+
+
+def _file_name(name: str) -> str:
+    """A tensor's name in the file; a task's head is not part of the network underneath."""
+    return name if name.startswith("score.") else _PREFIX + name
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import Size
-from ladder.models.weights import load_weights, save_tensors
+from ladder.models.weights import read_weights, save_tensors
 from ladder.platform.runs.checkpoints import MARK
 from ladder.platform.training.optimizer import empty_state
 from ladder.platform.training.parallel import fill, whole
@@ -92,7 +92,7 @@ def load_checkpoint(folder: Path | None, model: GPT2, optimizer: torch.optim.Opt
     weights: Mapping[str, torch.Tensor] = {}
     moments: dict[str, torch.Tensor] = {}
     if folder is not None:
-        weights, moments = load_weights(str(folder)).state_dict(), load_file(folder / OPTIMIZER_FILE)
+        weights, moments = read_weights(folder, model), load_file(folder / OPTIMIZER_FILE)
     torch.set_rng_state(worker.from_first(moments.pop("random_state", torch.empty(0))))
     for name, tensor in model.state_dict().items():
         fill(tensor, weights[name] if worker.first else None, worker)

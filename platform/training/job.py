@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from upath import UPath
@@ -214,7 +214,7 @@ class CheckpointSaver:
             kept = publish_checkpoint(
                 folder,
                 attempt.folder,
-                {**mark, "execution": self.params},
+                {**mark, "execution": self.params, "recipe": asdict(self.trainer.run.recipe)},
                 keep=self.trainer.execution.keep_checkpoints,
                 check=attempt.lease.check,
                 keep_steps=self.trainer.branch_steps,

@@ -17,9 +17,9 @@ from ladder.models.attention import choose_backend
 from ladder.models.attention_choice import AttentionChoice, AttentionShape, choose_attention
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
-from ladder.models.loss import next_token_nats
 from ladder.models.memory import Training, largest_divisor
 from ladder.platform.hardware import resolve_precision
+from ladder.platform.training.objective import Batch, NextTokens, Objective
 from ladder.platform.training.optimizer import build_optimizer, set_learning_rate
 from ladder.platform.training.parallel import clip_gradients, replicate, shard, synchronised
 from ladder.platform.training.strategy import check_sharing, least_bytes, plan_training
@@ -29,50 +29,49 @@ from ladder.sweeps.words import Execution, Run
 logger = logging.getLogger(__name__)
 
 
-class StepLoss(nn.Module):
-    """The network and its loss as one module, so that data parallelism sees one forward pass."""
-
-    def __init__(self, model: GPT2) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """Sum of nats of the batch's next tokens; `batch` is [B, T + 1] int64."""
-        return next_token_nats(self.model.hidden(batch[:, :-1]), self.model.wte.weight, batch[:, 1:])
-
-
 class TrainingStep:
     """A model with its optimizer, and what one step does to them."""
 
     def __init__(
-        self, run: Run, execution: Execution, worker: Worker, *, micro: int | None = None, attention: str | None = None
+        self,
+        run: Run,
+        execution: Execution,
+        worker: Worker,
+        *,
+        objective: Objective | None = None,
+        micro: int | None = None,
+        attention: str | None = None,
     ) -> None:
-        """At the initial weights. `micro`, in sequences, and `attention` are a checkpoint's; None: found now.
+        """At the initial weights. The objective is what is trained; None: to predict the next token. `micro`, in
+        sequences, and `attention` are a checkpoint's; None: found now.
 
         Raises InputError where not even one sequence fits, or the attention asked for cannot run here.
         """
         self.run, self.worker = run, worker
+        self.objective = objective or NextTokens(run)
         self.precision = resolve_precision(run.recipe.precision, worker.device)
-        self.share = len(range(worker.rank, run.batch_sequences, worker.world_size))
+        together = self.objective.together
+        self.share = together * len(range(worker.rank, run.batch_sequences // together, worker.world_size))
         training = worker.from_first(plan_here(run, execution, worker, self.precision, micro))
         self.strategy, self.activation_checkpointing = training.strategy, training.checkpointing
-        self.micro = largest_divisor(self.share, training.sequences)
+        self.micro = self._whole_groups(training.sequences)
         self.attention = self._choose_attention(execution, attention)
-        self.model = GPT2(
-            run.size,
-            attention=self.attention.backend,
-            seed=run.recipe.seed,
-            base=run.recipe.base_shape,
-            activation_checkpointing=self.activation_checkpointing,
+        self.loss = self.objective.build(
+            attention=self.attention.backend, activation_checkpointing=self.activation_checkpointing
         )
+        self.model: GPT2 = self.loss.model
         self.compile = execution.compile
-        self.loss = StepLoss(self.model)
         if self.strategy == "fsdp2":
             shard(self.loss, self.model, worker, precision=self.precision, compiled=self.compile)
         else:
             self.loss.to(worker.device)
         self.optimizer = build_optimizer(self.model, run.recipe)
         self.network: nn.Module | None = None
+
+    def _whole_groups(self, limit: int) -> int:
+        """Sequences of a micro-batch: at most a limit, in groups that stay together, that divide the share."""
+        together = self.objective.together
+        return together * largest_divisor(self.share // together, limit // together)
 
     def _choose_attention(self, execution: Execution, before: str | None) -> AttentionChoice:
         """The first worker's choice, which the others make ready to use."""
@@ -86,7 +85,7 @@ class TrainingStep:
         choose_backend(choice.backend, device, dtype, width=shape.width)
         return choice
 
-    def start(self, batch: torch.Tensor) -> None:
+    def start(self, batch: Batch) -> None:
         """Make ready to train, once the weights are those to start from; `batch` is one of those that will come."""
         network: nn.Module = self.loss
         if self.strategy == "ddp":
@@ -97,7 +96,7 @@ class TrainingStep:
         if self.strategy == "ddp" and self.worker.world_size > 1:
             self._rehearse(batch)
 
-    def _rehearse(self, batch: torch.Tensor) -> None:
+    def _rehearse(self, batch: Batch) -> None:
         """Make sure that a micro-batch fits on all workers: one that ran out of memory later would leave the others
         waiting for its gradients."""
         while True:
@@ -113,9 +112,9 @@ class TrainingStep:
                 return
             self._halve()
 
-    def gradients(self, batch: torch.Tensor) -> torch.Tensor:
-        """Gradients of this worker's share of the batch, [share, T + 1], summed over micro-batches; returns its sum of
-        nats. Where memory runs out the micro-batch is halved and the share begun again."""
+    def gradients(self, batch: Batch) -> torch.Tensor:
+        """Gradients of this worker's share of the batch, `share` sequences, summed over micro-batches; returns its sum
+        of the loss. Where memory runs out the micro-batch is halved and the share begun again."""
         while True:
             total = torch.zeros((), device=batch.device)
             try:
@@ -134,18 +133,18 @@ class TrainingStep:
                     raise  # the others are waiting in a collective: the lane starts all of them again
             self._halve()
 
-    def _backward(self, batch: torch.Tensor, *, last: bool) -> torch.Tensor:
+    def _backward(self, batch: Batch, *, last: bool) -> torch.Tensor:
         """Adds the gradients of a micro-batch; workers exchange theirs at the last one only. Returns its nats."""
         assert self.network is not None, "start() comes first"
         with synchronised(self.network, last), autocast(self.worker.device, self.precision):
             nats: torch.Tensor = self.network(batch)
-            # Data parallelism averages gradients over the workers; the mean over the tokens of the batch is meant.
-            (nats * (self.worker.world_size / self.run.recipe.batch_tokens)).backward()  # type: ignore[no-untyped-call]
+            # Data parallelism averages gradients over the workers; the mean over the units of the batch is meant.
+            (nats * (self.worker.world_size / self.objective.units)).backward()  # type: ignore[no-untyped-call]
         return nats.detach()
 
     def _halve(self) -> None:
         """Half the micro-batch, or less if half does not divide the share. Raises InputError at one sequence."""
-        if self.micro == 1:
+        if self.micro == self.objective.together:
             raise InputError(
                 f"{self.run.size.name} does not fit {_device_name(self.worker.device)}: one sequence of "
                 f"{self.run.size.context} tokens ran out of memory. Train it on a device with more."
@@ -153,7 +152,7 @@ class TrainingStep:
         self.model.zero_grad()
         if self.worker.device.type == "cuda":
             torch.cuda.empty_cache()
-        before, self.micro = self.micro, largest_divisor(self.share, self.micro // 2)
+        before, self.micro = self.micro, self._whole_groups(self.micro // 2)
         logger.warning("out of memory with %d sequences at once; going on with %d", before, self.micro)
 
     def update(self, lr: float) -> torch.Tensor:

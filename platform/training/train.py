@@ -16,8 +16,8 @@ from ladder.models.gpt2 import GPT2
 from ladder.platform.corpus.batches import Tokens
 from ladder.platform.hardware import peak_flops
 from ladder.platform.training.checkpoint import Snapshot, TrainingState, load_checkpoint, read_state, take_snapshot
-from ladder.platform.training.feed import BatchFeed
-from ladder.platform.training.optimizer import learning_rate
+from ladder.platform.training.feed import Feed
+from ladder.platform.training.objective import NextTokens, Objective
 from ladder.platform.training.step import TrainingStep
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.trunks import Relative, stable_steps
@@ -42,7 +42,8 @@ class Trainer:
         run: Run,
         execution: Execution,
         *,
-        stream: Tokens,
+        stream: Tokens | None = None,
+        objective: Objective | None = None,
         worker: Worker,
         resume: Path | None = None,
         relatives: Sequence[Relative] = (),
@@ -50,9 +51,11 @@ class Trainer:
         """A trainer at the beginning of a run, or where the checkpoint in the folder `resume` stands, one of the run's
         or of a relative that began alike.
 
-        The first worker alone has to see the checkpoint; the others get what is in it from the first.
+        The objective is what is trained; None: to predict the next token of the stream. The first worker alone has to
+        see the checkpoint; the others get what is in it from the first.
         """
         self.run, self.execution, self.stream, self.worker = run, execution, stream, worker
+        self.objective = objective or NextTokens(run, stream)
         others = [relative.run for relative in relatives]
         saved = worker.from_first(read_state(resume, runs=(run.key, *others)) if resume else None)
         self.branch_steps = {stable_steps(run.recipe), *(relative.shared_steps for relative in relatives)} - {0}
@@ -61,6 +64,7 @@ class Trainer:
             run,
             execution,
             worker,
+            objective=self.objective,
             micro=saved.micro_batch_sequences if saved else None,
             attention=saved.attention if saved else None,
         )
@@ -109,21 +113,20 @@ class Trainer:
         recipe = self.run.recipe
         if self.step >= recipe.steps:
             return
-        rows = range(self.worker.rank, self.run.batch_sequences, self.worker.world_size)
-        feed = BatchFeed(self.stream, self.run, rows, self.worker.device)
+        feed = self.objective.feed(self.worker)
         try:
             self.engine.start(feed.take(self.step))
             self._train(feed, log, save)
         finally:
             feed.close()
 
-    def _train(self, feed: BatchFeed, log: Callable[[Metrics], None], save: Callable[[Snapshot], None]) -> None:
+    def _train(self, feed: Feed, log: Callable[[Metrics], None], save: Callable[[Snapshot], None]) -> None:
         recipe = self.run.recipe
-        meter = Meter(self.run, self.worker, self.peak, self.pending_nats)
+        meter = Meter(self.run, self.objective, self.worker, self.peak, self.pending_nats)
         saved = self.started = time.perf_counter()
         while self.step < recipe.steps:
             nats = self.engine.gradients(feed.take(self.step))
-            norm = self.engine.update(learning_rate(recipe, self.step))
+            norm = self.engine.update(self.objective.learning_rate(self.step))
             meter.add(nats, norm)
             self.step += 1
             due = self.step in self.branch_steps
@@ -142,8 +145,10 @@ class Trainer:
 class Meter:
     """What happened since the last point of the curve, kept on the device until it is read."""
 
-    def __init__(self, run: Run, worker: Worker, peak: float, pending_nats: Sequence[float] = ()) -> None:
-        self.run, self.worker, self.peak = run, worker, peak
+    def __init__(
+        self, run: Run, objective: Objective, worker: Worker, peak: float, pending_nats: Sequence[float] = ()
+    ) -> None:
+        self.run, self.objective, self.worker, self.peak = run, objective, worker, peak
         self.nats = [torch.tensor(nats if worker.first else 0.0, device=worker.device) for nats in pending_nats]
         """Of each step since the last point, this worker's sum."""
         self.norms: list[torch.Tensor] = []
@@ -158,16 +163,15 @@ class Meter:
     def read(self, step: int) -> Metrics:
         """The point at `step`, steps done; empties the meter."""
         nats, norms = self._checked(step)
-        recipe = self.run.recipe
-        tokens = recipe.batch_tokens * len(self.nats)
+        units = self.objective.units * len(self.nats)
         now = time.perf_counter()
-        rate = recipe.batch_tokens * len(self.norms) / (now - self.since)
+        rate = self.objective.tokens(step - len(self.norms), step) / (now - self.since)
         self.nats, self.norms, self.since = [], [], now
         return {
             "step": step,
-            "train/loss": float(nats.double().sum()) / tokens,
-            "train/tokens": step * recipe.batch_tokens,
-            "train/lr": learning_rate(recipe, step - 1),
+            "train/loss": float(nats.double().sum()) / units,
+            "train/tokens": self.objective.tokens(0, step),
+            "train/lr": self.objective.learning_rate(step - 1),
             "train/grad_norm": float(norms[-1]),
             "train/tokens_per_second": rate,
             "train/mfu": rate * self.run.size.flops_per_token / (self.peak * self.worker.world_size),

@@ -207,3 +207,21 @@ def test_compiling_unrolls_a_few_dozen_operations_a_chunk() -> None:
     torch.testing.assert_close(nats, next_token_nats(*arguments, torch.zeros(2048, dtype=torch.int64)))
     assert len(sizes) == 1 and 8 * 5 < sizes[0] < 400, sizes
     torch._dynamo.reset()
+
+
+def test_weights_count_tokens_as_often_as_they_say() -> None:
+    draws = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 5, 8, generator=draws, requires_grad=True)
+    head = torch.randn(11, 8, generator=draws, requires_grad=True)
+    targets = torch.randint(11, (3, 5), generator=draws)
+    weights = torch.tensor([1.0, 0.0, 0.25, 2.0, 1.0]).expand(3, 5)
+    wanted = (torch.nn.functional.cross_entropy((hidden @ head.T).reshape(-1, 11), targets.reshape(-1),
+                                                reduction="none") * weights.reshape(-1)).sum()  # fmt: skip
+    wanted_gradients = torch.autograd.grad(wanted, (hidden, head))
+    nats = next_token_nats(hidden, head, targets, weights)
+    gradients = torch.autograd.grad(nats, (hidden, head))
+    assert torch.allclose(nats, wanted, rtol=1e-6)
+    for ours, theirs in zip(gradients, wanted_gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+    with torch.no_grad():
+        assert torch.allclose(next_token_nats(hidden, head, targets, weights), wanted, rtol=1e-6)

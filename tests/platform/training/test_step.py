@@ -17,7 +17,8 @@ from ladder.platform.corpus.batches import batch_at
 from ladder.platform.training import step as module
 from ladder.platform.training.checkpoint import Snapshot
 from ladder.platform.training.feed import BatchFeed
-from ladder.platform.training.step import StepLoss, TrainingStep
+from ladder.platform.training.objective import StepLoss
+from ladder.platform.training.step import TrainingStep
 from ladder.platform.training.train import Metrics, Trainer
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Execution, Recipe, Run
