@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "Fit the laws and write the report of a sweep, of two, or of a table.",
     "fit": "Fit laws to any table.",
     "evaluate": "Score checkpoints, or any GPT-2, on benchmarks.",
+    "finetune": "Fine-tune checkpoints on labelled tasks: transfer, beside training from scratch.",
     "overlap": "Find how much of benchmarks a corpus holds already.",
     "generate": "Continue texts with a checkpoint.",
     "bench": "Measure training speed on this hardware.",

@@ -1,0 +1,245 @@
+"""`ladder finetune`: what checkpoints score on labelled tasks after fine-tuning, beside the same sizes from scratch."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from upath import UPath
+
+from ladder.platform.command.options import console, echo_json, json_option, storage_option
+from ladder.platform.storage import exists
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ladder.platform.finetuning.local import JobState
+    from ladder.platform.finetuning.summary import Transfer
+
+
+@click.command("finetune")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="SWEEP or CHECKPOINT...")
+@click.option(
+    "--tasks",
+    required=True,
+    help="Tasks, with commas: sst2, cola, snli, mnli, qnli, rte, scitail, qqp, "
+    "mrpc, stsb, race, story-cloze, copa, wnli.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds of each run, from 0.")
+@click.option(
+    "--lr-factors",
+    default="1",
+    show_default=True,
+    help="Multiples of the learning rate; of several, one is "
+    "chosen on a tenth of the training examples, which is kept apart.",
+)
+@click.option("--lr", type=float, help="Learning rate in place of the rule's, a quarter of pre-training's peak.")
+@click.option(
+    "--layers",
+    default="all",
+    show_default=True,
+    help="What is taken over, with commas: all, a number of "
+    "blocks, embeddings. Nothing, which is from scratch, is always among them.",
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False),
+    help="Folder that holds the tasks' folders, such as SST-2.  [default: tasks in the storage]",
+)
+@click.option("--train-examples", type=click.IntRange(1), help="Training examples, drawn by the seed.  [default: all]")
+@click.option("--epochs", type=int, default=3, show_default=True, help="Times that they are seen.")
+@click.option("--batch-examples", type=int, default=32, show_default=True, help="Examples in a step.")
+@click.option("--lm-weight", type=float, default=0.5, show_default=True, help="Weight of the language-model loss.")
+@click.option("--dropout", type=float, default=0.1, show_default=True, help="Share of units dropped.")
+@click.option("--tokenizer", help="gpt2 or bytes.  [default: the one that the checkpoint names]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@click.option("--keep-weights", is_flag=True, help="Keep the fine-tuned weights in the runs' folders.")
+@click.option("--retry-failed", is_flag=True, help="Take failed runs up again.")
+@click.option("--workers", type=click.IntRange(1), help="Runs at one time.  [default: 1 here, all of a cluster]")
+@click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
+@storage_option
+@json_option
+def command(
+    checkpoints: Sequence[str],
+    tasks: str,
+    seeds: int,
+    lr_factors: str,
+    lr: float | None,
+    layers: str,
+    data: str | None,
+    tokenizer: str | None,
+    device: str,
+    precision: str,
+    keep_weights: bool,
+    retry_failed: bool,
+    workers: int | None,
+    address: str | None,
+    storage: UPath,
+    as_json: bool,
+    **recipe: Any,
+) -> None:
+    """Fine-tune checkpoints on labelled tasks as GPT-1 did, and tell what they score on each task's dev split.
+
+    Each checkpoint, task, learning rate and seed is a run of its own in the storage under finetuning/. A run that is
+    finished is never trained again; Ctrl-C stops, and the same command goes on from the last checkpoint. The same size
+    from scratch is always trained too: what is gained over it is transfer.
+
+    \b
+    Examples:
+      ladder finetune demo --tasks sst2 --seeds 3 --train-examples 4000 --data ~/glue
+      ladder finetune openai-community/gpt2 --tasks sst2,cola,rte --seeds 5 --lr-factors 0.5,1,2
+      ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
+    """
+    import torch
+
+    from ladder.models.errors import InputError
+    from ladder.platform.evaluation.checkpoint import choose_device
+    from ladder.platform.finetuning.grid import expand
+    from ladder.platform.finetuning.registry import find_tasks
+    from ladder.platform.finetuning.starting import open_start
+    from ladder.platform.finetuning.summary import summarise
+    from ladder.platform.hardware import resolve_precision
+    from ladder.platform.launching.finetuning import fine_tune_all
+    from ladder.platform.processes import count_cores
+    from ladder.sweeps.finetuning import FineTuning
+    from ladder.sweeps.words import Execution
+
+    processor: torch.device = choose_device(device)
+    factors = _numbers("--lr-factors", lr_factors)
+    made = FineTuning(lr_peak=lr or 1.0, precision=resolve_precision(precision, processor), **recipe)
+    cells = expand(
+        [open_start(source, tokenizer=tokenizer) for source in _sources(checkpoints, storage)],
+        find_tasks(_words(tasks)),
+        recipe=made,
+        lr=lr,
+        lr_factors=factors,
+        layers=_words(layers),
+        seeds=range(seeds),
+        data=data or str(storage / "tasks"),
+        storage=str(storage),
+        execution=Execution(cpus_per_worker=count_cores()),
+        keep_weights=keep_weights,
+    )
+    jobs = [cell.job for cell in cells]
+    with contextlib.redirect_stdout(sys.stderr):  # Ray prints what happens to its workers on standard output
+        states = fine_tune_all(jobs, processor, show=_show, workers=workers, address=address, retry_failed=retry_failed)
+    rows = summarise(cells)
+    if as_json:
+        echo_json([row.to_json() for row in rows])
+    elif rows:
+        console().print(_table(rows))
+        for sentence in _sentences(rows):
+            click.echo(sentence)
+    failed = [state for state in states if state.state == "failed"]
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(states)} runs failed; first {failed[0].job.run.key}: {failed[0].reason}"
+        )
+
+
+def _sources(checkpoints: Sequence[str], storage: UPath) -> list[str]:
+    """The checkpoints, a sweep's finished ones in the place of its name."""
+    from ladder.platform.launching.scoring import finished_checkpoints
+
+    sources: list[str] = []
+    for name in checkpoints:
+        is_sweep = not Path(name).is_dir() and "/" not in name and exists(storage / "sweeps" / name)
+        sources += finished_checkpoints(storage, name) if is_sweep else [name]
+    return list(dict.fromkeys(sources))
+
+
+def _words(given: str) -> list[str]:
+    return given.replace(",", " ").split()
+
+
+def _numbers(option: str, given: str) -> list[float]:
+    from ladder.models.errors import InputError
+
+    try:
+        numbers = [float(word) for word in _words(given)]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
+        raise InputError(f"{option}: got {given!r}, wanted numbers above 0 with commas, such as 0.5,1,2")
+    return list(dict.fromkeys(numbers))
+
+
+def _show(state: "JobState", known: int, total: int) -> None:
+    """One line for each run that comes to its end."""
+    run = state.job.run
+    if state.state == "failed":
+        click.echo(f"[{known}/{total}] {run.key} failed: {state.reason}", err=True)
+        return
+    result = state.job.result() or {}
+    first = result["measurements"][0]
+    was = f"in {result['seconds_training']:.1f} s" if state.worked_on else "is there already"
+    collapsed = ", all answers the same" if result["collapsed"]["dev"] else ""
+    cut = result["cut_share"]
+    click.echo(
+        f"[{known}/{total}] {run.key} {was}: {first['metric']} {first['value']:.3f}{collapsed}; cut "
+        f"{cut['train']:.0%} of train, {cut['dev']:.0%} of dev, padding {result['padding_share']:.0%}",
+        err=True,
+    )
+
+
+def _table(rows: "Sequence[Transfer]") -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("checkpoint", "task", "metric", "taken over", "lr x"):
+        table.add_column(name, overflow="fold")
+    for name in (
+        "value",
+        "se seeds",
+        "se items",
+        "seeds",
+        "same answers",
+        "guess",
+        "bag of words",
+        "over scratch",
+        "se seeds",
+        "se items",
+    ):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row.size} {Path(row.checkpoint).parent.name or row.checkpoint}",
+            row.task,
+            row.metric,
+            row.layers,
+            f"{row.lr_factor:g}",
+            f"{row.value:.4f}",
+            _error(row.standard_error_seeds),
+            _error(row.standard_error_items),
+            str(row.seeds),
+            str(row.collapsed) if row.collapsed else "",
+            _error(row.guess),
+            _error(row.bag_of_words),
+            "" if row.difference is None else f"{row.difference:+.4f}",
+            _error(row.difference_error_seeds),
+            _error(row.difference_error_items),
+        )
+    return table
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _sentences(rows: "Sequence[Transfer]") -> list[str]:
+    """What the table shows that a reader may overlook."""
+    sentences = []
+    for row in rows:
+        where = f"{row.size} on {row.task} ({row.layers} taken over)"
+        if row.metric in ("cross_entropy", "squared_error"):
+            continue
+        if row.beats_guess is False:
+            sentences.append(f"{where}: {row.metric} is not above the best constant answer by two standard errors.")
+        if row.bag_of_words is not None and row.value <= row.bag_of_words:
+            sentences.append(f"{where}: {row.metric} is not above a bag of words with logistic regression.")
+        if row.collapsed:
+            sentences.append(f"{where}: {row.collapsed} of {row.seeds} seeds give one answer to every example.")
+    return list(dict.fromkeys(sentences))

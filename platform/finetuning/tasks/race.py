@@ -1,0 +1,51 @@
+"""RACE: English exams of middle and high schools, four options a question; read from the published archive.
+
+Passage and question stand a line each and have no delimiter between them ([z; q; $; a], section 3.3 of the paper). How
+the paper cut its passages is not printed: here they lose their beginning, and question and options lose nothing.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.platform.evaluation.archive import ArchiveError, unpack
+from ladder.platform.evaluation.benchmarks.race import read_exams
+from ladder.platform.finetuning.task import Example, Kind, Task
+
+
+def read(paths: Sequence[UPath], split: str) -> list[Example]:
+    """Passage, question and options, with the index of the right one."""
+    examples: list[Example] = []
+    for path in paths:
+        with tempfile.TemporaryDirectory(prefix="ladder-race-") as scratch:
+            lines = UPath(scratch) / f"{split}.jsonl"
+            try:
+                unpack(Path(path.path), {f"RACE/{split}/": lines})
+            except ArchiveError as error:
+                raise InputError(f"{path}: {error}; wanted the archive RACE.tar.gz as it is published") from error
+            for exam in read_exams(lines):
+                passage = exam.passage.strip()
+                question = exam.question.context.removeprefix(passage)
+                options = (choice.text for choice in exam.question.choices)
+                examples.append(Example(texts=(passage, question, *options), label=exam.question.answer))
+    return examples
+
+
+RACE = Task(
+    name="race",
+    source="RACE, middle and high schools together",
+    citation="Lai et al. 2017, RACE, arXiv:1704.04683",
+    kind=Kind.CHOICE,
+    metrics=("accuracy",),
+    options=4,
+    folder="RACE",
+    splits={
+        "train": (("RACE.tar.gz",), ("RACE_train*.tar.gz",)),
+        "dev": (("RACE.tar.gz",), ("RACE_dev*.tar.gz",)),
+    },
+    read=read,
+    counts={"train": 87_866, "dev": 4887},
+)

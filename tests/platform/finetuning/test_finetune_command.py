@@ -1,0 +1,76 @@
+"""`ladder finetune` as people call it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ladder.models.errors import InputError
+from ladder.platform.command.finetune import command
+from ladder.platform.finetuning.data import load_task
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    load_task.cache_clear()
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_it_tells_transfer_beside_scratch_and_trains_nothing_twice(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    words = (checkpoint, "--tasks", "sst2", "--seeds", 2, "--lr", 1e-3, "--epochs", 1, "--data", data, "--device",
+             "cpu", "--precision", "fp32", "--storage", tmp_path / "storage")  # fmt: skip
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count(" in ") == 4 and "cut 0% of train, 0% of dev" in done.stderr
+    assert "over scratch" in done.stdout and "sst2" in done.stdout
+    again = call(*words, "--json")
+    assert again.stderr.count("is there already") == 4
+    rows = json.loads(again.stdout)
+    assert [(row["layers"], row["metric"], row["seeds"]) for row in rows] == [
+        ("all", "accuracy", 2), ("all", "cross_entropy", 2), ("nothing", "accuracy", 2),
+        ("nothing", "cross_entropy", 2),
+    ]  # fmt: skip
+    assert rows[0]["difference"] == pytest.approx(rows[0]["value"] - rows[2]["value"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--tasks", "sst"), "unknown task sst: known are sst2"),
+        (("--tasks", "cola"), "task cola: no files of its split train in .*CoLA"),
+        (("--tasks", "sst2", "--lr-factors", "1,-2"), "--lr-factors: got '1,-2', wanted numbers above 0"),
+        (("--tasks", "sst2", "--layers", "most"), "layers: got 'most', wanted all, embeddings, nothing or a number"),
+        (("--tasks", "sst2", "--dropout", "1"), "dropout: got 1.0, wanted a number of at least 0 and at most 0.9"),
+        (("--tasks", "sst2", "--batch-examples", "97"), "96 training examples, wanted at least one batch of 97"),
+    ],
+)
+def test_wrong_words_are_told(
+    checkpoint: Path, data: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    done = call(checkpoint, "--lr", "1e-3", "--data", data, "--storage", tmp_path / "storage", *words)
+    assert isinstance(done.exception, InputError)
+    with pytest.raises(InputError, match=message):
+        raise done.exception
+
+
+def test_a_checkpoint_of_ours_without_its_recipe_asks_for_a_rate(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    done = call(checkpoint, "--tasks", "sst2", "--data", data, "--storage", tmp_path / "storage")
+    assert isinstance(done.exception, InputError) and "with --lr" in str(done.exception)
+
+
+def test_the_rate_is_a_quarter_of_the_peak_that_the_checkpoint_has_on_record(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    (checkpoint / "training.json").write_text(json.dumps({"recipe": {"lr_peak": 4e-3}}))
+    done = call(checkpoint, "--tasks", "sst2", "--seeds", 1, "--epochs", 1, "--data", data, "--precision", "fp32",
+                "--device", "cpu", "--storage", tmp_path / "storage")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    results = list((tmp_path / "storage" / "finetuning").glob("*/result.json"))
+    rates = {json.loads(path.read_text())["identity"]["recipe"]["lr_peak"] for path in results}
+    assert len(results) == 2 and rates == {1e-3}
