@@ -206,7 +206,7 @@ def _table(rows: "Sequence[Transfer]") -> "Table":
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            f"{row.size} {Path(row.checkpoint).parent.name or row.checkpoint}",
+            f"{row.size} {_short_name(row.checkpoint)}",
             row.task,
             row.metric,
             row.layers,
@@ -223,6 +223,12 @@ def _table(rows: "Sequence[Transfer]") -> "Table":
             _error(row.difference_error_items),
         )
     return table
+
+
+def _short_name(checkpoint: str) -> str:
+    """The run of a checkpoint of ours, else what it is called."""
+    path = Path(checkpoint)
+    return path.parent.name if path.name.startswith("step-") else checkpoint
 
 
 def _error(value: float | None) -> str:

@@ -6,6 +6,7 @@ apart for all, to choose one on; which one is never decided by what is reported.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import Size
@@ -58,40 +59,43 @@ def expand(
     rule's rate. InputError where a checkpoint's is neither given nor on record, or a task's files are absent or wrong.
     """
     share = CHOICE_SHARE if len(lr_factors) > 1 else 0.0
+    rates = {start.name: lr or _rate(start) for start in starts}
     cells = []
-    for start in starts:
-        rate = lr or start.lr
-        if rate is None:
-            raise InputError(
-                f"checkpoint {start.name} does not say with which learning rate it was trained, of which fine-tuning "
-                "takes a quarter: name the one to fine-tune with, with --lr."
+    for task, start in product(tasks, starts):
+        read = load_task(task.name, data, tokenizer=start.tokenizer, context=start.size.context)
+        taken = dict.fromkeys(canonical(words, start.size) for words in (*layers, NOTHING))
+        for words, factor, seed in product(taken, lr_factors, seeds):
+            rate = rates[start.name] * factor
+            run = FineTuningRun(
+                size=start.size,
+                tokenizer=start.fingerprint,
+                checkpoint=None if words == NOTHING else start.sha256,
+                task=task.name,
+                data=read.fingerprint,
+                recipe=replace(recipe, lr_peak=rate, layers=words, seed=seed, choice_share=share),
+                base=start.base,
             )
-        taken = list(dict.fromkeys([canonical(words, start.size) for words in (*layers, NOTHING)]))
-        for task in tasks:
-            read = load_task(task.name, data, tokenizer=start.tokenizer, context=start.size.context)
-            for words in taken:
-                for factor in lr_factors:
-                    for seed in seeds:
-                        run = FineTuningRun(
-                            size=start.size,
-                            tokenizer=start.fingerprint,
-                            checkpoint=None if words == NOTHING else start.sha256,
-                            task=task.name,
-                            data=read.fingerprint,
-                            recipe=replace(recipe, lr_peak=rate * factor, layers=words, seed=seed, choice_share=share),
-                            base=start.base,
-                        )
-                        job = FineTuneJob(
-                            run=run,
-                            checkpoint=None if words == NOTHING else str(start.folder),
-                            tokenizer=start.tokenizer,
-                            data=data,
-                            storage=storage,
-                            execution=execution,
-                            keep_weights=keep_weights,
-                        )
-                        cells.append(Cell(start=start, task=task, layers=words, lr_factor=factor, seed=seed, job=job))
+            job = FineTuneJob(
+                run=run,
+                checkpoint=None if words == NOTHING else str(start.folder),
+                tokenizer=start.tokenizer,
+                data=data,
+                storage=storage,
+                execution=execution,
+                keep_weights=keep_weights,
+            )
+            cells.append(Cell(start=start, task=task, layers=words, lr_factor=factor, seed=seed, job=job))
     return cells
+
+
+def _rate(start: Start) -> float:
+    """The rule's learning rate; InputError where pre-training's is not on record."""
+    if start.lr is None:
+        raise InputError(
+            f"checkpoint {start.name} does not say with which learning rate it was trained, of which fine-tuning "
+            "takes a quarter: name the one to fine-tune with, with --lr."
+        )
+    return start.lr
 
 
 def canonical(layers: str, size: Size) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ladder.models import attention
-from ladder.models.attention import attend, choose_backend
+from ladder.models.attention import attend, attend_with_mask, choose_backend
 from ladder.models.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -136,3 +136,20 @@ def test_xformers_agrees_with_the_plain_one_on_cuda(dtype: torch.dtype) -> None:
     wanted = attention_and_gradients(x.double(), grad.double(), "reference")
     for one, other in zip(attention_and_gradients(x, grad, "xformers"), wanted, strict=True):
         assert relative_error(one, other) < (0.006 if dtype is torch.bfloat16 else 1e-3)  # TF32 may be on
+
+
+@pytest.mark.parametrize(("groups", "length"), [(4, 100), (2, 150), (1, 7)])
+def test_a_mask_on_the_probabilities_is_the_same_in_blocks_as_written_out(groups: int, length: int) -> None:
+    draws = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(4, length, 2, 16, generator=draws, requires_grad=True) for _ in range(3))
+    mask = (torch.rand(groups, 1, 2, length, length, generator=draws) > 0.2).float() / 0.8
+    grad = torch.randn(4, length, 2, 16, generator=draws)
+    found = {}
+    for backend in ("blocked", "reference"):
+        output = attend_with_mask(q, k, v, mask, backend=backend)
+        found[backend] = (output, *torch.autograd.grad(output, (q, k, v), grad))
+    for ours, wanted in zip(found["blocked"], found["reference"], strict=True):
+        assert torch.allclose(ours, wanted, atol=2e-6)
+    unmasked = attend(q, k, v, backend="blocked")
+    assert not torch.allclose(found["blocked"][0], unmasked, atol=1e-2)
+    assert torch.equal(attend_with_mask(q, k, v, torch.ones_like(mask), backend="blocked"), unmasked)

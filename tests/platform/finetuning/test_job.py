@@ -171,11 +171,13 @@ def test_a_run_that_diverges_is_marked_and_does_not_stop_the_others(
 def test_a_learning_rate_is_chosen_on_examples_that_nobody_trains_on(
     checkpoint: Path, data: Path, tmp_path: Path
 ) -> None:
-    made = cells(checkpoint, data, tmp_path / "storage", lr_factors=[1e-6, 1.0], seeds=[0, 1])
+    write_sst2(data, train=640, dev=40)
+    recipe = replace(RECIPE, batch_examples=32)
+    made = cells(checkpoint, data, tmp_path / "storage", recipe, lr=6e-3, lr_factors=[1e-6, 1.0], seeds=[0, 1])
     run([cell.job for cell in made])
     results = [cell.job.result() for cell in made]
-    assert all(result is not None and result["train_examples"] == 86 for result in results)
-    assert all(result["choice"][0]["count"] == 10 for result in results if result is not None)
+    assert all(result is not None and result["train_examples"] == 576 for result in results)
+    assert all(result["choice"][0]["count"] == 64 for result in results if result is not None)
     rows = {(row.layers, row.metric): row for row in summarise(made)}
     assert {row.lr_factor for row in rows.values()} == {1.0}
     ours, scratch = rows["all", "accuracy"], rows["nothing", "accuracy"]

@@ -188,6 +188,18 @@ def test_story_cloze_is_parted_as_the_papers_code_does(folder: Path) -> None:
     assert not {one.texts[0] for one in train} & {one.texts[0] for one in dev}
 
 
+def test_microsofts_mrpc_is_parted_by_glues_list(shared: Path, folder: Path) -> None:
+    parts = [(shared / "benchmarks" / "mrpc" / f"msr-para-{part}.tsv").read_bytes() for part in ("train", "val")]
+    (folder / "MRPC").mkdir()
+    whole = parts[0] + parts[1].split(b"\n", 1)[1]
+    (folder / "MRPC" / "msr_paraphrase_train.txt").write_bytes(whole)
+    (folder / "MRPC" / "mrpc_dev_ids.tsv").write_bytes((shared / "finetuning/MRPC/dev_ids.tsv").read_bytes())
+    for split in ("train", "dev"):
+        ours, glues = (read_split(TASKS["mrpc"], UPath(place), split) for place in (folder, shared / "finetuning"))
+        assert sorted(one.texts for one in ours) == sorted(one.texts for one in glues)
+        assert sum(one.label for one in ours) == sum(one.label for one in glues)
+
+
 def test_an_unknown_task_is_named() -> None:
     with pytest.raises(InputError, match="unknown task sst-2: known are sst2, cola"):
         find_tasks(["sst-2"])
