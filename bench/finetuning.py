@@ -2,8 +2,8 @@
 
     python bench/finetuning.py [--context 128] [--dropout 0.1] [--threads 1] [SIZE...]
 
-The two take turns, so that what else the machine does falls on both. Fine-tuning has what pre-training has not: dropout
-and a head. It is to have 80 % of pre-training's rate.
+The two take turns, so that what else the machine does falls on both; on a processor its own seconds are counted.
+Fine-tuning has what pre-training has not: dropout and a head. It is to have 80 % of pre-training's rate.
 """
 
 import argparse
@@ -76,6 +76,7 @@ def main() -> None:
     keep_large_buffers()
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     precision = resolve_precision("auto", worker.device)
+    clock = time.perf_counter if worker.device.type == "cuda" else time.process_time
     print(f"{worker.device.type}, {precision}, context {asked.context}, dropout {asked.dropout}")
     for name in asked.sizes:
         size = parse_size(name, context=asked.context, vocabulary=asked.vocabulary)
@@ -83,9 +84,9 @@ def main() -> None:
         seconds: list[list[float]] = [[], []]
         for _ in range(WARM_UP + STEPS):
             for kept, step in zip(seconds, steps, strict=True):
-                started = time.perf_counter()
+                started = clock()
                 step()
-                kept.append(time.perf_counter() - started)
+                kept.append(clock() - started)
         rates = [BATCH * size.context / statistics.median(kept[WARM_UP:]) for kept in seconds]
         print(
             f"{name:>8}: pre-training {rates[0]:9,.0f} tokens/s, fine-tuning {rates[1]:9,.0f}, "

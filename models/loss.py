@@ -131,8 +131,8 @@ def _nats_and_gradients(
         logits = _matmul(flat[rows], weight.T)  # [C, P]
         of_rows = None if weights is None else weights[rows, None]  # [C, 1]
         total += _nats_then_gradient_(logits, targets[rows, None], of_rows, head.shape[0])
-        grad_hidden.append(_matmul(logits, weight))  # [C, D]
-        added = _matmul(logits.T, flat[rows])  # [P, D]
+        grad_hidden.append(_weighted(_matmul(logits, weight), of_rows))  # [C, D]
+        added = _matmul(logits.T, _weighted(flat[rows], of_rows))  # [P, D]
         grad_head = added.float() if grad_head is None else grad_head.add_(added)
         del logits, added  # or they would be there beside those of the next chunk
     assert grad_head is not None, "a loss over no tokens"
@@ -140,8 +140,8 @@ def _nats_and_gradients(
 
 
 def _nats_then_gradient_(logits: Tensor, targets: Tensor, weights: Tensor | None, n_classes: int) -> Tensor:
-    """The sum of nats of targets [C, 1], and in place of the logits [C, P] its gradient in them, p - onehot(target),
-    both times the weights [C, 1]."""
+    """The sum of nats of targets [C, 1] times the weights [C, 1], and in place of the logits [C, P] the gradient of the
+    nats in them, p - onehot(target), without weights: those are for the states, of which there are fewer numbers."""
     if logits.shape[1] > n_classes:
         logits[:, n_classes:] = -torch.inf
     nats = []
@@ -151,9 +151,12 @@ def _nats_then_gradient_(logits: Tensor, targets: Tensor, weights: Tensor | None
         nats.append(own.sum() if weights is None else (own * weights[rows]).sum())
         logits[rows] = log_probs.exp_()
         logits[rows].scatter_(1, targets[rows], own.expm1().to(logits.dtype))
-        if weights is not None:
-            logits[rows] *= weights[rows].to(logits.dtype)
     return -torch.stack(nats).sum()
+
+
+def _weighted(states: Tensor, weights: Tensor | None) -> Tensor:
+    """states [C, D] times the weights [C, 1], in the precision of the states."""
+    return states if weights is None else (states * weights).to(states.dtype)
 
 
 def _padded(weight: Tensor) -> Tensor:

@@ -109,7 +109,8 @@ def command(
 
     processor: torch.device = choose_device(device)
     factors = _numbers("--lr-factors", lr_factors)
-    made = FineTuning(lr_peak=lr or 1.0, precision=resolve_precision(precision, processor), **recipe)
+    resolved: Any = resolve_precision(precision, processor)
+    made = FineTuning(lr_peak=lr or 1.0, precision=resolved, **recipe)
     cells = expand(
         [open_start(source, tokenizer=tokenizer) for source in _sources(checkpoints, storage)],
         find_tasks(_words(tasks)),

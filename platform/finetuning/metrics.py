@@ -78,9 +78,9 @@ def _spearman(labels: Numbers, predictions: Numbers) -> Estimate:
 
 def _centred_ranks_without(values: Numbers, rows: npt.NDArray[np.int64]) -> Numbers:
     """For each of `rows` the ranks of the n - 1 other items less their mean [rows, n], 0 for itself; ties share."""
-    ranks = stats.rankdata(values)
+    ranks = np.asarray(stats.rankdata(values), np.float64)
     left_out = values[rows, None]
-    others = ranks - (values > left_out) - 0.5 * (values == left_out)
+    others: Numbers = ranks - (values > left_out) - 0.5 * (values == left_out)
     others -= len(values) / 2  # the mean of the ranks 1 to n - 1
     others[np.arange(len(rows)), rows] = 0.0
     return others

@@ -184,5 +184,5 @@ def _by_item(cell: Cell, metric: str, split: str) -> np.ndarray:
     """The metric of each example."""
     items = (read_json(cell.job.folder / ITEMS) or {})[split]
     if metric == "accuracy":
-        return (np.array(items["labels"]) == np.array(items["predictions"])).astype(np.float64)
+        return np.asarray(np.array(items["labels"]) == np.array(items["predictions"]), np.float64)
     return np.array(items["losses"])
