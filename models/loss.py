@@ -119,7 +119,7 @@ class _NextTokenNats(torch.autograd.Function):
 
 
 def _nats_and_gradients(
-    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of nats, and its gradient in hidden [M, D] and head [V, D]."""
     dtype = _matmul_dtype(hidden)
@@ -130,7 +130,7 @@ def _nats_and_gradients(
     for rows in _chunks(flat.shape[0], weight.shape[0]):
         logits = _matmul(flat[rows], weight.T)  # [C, P]
         of_rows = None if weights is None else weights[rows, None]  # [C, 1]
-        total += _nats_then_gradient_(logits, targets[rows, None], of_rows, head.shape[0])
+        total += _nats_then_gradient_(logits, targets[rows, None], head.shape[0], of_rows)
         grad_hidden.append(_weighted(_matmul(logits, weight), of_rows))  # [C, D]
         added = _matmul(logits.T, _weighted(flat[rows], of_rows))  # [P, D]
         grad_head = added.float() if grad_head is None else grad_head.add_(added)
@@ -139,7 +139,7 @@ def _nats_and_gradients(
     return total, torch.cat(grad_hidden), grad_head[: head.shape[0]]
 
 
-def _nats_then_gradient_(logits: Tensor, targets: Tensor, weights: Tensor | None, n_classes: int) -> Tensor:
+def _nats_then_gradient_(logits: Tensor, targets: Tensor, n_classes: int, weights: Tensor | None) -> Tensor:
     """The sum of nats of targets [C, 1] times the weights [C, 1], and in place of the logits [C, P] the gradient of the
     nats in them, p - onehot(target), without weights: those are for the states, of which there are fewer numbers."""
     if logits.shape[1] > n_classes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from upath import UPath
 
-from ladder.platform.command.options import console, echo_json, json_option, storage_option
+from ladder.platform.command.options import console, echo_json, json_option, storage_option, tracking_option
 from ladder.platform.storage import exists
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), help="Runs at one time.  [default: 1 here, all of a cluster]")
 @click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
 @storage_option
+@tracking_option
 @json_option
 def command(
     checkpoints: Sequence[str],
@@ -78,6 +79,7 @@ def command(
     workers: int | None,
     address: str | None,
     storage: UPath,
+    tracking: str | None,
     as_json: bool,
     **recipe: Any,
 ) -> None:
@@ -98,12 +100,14 @@ def command(
     from ladder.models.errors import InputError
     from ladder.platform.evaluation.checkpoint import choose_device
     from ladder.platform.finetuning.grid import expand
+    from ladder.platform.finetuning.records import Records
     from ladder.platform.finetuning.registry import find_tasks
     from ladder.platform.finetuning.starting import open_start
     from ladder.platform.finetuning.summary import summarise
     from ladder.platform.hardware import resolve_precision
     from ladder.platform.launching.finetuning import fine_tune_all
     from ladder.platform.processes import count_cores
+    from ladder.platform.tracking.database import tracking_uri
     from ladder.sweeps.finetuning import FineTuning
     from ladder.sweeps.words import Execution
 
@@ -125,8 +129,10 @@ def command(
         keep_weights=keep_weights,
     )
     jobs = [cell.job for cell in cells]
+    records = Records(tracking_uri(tracking, storage), _experiment(checkpoints, storage), storage)
     with contextlib.redirect_stdout(sys.stderr):  # Ray prints what happens to its workers on standard output
         states = fine_tune_all(jobs, processor, show=_show, workers=workers, address=address, retry_failed=retry_failed)
+    records.write(states)
     rows = summarise(cells)
     if as_json:
         echo_json([row.to_json() for row in rows])
@@ -147,9 +153,18 @@ def _sources(checkpoints: Sequence[str], storage: UPath) -> list[str]:
 
     sources: list[str] = []
     for name in checkpoints:
-        is_sweep = not Path(name).is_dir() and "/" not in name and exists(storage / "sweeps" / name)
-        sources += finished_checkpoints(storage, name) if is_sweep else [name]
+        sources += finished_checkpoints(storage, name) if _is_sweep(name, storage) else [name]
     return list(dict.fromkeys(sources))
+
+
+def _is_sweep(name: str, storage: UPath) -> bool:
+    return not Path(name).is_dir() and "/" not in name and exists(storage / "sweeps" / name)
+
+
+def _experiment(checkpoints: Sequence[str], storage: UPath) -> str:
+    """The MLflow experiment: a sweep's own, or one for all other checkpoints."""
+    alone = len(checkpoints) == 1 and _is_sweep(checkpoints[0], storage)
+    return f"{checkpoints[0]}-transfer" if alone else "transfer"
 
 
 def _words(given: str) -> list[str]:

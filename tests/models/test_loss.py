@@ -112,9 +112,9 @@ def test_logits_of_all_tokens_never_exist_at_once(monkeypatch: pytest.MonkeyPatc
     seen: list[int] = []
     inner = loss._nats_then_gradient_
 
-    def watched(logits: Tensor, targets: Tensor, n_classes: int) -> Tensor:
+    def watched(logits: Tensor, targets: Tensor, n_classes: int, weights: Tensor | None) -> Tensor:
         seen.append(logits.numel())
-        return inner(logits, targets, n_classes)
+        return inner(logits, targets, n_classes, weights)
 
     monkeypatch.setattr(loss, "CHUNK_LOGITS", 300)
     monkeypatch.setattr(loss, "_nats_then_gradient_", watched)

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from ladder.models.errors import InputError
 from ladder.platform.command.finetune import command
 from ladder.platform.finetuning.data import load_task
+from ladder.platform.finetuning.starting import open_start
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +65,12 @@ def test_a_checkpoint_of_ours_without_its_recipe_asks_for_a_rate(checkpoint: Pat
     assert isinstance(done.exception, InputError) and "with --lr" in str(done.exception)
 
 
-def test_the_rate_is_a_quarter_of_the_peak_that_the_checkpoint_has_on_record(
-    checkpoint: Path, data: Path, tmp_path: Path
-) -> None:
+def test_the_rate_is_a_quarter_of_the_peak_that_the_checkpoint_has_on_record(checkpoint: Path) -> None:
+    assert open_start(str(checkpoint)).lr is None
     (checkpoint / "training.json").write_text(json.dumps({"recipe": {"lr_peak": 4e-3}}))
-    done = call(checkpoint, "--tasks", "sst2", "--seeds", 1, "--epochs", 1, "--data", data, "--precision", "fp32",
-                "--device", "cpu", "--storage", tmp_path / "storage")  # fmt: skip
-    assert done.exit_code == 0, done.output
-    results = list((tmp_path / "storage" / "finetuning").glob("*/result.json"))
-    rates = {json.loads(path.read_text())["identity"]["recipe"]["lr_peak"] for path in results}
-    assert len(results) == 2 and rates == {1e-3}
+    assert open_start(str(checkpoint)).lr == 1e-3
+    config = json.loads((checkpoint / "config.json").read_text())
+    del config["ladder"]
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    (checkpoint / "training.json").unlink()
+    assert open_start(str(checkpoint)).lr == 6.25e-5, "GPT-1's, for a checkpoint that is not ours"
