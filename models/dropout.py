@@ -33,10 +33,10 @@ class Dropout:
         mask = self._mask((groups, 1, *x.shape[1:]), x.dtype, x.device, site)
         return (x.view(groups, self.together, *x.shape[1:]) * mask).view_as(x)
 
-    def of_attention(self, q: Tensor, site: int) -> Tensor:
-        """The mask [G, 1, H, T, T] of the probabilities of queries q [B, T, H, K], in groups of `together` rows."""
-        batch, length, heads, _ = q.shape
-        return self._mask((batch // self.together, 1, heads, length, length), q.dtype, q.device, site)
+    def of_attention(self, heads: Tensor, site: int) -> Tensor:
+        """The mask [G, 1, H, T, T] of the probabilities over heads [B, T, 3, H, K], for `together` rows each."""
+        batch, length, _, n_head, _ = heads.shape
+        return self._mask((batch // self.together, 1, n_head, length, length), heads.dtype, heads.device, site)
 
     def _mask(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, site: int) -> Tensor:
         """0 for a unit that is dropped, the scale for another."""

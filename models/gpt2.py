@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ladder.models.attention import BACKENDS, attend, attend_with_mask
+from ladder.models.attention import BACKENDS, self_attend
 from ladder.models.cache import Place
 from ladder.models.dropout import Dropout
-from ladder.models.gelu import gelu
+from ladder.models.gelu import gelu_
 from ladder.models.parametrization import BaseShape, scales_of
 from ladder.models.sizes import MLP_RATIO, Size
 
@@ -44,14 +44,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, place: Place | None, dropout: Dropout | None = None) -> Tensor:
         batch, length, width = x.shape
         heads = self.c_attn(x).view(batch, length, 3, self.n_head, width // self.n_head)  # [B, T, 3, H, K]
-        q, k, v = heads.unbind(2)  # [B, T, H, K]
         if dropout is not None:
             assert place is None, "dropout is for training, which has no cache"
-            y = attend_with_mask(q, k, v, dropout.of_attention(q, 3 * self.layer), backend=self.backend)
+            mask = dropout.of_attention(heads, 3 * self.layer)
+            y = self_attend(heads, backend=self.backend, mask=mask)
         elif place is None:
-            y = attend(q, k, v, backend=self.backend)
+            y = self_attend(heads, backend=self.backend)  # [B, T, H, K]
         else:
-            y = place.attend(self.layer, q, k, v, backend=self.backend)
+            y = place.attend(self.layer, *heads.unbind(2), backend=self.backend)
         projected: Tensor = self.c_proj(y.reshape(batch, length, width))  # [B, T, D]
         return projected
 
@@ -65,7 +65,7 @@ class MLP(nn.Module):
         self.c_proj = nn.Linear(MLP_RATIO * size.d_model, size.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.c_proj(gelu(self.c_fc(x)))
+        y: Tensor = self.c_proj(gelu_(self.c_fc(x)))
         return y
 
 

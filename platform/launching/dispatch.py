@@ -24,6 +24,7 @@ from ladder.models.errors import InputError
 from ladder.platform.launching.cluster import MAX_LANES, Cluster, on_this_node
 from ladder.platform.launching.display import Display
 from ladder.platform.launching.lanes import LaneHost, Shape, score_worker, shape_of
+from ladder.platform.launching.leftovers import Leftovers
 from ladder.platform.runs.lease import void
 from ladder.platform.runs.status import RunStatus, Status, read_status
 from ladder.platform.storage import is_local, is_refusal, remove_folder, run_folder
@@ -85,6 +86,8 @@ class Dispatcher:
         """Runs that workers of this driver finished, or failed."""
         self.scoring: dict[Any, str] = {}
         self.barren: Counter[Shape | str] = Counter()
+        self.leftovers: Leftovers | None = None
+        """What lanes that died may have left; None until one has."""
         # Train's own, of no use afterwards; all nodes must see it.
         shared = storage / "sweeps" / sweep.name / f".ray-{self.name}"
         self.ray_folder = UPath(tempfile.mkdtemp(prefix="ladder-ray-")) if cluster.local else shared
@@ -189,6 +192,8 @@ class Dispatcher:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + self.look_seconds
+        if self.leftovers is not None and any(lane.running is None for lane in self.lanes):
+            self.leftovers.remove()
         mine = {lane.running for lane in self.lanes}
         for key, status in self.statuses.items():
             if status.status == "running" and key not in mine and key not in self.scoring.values():
@@ -216,6 +221,7 @@ class Dispatcher:
                 self._look(lane.running)
             error = self._error_of(lane)
             if error is not None:
+                self.leftovers = self.leftovers or Leftovers()
                 self._note_error(lane, error)
             elif not lane.took_any:  # what it could not get is with somebody else, or has ended
                 for job in self._open_jobs().get(lane.shape, []):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ladder.models import attention
-from ladder.models.attention import attend, attend_with_mask, choose_backend
+from ladder.models.attention import attend, choose_backend, self_attend
 from ladder.models.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -16,7 +16,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def attention_and_gradients(x: Tensor, grad: Tensor, backend: str) -> list[Tensor]:
     """Output and gradient in float32 of x [B, T, 3, H, K]."""
     leaf = x.clone().requires_grad_(True)
-    output = attend(*leaf.unbind(2), backend=backend)
+    output = self_attend(leaf, backend=backend)
     output.backward(grad)
     assert leaf.grad is not None
     return [output.detach().float(), leaf.grad.float()]
@@ -141,15 +141,15 @@ def test_xformers_agrees_with_the_plain_one_on_cuda(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("groups", "length"), [(4, 100), (2, 150), (1, 7)])
 def test_a_mask_on_the_probabilities_is_the_same_in_blocks_as_written_out(groups: int, length: int) -> None:
     draws = torch.Generator().manual_seed(1)
-    q, k, v = (torch.randn(4, length, 2, 16, generator=draws, requires_grad=True) for _ in range(3))
+    heads = torch.randn(4, length, 3, 2, 16, generator=draws, requires_grad=True)
     mask = (torch.rand(groups, 1, 2, length, length, generator=draws) > 0.2).float() / 0.8
     grad = torch.randn(4, length, 2, 16, generator=draws)
     found = {}
-    for backend in ("blocked", "reference"):
-        output = attend_with_mask(q, k, v, mask, backend=backend)
-        found[backend] = (output, *torch.autograd.grad(output, (q, k, v), grad))
-    for ours, wanted in zip(found["blocked"], found["reference"], strict=True):
-        assert torch.allclose(ours, wanted, atol=2e-6)
-    unmasked = attend(q, k, v, backend="blocked")
+    for backend in ("blocked", "sdpa"):
+        output = self_attend(heads, backend=backend, mask=mask)
+        found[backend] = (output, *torch.autograd.grad(output, heads, grad))
+    for ours, wanted in zip(found["blocked"], found["sdpa"], strict=True):
+        assert torch.allclose(ours, wanted, atol=5e-6)
+    unmasked = self_attend(heads, backend="blocked")
     assert not torch.allclose(found["blocked"][0], unmasked, atol=1e-2)
-    assert torch.equal(attend_with_mask(q, k, v, torch.ones_like(mask), backend="blocked"), unmasked)
+    assert torch.equal(self_attend(heads, backend="blocked", mask=torch.ones_like(mask)), unmasked)
