@@ -105,14 +105,22 @@ def choose_examples(n: int, recipe: FineTuning) -> tuple[Indices, Indices]:
     return rest, kept
 
 
+def check_count(n: int, recipe: FineTuning) -> None:
+    """InputError where `n` training examples are not one batch."""
+    if n < recipe.batch_examples:
+        raise InputError(
+            f"{n} training examples, wanted at least one batch of {recipe.batch_examples}: take smaller batches, "
+            "or more examples."
+        )
+
+
 def order_batches(lengths: Indices, recipe: FineTuning) -> Indices:
     """The examples of each step of a recipe, [steps, batch], by their lengths [n].
 
     InputError where there is not one batch of examples.
     """
     n, size = len(lengths), recipe.batch_examples
-    if n < size:
-        raise InputError(f"{n} training examples, wanted at least one batch of {size}: take smaller batches, or more.")
+    check_count(n, recipe)
     epochs = []
     for epoch in range(recipe.epochs):
         order = permute(np.arange(n), n=n, seed=recipe.seed, epoch=1 + epoch)[: n - n % size]

@@ -10,6 +10,7 @@ from itertools import product
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import Size
+from ladder.platform.finetuning.batches import check_count, choose_examples
 from ladder.platform.finetuning.data import load_task
 from ladder.platform.finetuning.job import FineTuneJob
 from ladder.platform.finetuning.starting import Start
@@ -63,6 +64,8 @@ def expand(
     cells = []
     for task, start in product(tasks, starts):
         read = load_task(task.name, data, tokenizer=start.tokenizer, context=start.size.context)
+        trained, _ = choose_examples(len(read.train), replace(recipe, choice_share=share))
+        check_count(len(trained), recipe)
         taken = dict.fromkeys(canonical(words, start.size) for words in (*layers, NOTHING))
         for words, factor, seed in product(taken, lr_factors, seeds):
             rate = rates[start.name] * factor

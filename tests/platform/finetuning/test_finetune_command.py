@@ -1,14 +1,17 @@
 """`ladder finetune` as people call it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.finetune import command
 from ladder.platform.finetuning.data import load_task
+from ladder.platform.finetuning.local import JobState
 from ladder.platform.finetuning.starting import open_start
 
 
@@ -17,12 +20,28 @@ def _fresh() -> None:
     load_task.cache_clear()
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the runs that MLflow would be told of, without MLflow."""
+    keys: list[str] = []
+
+    class Listed:
+        def __init__(self, uri: str, name: str, storage: UPath) -> None:
+            assert name == "transfer" and uri.startswith("sqlite:")
+
+        def write(self, states: Sequence[JobState]) -> None:
+            keys.extend(state.job.run.key for state in states)
+
+    monkeypatch.setattr("ladder.platform.finetuning.records.Records", Listed)
+    return keys
+
+
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
 def test_it_tells_transfer_beside_scratch_and_trains_nothing_twice(
-    checkpoint: Path, data: Path, tmp_path: Path
+    checkpoint: Path, data: Path, tmp_path: Path, sent: list[str]
 ) -> None:
     words = (checkpoint, "--tasks", "sst2", "--seeds", 2, "--lr", 1e-3, "--epochs", 1, "--data", data, "--device",
              "cpu", "--precision", "fp32", "--storage", tmp_path / "storage")  # fmt: skip
@@ -30,6 +49,7 @@ def test_it_tells_transfer_beside_scratch_and_trains_nothing_twice(
     assert done.exit_code == 0, done.output
     assert done.stderr.count(" in ") == 4 and "cut 0% of train, 0% of dev" in done.stderr
     assert "over scratch" in done.stdout and "sst2" in done.stdout
+    assert len(sent) == 4
     again = call(*words, "--json")
     assert again.stderr.count("is there already") == 4
     rows = json.loads(again.stdout)
