@@ -13,8 +13,10 @@ from ladder.platform.command.options import console, echo_json, json_option, sto
 from ladder.platform.storage import exists
 
 if TYPE_CHECKING:
+    import torch
     from rich.table import Table
 
+    from ladder.platform.finetuning.grid import Cell
     from ladder.platform.finetuning.local import JobState
     from ladder.platform.finetuning.summary import Transfer
 
@@ -65,29 +67,20 @@ if TYPE_CHECKING:
 @json_option
 def command(
     checkpoints: Sequence[str],
-    tasks: str,
-    seeds: int,
-    lr_factors: str,
-    lr: float | None,
-    layers: str,
-    data: str | None,
-    tokenizer: str | None,
     device: str,
-    precision: str,
-    keep_weights: bool,
     retry_failed: bool,
     workers: int | None,
     address: str | None,
     storage: UPath,
     tracking: str | None,
     as_json: bool,
-    **recipe: Any,
+    **grid: Any,
 ) -> None:
     """Fine-tune checkpoints on labelled tasks as GPT-1 did, and tell what they score on each task's dev split.
 
     Each checkpoint, task, learning rate and seed is a run of its own in the storage under finetuning/. A run that is
     finished is never trained again; Ctrl-C stops, and the same command goes on from the last checkpoint. The same size
-    from scratch is always trained too: what is gained over it is transfer.
+    from scratch is always trained too: what is gained over it is transfer. The exit code is 1 where a run failed.
 
     \b
     Examples:
@@ -95,30 +88,61 @@ def command(
       ladder finetune openai-community/gpt2 --tasks sst2,cola,rte --seeds 5 --lr-factors 0.5,1,2
       ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
     """
-    import torch
-
-    from ladder.models.errors import InputError
     from ladder.platform.evaluation.checkpoint import choose_device
-    from ladder.platform.finetuning.grid import expand
     from ladder.platform.finetuning.records import Records
+    from ladder.platform.launching.finetuning import fine_tune_all
+    from ladder.platform.tracking.database import tracking_uri
+
+    processor = choose_device(device)
+    cells = _expand(checkpoints, processor, storage, **grid)
+    records = Records(tracking_uri(tracking, storage), _experiment(checkpoints, storage), storage)
+    with contextlib.redirect_stdout(sys.stderr):  # Ray prints what happens to its workers on standard output
+        states = fine_tune_all(
+            [cell.job for cell in cells],
+            processor,
+            show=_show,
+            workers=workers,
+            address=address,
+            retry_failed=retry_failed,
+        )
+    records.write(states)
+    _tell(cells, as_json)
+    if any(state.state == "failed" for state in states):
+        raise SystemExit(1)
+
+
+def _expand(
+    checkpoints: Sequence[str],
+    processor: "torch.device",
+    storage: UPath,
+    *,
+    tasks: str,
+    seeds: int,
+    lr_factors: str,
+    lr: float | None,
+    layers: str,
+    data: str | None,
+    tokenizer: str | None,
+    precision: str,
+    keep_weights: bool,
+    **recipe: Any,
+) -> "list[Cell]":
+    """The runs that are asked for, in their places."""
+    from ladder.platform.finetuning.grid import expand
     from ladder.platform.finetuning.registry import find_tasks
     from ladder.platform.finetuning.starting import open_start
-    from ladder.platform.finetuning.summary import summarise
     from ladder.platform.hardware import resolve_precision
-    from ladder.platform.launching.finetuning import fine_tune_all
     from ladder.platform.processes import count_cores
-    from ladder.platform.tracking.database import tracking_uri
     from ladder.sweeps.finetuning import FineTuning
     from ladder.sweeps.words import Execution
 
-    processor: torch.device = choose_device(device)
     factors = _numbers("--lr-factors", lr_factors)
     resolved: Any = resolve_precision(precision, processor)
-    made = FineTuning(lr_peak=lr or 1.0, precision=resolved, **recipe)
-    cells = expand(
+    shared = FineTuning(lr_peak=1.0 if lr is None else lr, precision=resolved, **recipe)
+    return expand(
         [open_start(source, tokenizer=tokenizer) for source in _sources(checkpoints, storage)],
         find_tasks(_words(tasks)),
-        recipe=made,
+        recipe=shared,
         lr=lr,
         lr_factors=factors,
         layers=_words(layers),
@@ -128,11 +152,12 @@ def command(
         execution=Execution(cpus_per_worker=count_cores()),
         keep_weights=keep_weights,
     )
-    jobs = [cell.job for cell in cells]
-    records = Records(tracking_uri(tracking, storage), _experiment(checkpoints, storage), storage)
-    with contextlib.redirect_stdout(sys.stderr):  # Ray prints what happens to its workers on standard output
-        states = fine_tune_all(jobs, processor, show=_show, workers=workers, address=address, retry_failed=retry_failed)
-    records.write(states)
+
+
+def _tell(cells: "Sequence[Cell]", as_json: bool) -> None:
+    """Write what the finished runs come to."""
+    from ladder.platform.finetuning.summary import summarise
+
     rows = summarise(cells)
     if as_json:
         echo_json([row.to_json() for row in rows])
@@ -140,11 +165,6 @@ def command(
         console().print(_table(rows))
         for sentence in _sentences(rows):
             click.echo(sentence)
-    failed = [state for state in states if state.state == "failed"]
-    if failed:
-        raise InputError(
-            f"{len(failed)} of {len(states)} runs failed; first {failed[0].job.run.key}: {failed[0].reason}"
-        )
 
 
 def _sources(checkpoints: Sequence[str], storage: UPath) -> list[str]:

@@ -60,7 +60,7 @@ def expand(
     rule's rate. InputError where a checkpoint's is neither given nor on record, or a task's files are absent or wrong.
     """
     share = CHOICE_SHARE if len(lr_factors) > 1 else 0.0
-    rates = {start.name: lr or _rate(start) for start in starts}
+    rates = {start.name: _rate(start) if lr is None else lr for start in starts}
     cells = []
     for task, start in product(tasks, starts):
         read = load_task(task.name, data, tokenizer=start.tokenizer, context=start.size.context)
