@@ -12,8 +12,9 @@ demo: $(VENV)/installed
 	$(BIN)/ladder run demo
 	$(BIN)/ladder report demo
 
+# A process on each of up to eight cores; a file's tests stay together.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
 
 # Ten lost nodes, a head that dies, a minute without object storage, twenty compiled shapes, the demo with three seeds:
 # another half an hour.
