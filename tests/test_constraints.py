@@ -21,7 +21,8 @@ def read_pins(name: str) -> dict[str, str]:
 def test_every_dependency_is_pinned_within_its_range(name: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = read_pins(name)
-    for text in project["dependencies"]:
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["aws"], *extras["gcp"], *extras["tracker"]]:
         wanted = Requirement(text)
         pinned = pins.get(canonicalize_name(wanted.name))
         assert pinned is not None and wanted.specifier.contains(pinned), f"{text} is pinned as {pinned}"

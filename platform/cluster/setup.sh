@@ -1,29 +1,30 @@
 #!/usr/bin/env bash
 # Sets up a node, or an image, from the files beside this one: the pinned packages, then ladder's wheel over them. What
 # is there already stays, so a node from an image with the same pins only takes the wheel.
-#   setup.sh EXTRAS     EXTRAS: ladder's extras for the cloud, such as aws, gcp, or nothing
+#   setup.sh EXTRAS     EXTRAS: ladder's extras for the cloud, such as aws or gcp; none for machines of one's own
 # LADDER_VENV is where to (default ~/venv), LADDER_PYTHON which Python (default 3.12, which uv brings).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 venv=${LADDER_VENV:-$HOME/venv}
 extras=tracker${1:+,$1}
 wheel=$(ls "$here"/ladder-*.whl)
-pins=$(sha256sum "$here/pins.txt" <(echo "$extras") | sha256sum | cut -c1-16)
-build=$(sha256sum "$wheel" | cut -c1-16)
+wanted=$(echo "# $extras" | cat - "$here/pins.txt")
 
-if [ "$(cat "$venv/pins" 2>/dev/null || true)" != "$pins" ]; then
+if [ "$(cat "$venv/installed.txt" 2>/dev/null || true)" != "$wanted" ]; then
   export PATH=$HOME/.local/bin:$PATH
   command -v uv >/dev/null || pip3 install --quiet --user uv
-  uv venv --quiet --allow-existing --python "${LADDER_PYTHON:-3.12}" "$venv"
+  uv venv --quiet --seed --allow-existing --python "${LADDER_PYTHON:-3.12}" "$venv"
   uv pip install --quiet --python "$venv/bin/python" --constraints "$here/pins.txt" "$wheel[$extras]"
-  echo "$pins" >"$venv/pins"
-  echo "$build" >"$venv/wheel"
+  echo "$wanted" >"$venv/installed.txt"
 fi
-if [ "$(cat "$venv/wheel")" != "$build" ]; then
-  export PATH=$HOME/.local/bin:$PATH
-  uv pip install --quiet --python "$venv/bin/python" --no-deps --reinstall "$wheel"
-  echo "$build" >"$venv/wheel"
+if ! cmp --silent "$wheel" "$venv/wheel"; then
+  "$venv/bin/python" -m pip install --quiet --no-deps --no-index --force-reinstall "$wheel"
+  cp "$wheel" "$venv/wheel"
 fi
+# First in the file, since what follows there may be for interactive shells only.
 line="export PATH=$venv/bin:\$PATH"
-grep -qxF "$line" ~/.bashrc 2>/dev/null || printf '%s\n%s\n' "$line" "$(cat ~/.bashrc 2>/dev/null)" >~/.bashrc.new
-[ ! -e ~/.bashrc.new ] || mv ~/.bashrc.new ~/.bashrc
+if ! grep -qxF "$line" ~/.bashrc 2>/dev/null; then
+  touch ~/.bashrc
+  { echo "$line"; cat ~/.bashrc; } >~/.bashrc.new
+  mv ~/.bashrc.new ~/.bashrc
+fi

@@ -7,6 +7,7 @@ others do, and of nodes that are yet to be started and paid for all but the smal
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import psutil
 import yaml
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from ladder.models.errors import InputError
 from ladder.platform.gpus import gpu_named
@@ -210,21 +212,29 @@ def type_of(name: str, resources: Mapping[str, float], *, count: int = 1) -> Nod
 
 
 def read_autoscaler(gcs_port: int) -> dict[str, Any] | None:
-    """The file that the autoscaler of the cluster at a port of this machine, its head, was started with; None where
-    there is no autoscaler.
+    """What the autoscaler of the cluster at a port of this machine, its head, works by; None where there is none.
 
+    The file that its process was started with, or the one in LADDER_CLUSTER, as KubeRay has it in another container.
     Ray's own record of it (`get_max_resources_from_cluster_config`) is filled by none of the open source's autoscalers.
     """
+    named = os.environ.get("LADDER_CLUSTER")
+    if named:
+        return _read_config(Path(named))
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         options = dict(word.split("=", 1) for word in words if "=" in word)
         ours = options.get("--gcs-address", "").endswith(f":{gcs_port}")
-        if not (ours and any(word.endswith(MONITORS) for word in words) and options.get("--autoscaling-config")):
-            continue
-        path = Path(options["--autoscaling-config"]).expanduser()
-        try:
-            read: dict[str, Any] = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"the autoscaler's file {path} cannot be read: {error}") from error
-        return read
+        if ours and any(word.endswith(MONITORS) for word in words) and options.get("--autoscaling-config"):
+            return _read_config(Path(options["--autoscaling-config"]).expanduser())
     return None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"the autoscaler's file {path} cannot be read: {error}") from error
+    if read.get("kind") == "RayCluster":
+        read["metadata"].setdefault("namespace", "default")
+        return dict(_derive_autoscaling_config_from_ray_cr(read))
+    return read
