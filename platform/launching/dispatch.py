@@ -97,6 +97,8 @@ class Dispatcher:
 
         Raises InputError where lanes cannot be started at all.
         """
+        if self.display is not None:
+            self.display.begin(self.sweep.name, len(self.jobs), self.cluster.describe())
         self._start_host()
         told = {key for key, status in self.statuses.items() if status.ended}
         try:

@@ -1,5 +1,6 @@
 """The files for clusters elsewhere than on AWS, by the checks of the tools that read them, and what they give runs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def test_ray_takes_the_file(name: str) -> None:
 def test_google_can_launch_each_node() -> None:
     """By Google's own description of the call, which their client brings."""
     documents = pytest.importorskip("googleapiclient.discovery_cache.documents", reason="google-api-python-client")
-    schemas = yaml.safe_load((Path(documents.__path__[0]) / "compute.v1.json").read_text())["schemas"]
+    schemas = json.loads((Path(documents.__path__[0]) / "compute.v1.json").read_text())["schemas"]
     for words in read("gcp.yaml")["available_node_types"].values():
         node = dict(words["node_config"])
         # Ray takes a list of one where Google takes the thing itself.
