@@ -13,11 +13,12 @@ from typing import Any
 import ray
 import torch
 from ray._private.state import state as ray_state
+from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.launching.nodes import NodeType, count_lasting, declared_types, read_autoscaler, type_of
+from ladder.platform.launching.nodes import NodeType, count_lasting, declared_types, present_types, read_autoscaler
 from ladder.platform.processes import count_cores
 from ladder.platform.storage import exists, is_local
 from ladder.sweeps.words import Execution
@@ -69,7 +70,8 @@ class Cluster:
         """What it has, or can grow to, as a message says it."""
         if self.local:
             return f"this machine has {self.cpus:g} cores and {self.gpus:g} GPUs"
-        return f"the cluster has, at most, {'; '.join(map(str, self.types))}"
+        able = [kind for kind in self.types if kind.cpus]  # the head may have none for tasks
+        return f"the cluster has, at most, {'; '.join(map(str, able)) or 'no node for it'}"
 
 
 @contextmanager
@@ -152,7 +154,7 @@ def _connect(address: str) -> Cluster:
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {name: os.environ[name] for name in ENVIRONMENT}},
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
         raise InputError(
             f"no Ray cluster answers at {address}: {error}. Start one with `ray up cluster.yaml`."
         ) from error
@@ -161,8 +163,8 @@ def _connect(address: str) -> Cluster:
     nodes = _wait_for_nodes(0 if autoscaler is None else count_lasting(autoscaler))
     return Cluster(
         local=False,
-        types=declared_types(autoscaler or {}) or tuple(type_of(_address(node), node["Resources"]) for node in nodes),
-        hosts=frozenset(map(_address, nodes)),
+        types=declared_types(autoscaler or {}) or present_types(node["Resources"] for node in nodes),
+        hosts=frozenset(node["NodeManagerAddress"] for node in nodes),
         grows=autoscaler is not None and autoscaler.get("max_workers", 0) > 0,
     )
 
@@ -175,10 +177,6 @@ def _wait_for_nodes(number: int) -> list[dict[str, Any]]:
         if len(nodes) >= number or time.monotonic() > deadline:
             return nodes
         time.sleep(1)
-
-
-def _address(node: dict[str, Any]) -> str:
-    return str(node["NodeManagerAddress"])
 
 
 def _start_local() -> Cluster:

@@ -8,6 +8,7 @@ others do, and of nodes that are yet to be started and paid for all but the smal
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ class NodeType:
     """Nodes of one kind."""
 
     name: str
-    """As the cluster's file calls it, or the address of a node."""
+    """As the cluster's file calls it, or `node`."""
     cpus: float
     """Processor cores of a node."""
     gpus: float = 0
@@ -50,8 +51,8 @@ class NodeType:
     """Whether its nodes, and the autoscaler, have its name in the label `ray.io/node-group`."""
 
     def __str__(self) -> str:
-        gpus = f", {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
-        return f"{self.name} (up to {self.count}: {self.cpus:g} cores{gpus})"
+        gpus = f" and {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
+        return f"{self.count} x {self.name} with {_cores(self.cpus)}{gpus}"
 
     @property
     def size(self) -> tuple[float, float]:
@@ -107,11 +108,15 @@ class Shape:
         return resources
 
     def __str__(self) -> str:
-        each = f"{self.cpus} core{'s' if self.cpus > 1 else ''}"
+        each = _cores(self.cpus)
         if self.gpus:
             each += f" and {self.gpus:g} {self.accelerator or 'GPU'}"
         text = each if self.workers == 1 else f"{self.workers} workers with {each} each"
         return text + (", on one node" if self.one_node and self.workers > 1 else "")
+
+
+def _cores(number: float) -> str:
+    return f"{number:g} core{'' if number == 1 else 's'}"
 
 
 def place(shape: Shape, types: Sequence[NodeType], too_small: Callable[[str], bool], *, grows: bool) -> Shape:
@@ -196,6 +201,12 @@ def declared_types(config: Mapping[str, Any]) -> tuple[NodeType, ...]:
 def count_lasting(config: Mapping[str, Any]) -> int:
     """Nodes that such a file keeps up, whatever is asked for: the head and each type's least."""
     return 1 + sum(words.get("min_workers", 0) for words in config.get("available_node_types", {}).values())
+
+
+def present_types(nodes: Iterable[Mapping[str, float]]) -> tuple[NodeType, ...]:
+    """Node types from Ray's resources of the nodes that are up; those that have the same are of one type."""
+    alike = Counter(type_of("node", resources) for resources in nodes)
+    return tuple(replace(kind, count=count) for kind, count in alike.items())
 
 
 def type_of(name: str, resources: Mapping[str, float], *, count: int = 1) -> NodeType:

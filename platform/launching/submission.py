@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 import ladder
@@ -86,6 +87,11 @@ def logs(job_id: str, *, address: str) -> str:
 def _client(address: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise InputError(
+            f"the job server at {address} wants a token, or another one than this: `export RAY_AUTH_MODE=token`, with "
+            "the cluster's token in ~/.ray/auth_token."
+        ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"no Ray job server answers at {address}: {error}. Wanted its dashboard's address, such as "

@@ -214,7 +214,7 @@ def run_a_sweep(machine: Machine, dashboard: str, tmp_path: Path, storage: UPath
     command = ladder("submit", sweep.file, "--address", dashboard, "--storage", storage, "--workers", 9)
     too_large = machine.call(*command)
     assert too_large.returncode == 2 and time.monotonic() - started < 60, too_large.stderr
-    assert "wants 9 workers with 1 core each" in too_large.stderr and "127.0.0.1 (up to 1: 2 cores)" in too_large.stderr
+    assert "wants 9 workers with 1 core each" in too_large.stderr and "1 x node with 2 cores" in too_large.stderr
 
     job = machine.call(*ladder("submit", sweep.file, "--address", dashboard, "--storage", storage))
     assert job.returncode == 0, job.stderr

@@ -147,8 +147,8 @@ def test_from_nothing_to_what_runs_need_and_back(
     command = ladder("run", sweep.file, "--storage", storage, *options, "--workers", "5")
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2 and time.monotonic() - began < 60, refused.stderr
-    assert "wants 5 workers with 1 core each" in refused.stderr and "single (up to 2: 1 cores)" in refused.stderr
-    assert "pair (up to 1: 2 cores)" in refused.stderr and "Traceback" not in refused.stderr
+    assert "wants 5 workers with 1 core each" in refused.stderr and "2 x single with 1 core;" in refused.stderr
+    assert "1 x pair with 2 cores" in refused.stderr and "Traceback" not in refused.stderr
     assert not cloud.notes("refused"), "nothing was asked of the cloud for a run that it can never serve"
 
     # No capacity for longer than every limit: Ray Train gives up after 10 s here, again and again.

@@ -1,5 +1,7 @@
 """Runs go to nodes that hold them: asked of Ray's own scheduler, with the node types of the files for clusters."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,15 @@ from ladder.models.sizes import parse_size
 from ladder.platform.launching.cluster import Cluster
 from ladder.platform.launching.dispatch import Dispatcher
 from ladder.platform.launching.lanes import shape_of
-from ladder.platform.launching.nodes import NodeType, Shape, declared_types, have_room, place
+from ladder.platform.launching.nodes import (
+    NodeType,
+    Shape,
+    declared_types,
+    have_room,
+    place,
+    present_types,
+    read_autoscaler,
+)
 from ladder.platform.launching.sweep import make_job
 from ladder.platform.runs.status import RunStatus
 from ladder.platform.tracking.records import TrackedSweep
@@ -28,6 +38,7 @@ from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.gpt2 import SWEEP
 from ladder.sweeps.load import load_sweep
 from ladder.sweeps.words import Execution, Recipe, Run, Sweep
+from tests.platform.launching.harness import wait_for
 
 ROOT = Path(__file__).parents[3]
 TRACKED = TrackedSweep(uri="", experiment="1", parent="p", store="s")
@@ -224,7 +235,7 @@ def test_a_run_that_nothing_serves_is_refused_with_what_it_asked_for_and_what_th
     job = make_job(sweep, run, UPath("memory://s"), TRACKED, ())
     wanted = (
         r"wants 9 workers with 1 core and 1 H100 each, and the cluster has, at most, "
-        r"small \(up to 8: 8 cores, 1 A10G\); one \(up to 1: 96 cores, 8 H100\)\. Ask for less with --workers"
+        r"8 x small with 8 cores and 1 A10G; 1 x one with 96 cores and 8 H100\. Ask for less with --workers"
     )
     one = NodeType(name="one", cpus=96, gpus=8, accelerator="H100")
     with pytest.raises(InputError, match=wanted):
@@ -236,3 +247,30 @@ def test_a_run_that_nothing_serves_is_refused_with_what_it_asked_for_and_what_th
             storage=UPath("memory://s"),
             display=None,
         )
+
+
+def test_nodes_that_are_there_are_all_welcome() -> None:
+    """Only a node that has to be started for a run, and paid for, is the smallest that holds it."""
+    assert place(shape(), (SMALL, LARGE), lambda name: False, grows=False).avoided == ()
+    assert place(shape(), (SMALL, LARGE), lambda name: False, grows=True).avoided == ("H100",)
+
+
+def test_nodes_that_are_up_are_known_by_what_ray_found_in_them() -> None:
+    gpus = {"CPU": 96.0, "GPU": 8.0, "accelerator_type:A100": 1.0, "accelerator_type:A100-80G": 1.0, "memory": 1e12}
+    large = NodeType(name="node", cpus=96, gpus=8, accelerator="A100-80G", count=2)
+    assert present_types([gpus, {"CPU": 4.0}, gpus]) == (large, NodeType(name="node", cpus=4))
+
+
+def test_the_autoscaler_of_a_cluster_is_found_by_its_port(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("max_workers: 3\n")
+    words = ["ray/autoscaler/v2/monitor.py", "--gcs-address=10.0.0.5:26399", f"--autoscaling-config={file}"]
+    monitor = subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE)
+    try:
+        wait_for("process", 10, lambda: read_autoscaler(26399) == {"max_workers": 3})
+        assert read_autoscaler(6399) is None, "another cluster's"
+        file.unlink()
+        with pytest.raises(InputError, match="the autoscaler's file .*cluster.yaml cannot be read"):
+            read_autoscaler(26399)
+    finally:
+        monitor.communicate(b"\n")

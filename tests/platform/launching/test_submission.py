@@ -1,18 +1,21 @@
 """What a submission waits for, and how it ends: with a job server that says what it is told to."""
 
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
+from ladder.models.errors import InputError
 from ladder.platform.command import submit as module
 from ladder.platform.launching import submission
 from ladder.platform.launching.display import TO_DO
 from ladder.platform.launching.submission import wait
 
 URL = "http://127.0.0.1:8265"
-REFUSED = "ladder: run 1542M wants 8 workers, and the cluster has, at most, a10g (up to 12: 8 cores, 1 A10G)."
+REFUSED = "ladder: run 1542M wants 8 workers, and the cluster has, at most, 12 x a10g with 8 cores and 1 A10G."
 
 
 class Server:
@@ -71,3 +74,20 @@ def test_what_the_cluster_refuses_is_told_where_the_sweep_was_submitted(
     monkeypatch.setattr(module, "submit", lambda *_, **__: "job")
     done = CliRunner().invoke(module.command, ["demo", "--address", URL, "--storage", "memory://s"])
     assert done.exit_code == 2 and REFUSED in done.output and "job failed with exit code 2" in done.output
+
+
+class WantsToken(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(401, "Unauthorized: Missing authentication token")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_wants_a_token_says_where_it_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with ThreadingHTTPServer(("127.0.0.1", 0), WantsToken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(InputError, match="wants a token.*RAY_AUTH_MODE=token.*~/.ray/auth_token"):
+            wait("job", address=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
