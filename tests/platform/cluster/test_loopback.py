@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -218,7 +217,9 @@ def run_a_sweep(machine: Machine, dashboard: str, tmp_path: Path, storage: UPath
 
     job = machine.call(*ladder("submit", sweep.file, "--address", dashboard, "--storage", storage))
     assert job.returncode == 0, job.stderr
-    wait_for("end of the sweep", 150, lambda: statuses(machine, sweep, storage) == {"finished"})
+    wait_for("end of the sweep", 150, lambda: len(sweep.results()) == 2)
+    shown = machine.call(*ladder("status", sweep.file, "--storage", storage, "--json"))
+    assert [run["status"] for run in json.loads(shown.stdout)["runs"]] == ["finished"] * 2, shown.stderr
     logs = machine.call(*RAY, "job", "logs", "--address", dashboard, job.stdout.strip())
     assert "2 runs are to be done" in logs.stdout, logs.stdout + logs.stderr
 
@@ -226,13 +227,6 @@ def run_a_sweep(machine: Machine, dashboard: str, tmp_path: Path, storage: UPath
     report = machine.call(*ladder("report", sweep.file, "--storage", storage, "--tracking", tracking))
     assert report.returncode == 0, report.stderr
     assert "2x32" in Path(report.stdout.strip().splitlines()[-1]).read_text()
-
-
-def statuses(machine: Machine, sweep: Sweep, storage: UPath) -> set[str]:
-    shown = machine.call(*ladder("status", sweep.file, "--storage", storage, "--json"))
-    assert shown.returncode == 0, shown.stderr
-    runs: list[dict[str, Any]] = json.loads(shown.stdout)["runs"]
-    return {run["status"] for run in runs}
 
 
 def _status(url: str) -> int | None:
