@@ -22,7 +22,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.launching.cluster import MAX_LANES, Cluster, on_this_node
 from ladder.platform.launching.display import Display
-from ladder.platform.launching.lanes import LaneHost, score_worker, shape_of
+from ladder.platform.launching.lanes import LaneHost, score_worker, scoring_shape, shape_of
 from ladder.platform.launching.nodes import Shape, have_room
 from ladder.platform.runs.lease import void
 from ladder.platform.runs.status import RunStatus, Status, read_status
@@ -167,7 +167,7 @@ class Dispatcher:
         self.most_lanes = max(self.most_lanes, len(self.lanes))
 
     def _start_scoring(self, key: str, job: Job) -> None:
-        shape = self.shapes[key]
+        shape = scoring_shape(job, self.cluster)
         task = ray.remote(score_worker).options(
             num_cpus=shape.cpus,
             num_gpus=shape.gpus,

@@ -50,19 +50,29 @@ LANE_FAILURES = 8
 
 def shape_of(job: Job, cluster: Cluster) -> Shape:
     """The shape of the lane that a job goes to: as its execution asks, on nodes that hold it."""
+    shape = _asked(job, cluster)
+
+    def too_small(accelerator: str) -> bool:
+        gpu = gpu_named(accelerator)
+        return gpu is not None and not fits(job.run, replace(job.execution, gpus_per_worker=shape.gpus), gpu)
+
+    return place(shape, cluster.types, too_small, grows=cluster.grows)
+
+
+def scoring_shape(job: Job, cluster: Cluster) -> Shape:
+    """The shape of a task that scores what several workers trained: the weights fit any GPU, and a node that is still
+    up will do."""
+    return place(replace(_asked(job, cluster), workers=1), cluster.types, lambda accelerator: False, grows=False)
+
+
+def _asked(job: Job, cluster: Cluster) -> Shape:
     execution = job.execution
-    shape = Shape(
+    return Shape(
         workers=execution.workers,
         cpus=execution.cpus_per_worker,
         gpus=gpus_per_worker(execution, cluster),
         accelerator=execution.accelerator_type,
     )
-
-    def too_small(accelerator: str) -> bool:
-        gpu = gpu_named(accelerator)
-        return gpu is not None and not fits(job.run, replace(execution, gpus_per_worker=shape.gpus), gpu)
-
-    return place(shape, cluster.types, too_small, grows=cluster.grows)
 
 
 class LaneHost:

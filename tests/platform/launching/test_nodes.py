@@ -20,7 +20,7 @@ from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.launching.cluster import Cluster
 from ladder.platform.launching.dispatch import Dispatcher
-from ladder.platform.launching.lanes import shape_of
+from ladder.platform.launching.lanes import scoring_shape, shape_of
 from ladder.platform.launching.nodes import (
     NodeType,
     Shape,
@@ -166,6 +166,13 @@ def test_a_run_keeps_off_gpus_that_it_does_not_fit() -> None:
     shape = shape_in(config, replace(job, execution=Execution(gpus_per_worker=1)))
     assert shape.avoided == ("A10G", "H100")
     assert launched(config, shape) == {"l40s_4": 1}
+
+
+def test_what_eight_gpus_trained_is_scored_on_any_one() -> None:
+    config = read_cluster(memory=False)
+    cluster = Cluster(local=False, types=declared_types(config), grows=True)
+    shape = scoring_shape(paper_jobs()["1542M"], cluster)
+    assert (shape.workers, shape.labels) == (1, {})
 
 
 def test_nodes_of_the_same_gpu_are_told_apart_by_their_type() -> None:
