@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
+.PHONY: cluster demo test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/ladder run demo
@@ -51,6 +51,10 @@ bench-fit: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python bench/training.py
+
+# What the nodes of a cluster install (docs/cluster.md): cluster.yaml mounts it.
+cluster: $(VENV)/installed
+	bash platform/cluster/pack.sh $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
