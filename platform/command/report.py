@@ -24,7 +24,7 @@ from ladder.platform.identity import check_schema
 from ladder.platform.storage import report_path
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import find_parent
-from ladder.sweeps.load import known_sweeps, load_sweep
+from ladder.sweeps.load import tracked_name
 
 
 @click.command("report")
@@ -85,7 +85,9 @@ def command(
                 f"got {len(sweeps)} sweeps" + (f" and --{', --'.join(given)}" if given else "") + "; "
                 "wanted one sweep, two to compare, or --table FILE with the names of its columns"
             )
-        path = report_sweeps([sweep_name(sweep, corpus) for sweep in sweeps], storage, tracking_uri(tracking, storage))
+        path = report_sweeps(
+            [tracked_name(sweep, corpus) for sweep in sweeps], storage, tracking_uri(tracking, storage)
+        )
     click.echo(path)
 
 
@@ -143,10 +145,3 @@ def log_page(client: MlflowClient, names: Sequence[str], written: Path) -> None:
         parent = find_parent(client, name)
         if parent is not None:
             client.log_artifact(parent, str(written), f"report-with-{others}" if others else "report")
-
-
-def sweep_name(sweep: str, corpus: str | None) -> str:
-    """The name under which a sweep's runs are tracked: that of its file, or a name in the tracking store as it is."""
-    is_file = sweep in known_sweeps() or sweep.endswith(".py") or len(Path(sweep).parts) > 1
-    name = load_sweep(sweep).name if is_file else sweep
-    return name + (f"-{corpus}" if corpus else "")

@@ -7,6 +7,7 @@ import click
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import (
     GPT2_VOCABULARY,
+    budget_option,
     corpus_option,
     execution_arguments,
     execution_options,
@@ -30,10 +31,18 @@ from ladder.sweeps.load import load_sweep, sweep_file
 )
 @click.option("--tracking", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="MLflow as the cluster sees it.")
 @corpus_option
+@budget_option
 @execution_options
 @click.option("--wait", "waits", is_flag=True, help="Wait for the end; the exit code is 1 where the job failed.")
 def command(
-    sweep: str, address: str, storage: str, tracking: str | None, corpus: str | None, waits: bool, **execution: Any
+    sweep: str,
+    address: str,
+    storage: str,
+    tracking: str | None,
+    corpus: str | None,
+    budget_gpu_hours: float | None,
+    waits: bool,
+    **execution: Any,
 ) -> None:
     """Run SWEEP as a job on a running Ray cluster: this code and the sweep's file go there, and need not stay here.
 
@@ -52,7 +61,7 @@ def command(
     options = ["--storage", str(root)]
     options += ["--tracking", tracking] if tracking else []
     options += ["--corpus", corpus] if corpus else []
-    options += execution_arguments(execution)
+    options += execution_arguments({"budget_gpu_hours": budget_gpu_hours, **execution})
     job_id = submit(sweep_file(sweep), options, address=address)
     click.echo(f"submitted as {job_id}; follow it with: ray job logs --address {address} --follow {job_id}", err=True)
     click.echo(job_id)
