@@ -77,6 +77,15 @@ def test_by_name_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_attention("auto", SMALL, CPU, torch.float32).backend == "blocked"
 
 
+def test_auto_keeps_what_the_run_had_before_where_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    kept = choose_attention("auto", SMALL, CPU, torch.float32, before="sdpa")
+    assert (kept.backend, kept.reason) == ("sdpa", "the run had it before")
+    assert choose_attention("reference", SMALL, CPU, torch.float32, before="sdpa").backend == "reference"
+    assert not caplog.records
+    assert choose_attention("auto", SMALL, CPU, torch.float32, before="xformers").backend == "blocked"
+    assert "the run had xformers before, and attention xformers cannot run here" in caplog.text
+
+
 @pytest.fixture
 def gpu_of_capability() -> Iterator[unittest.mock.Mock]:
     """xformers as if it were on a GPU whose capability is the mock's return value; fake tensors are its memory."""
