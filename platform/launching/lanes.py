@@ -62,11 +62,6 @@ class Shape:
         """What a lane of this shape holds."""
         return {"cores": self.workers * self.cpus, "GPUs": self.workers * self.gpus}
 
-    @property
-    def holds(self) -> Holds:
-        """The same, as an attempt notes it."""
-        return {"gpus": self.workers * self.gpus, "cores": self.workers * self.cpus}
-
 
 def shape_of(job: Job, cluster: Cluster) -> Shape:
     """The shape of the lane that a job goes to."""
@@ -130,9 +125,10 @@ def make_trainer(
     train: Callable[[dict[str, Any]], None] | None = None,
 ) -> TorchTrainer:
     """The Ray Train run of a lane; `train` is what each worker does, None for `lane_worker`."""
+    holds: Holds = {"gpus": shape.workers * shape.gpus, "cores": float(shape.workers * shape.cpus)}
     return TorchTrainer(
         train or lane_worker,
-        train_loop_config={"lane": name, "jobs": ray.put(list(jobs)), "host": host, "holds": shape.holds},
+        train_loop_config={"lane": name, "jobs": ray.put(list(jobs)), "host": host, "holds": holds},
         torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=shape.workers,
