@@ -16,9 +16,6 @@ from ladder.platform.provenance import write_commit
 AGENT_SECONDS = 90.0
 """How long a job agent may take to come up."""
 
-SUPERVISOR = "ladder.platform.launching.supervisor"
-"""What the job runs: `ladder` with the same words, started again where it was killed."""
-
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -29,7 +26,8 @@ def submit(sweep_file: Path, options: Sequence[str], *, address: str) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="ladder-submit-") as folder:
         stage(sweep_file, Path(folder))
-        entrypoint = ["python", "-m", SUPERVISOR, "run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        run = ["run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        entrypoint = ["python", "-m", "ladder.platform.launching.supervisor", *run]
         return _submit(_client(address), shlex.join(entrypoint), folder, address)
 
 
