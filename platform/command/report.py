@@ -127,7 +127,7 @@ def report_sweeps(names: Sequence[str], storage: UPath, uri: str) -> UPath:
         page = Path(folder) / path.name
         written = write_report(data[0], page) if len(data) == 1 else write_comparison(data[0], data[1], page)
         publish(written, path)
-        log_page(open_tracking(uri), names, written)
+        log_page(open_tracking(uri), names, written, path)
     return path
 
 
@@ -138,10 +138,12 @@ def publish(written: Path, path: UPath) -> UPath:
     return path
 
 
-def log_page(client: MlflowClient, names: Sequence[str], written: Path) -> None:
-    """Stores a page with the run of each sweep that it is about; a comparison in a folder of its own."""
+def log_page(client: MlflowClient, names: Sequence[str], written: Path, path: UPath) -> None:
+    """Stores a page with the run of each sweep that it is about, which names its `path` in the storage too; a
+    comparison goes into a folder of its own."""
     for name in names:
         others = "-and-".join(other for other in names if other != name)
         parent = find_parent(client, name)
         if parent is not None:
             client.log_artifact(parent, str(written), f"report-with-{others}" if others else "report")
+            client.set_tag(parent, f"ladder.report-with-{others}" if others else "ladder.report", str(path))

@@ -85,7 +85,15 @@ def _refuse_taken(port: int) -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and what it started, which are a process group."""
+    """End the server and what it started, which are a process group; a second Ctrl-C does not keep it from that."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _kill_group(process)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
     for number, seconds in ((signal.SIGTERM, END_SECONDS), (signal.SIGKILL, 0.5)):
         end = time.monotonic() + seconds
         with contextlib.suppress(ProcessLookupError):

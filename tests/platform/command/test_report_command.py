@@ -101,6 +101,7 @@ def test_two_sweeps_are_compared_and_the_page_is_stored_with_both(tmp_path: Path
     assert "newer reaches the lower loss at" in path.read_text()
     assert [item.path for item in client.list_artifacts(parents[0])] == ["report-with-newer"]
     assert [item.path for item in client.list_artifacts(parents[1])] == ["report-with-old"]
+    assert client.get_run(parents[0]).data.tags["ladder.report-with-newer"] == str(path)
 
 
 @pytest.mark.parametrize(
