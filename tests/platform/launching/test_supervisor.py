@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from ladder.platform.launching import supervisor
+from ladder.platform.command.submit import command as submit
+from ladder.platform.launching import submission, supervisor
 
 DRIVER = """
 import os, pathlib, signal, sys, time
@@ -58,3 +60,21 @@ def test_a_supervisor_that_is_told_to_end_ends_its_driver(tmp_path: Path) -> Non
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 128 + signal.SIGTERM
     assert len(list((tmp_path / "starts").iterdir())) == 1
+
+
+def test_a_job_is_a_supervised_driver_with_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[str] = []
+
+    class Client:
+        def submit_job(self, *, entrypoint: str, runtime_env: dict[str, str]) -> str:
+            assert (Path(runtime_env["working_dir"]) / "ladder" / "platform" / "launching" / "supervisor.py").is_file()
+            submitted.append(entrypoint)
+            return "job-1"
+
+    monkeypatch.setattr(submission, "_client", lambda address: Client())
+    options = ["demo", "--address", "http://127.0.0.1:1", "--storage", str(tmp_path), "--budget-gpu-hours", "7.5"]
+    done = CliRunner().invoke(submit, options, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (entrypoint,) = submitted
+    assert entrypoint.startswith("python -m ladder.platform.launching.supervisor run submitted/demo.py --address auto")
+    assert "--budget-gpu-hours 7.5" in entrypoint
