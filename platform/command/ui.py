@@ -105,12 +105,13 @@ def _has_display() -> bool:
 
 @contextlib.contextmanager
 def _interrupted_quietly() -> Iterator[None]:
-    """Ctrl-C, or the signals of a closed terminal and of a system that goes down, is how this command ends."""
+    """Ctrl-C, or the signals of a closed terminal and of a system that goes down, is how this command ends; also where
+    the shell that started it in the background has turned Ctrl-C off."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before: list[Callable[..., object] | int | None] = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield

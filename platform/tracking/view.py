@@ -36,8 +36,8 @@ LOSS_OVER_FLOPS = "scaling/loss_over_megaflops"
 integers, so this holds up to 9e24 FLOPs."""
 SECTION = "ladder"
 """Section of the page that holds the four charts."""
-SECTION_TITLE = "Loss in nats per token; in the charts of scaling/ the step is the parameters, or the FLOPs in millions"
-"""What stands above the charts, whose own titles are names of metrics."""
+SECTION_TITLE = "scaling/: the step is N, or MFLOPs"
+"""What stands above the charts, whose own titles are names of metrics; MLflow cuts it after some forty letters."""
 
 
 def scaling_metrics(params: int, flops: int, loss: float, time_ms: int) -> list["Metric"]:

@@ -163,10 +163,12 @@ def test_the_ui_is_three_processes_and_leaves_none(ui: Ui, world: Any) -> None:
     family = ui.family
     assert len(family) == 3, [process.cmdline() for process in family]
     assert {c.laddr.ip for p in family for c in p.net_connections("tcp") if c.status == "LISTEN"} == {"127.0.0.1"}
+    began = time.monotonic()
     ui.process.send_signal(signal.SIGINT)
-    assert ui.process.wait(3) == 0
-    gone, alive = psutil.wait_procs(family, timeout=0.5)
-    assert not alive, alive
+    assert ui.process.wait(30) == 0
+    assert not psutil.wait_procs(family, timeout=0)[1]
+    print(f"gone in {time.monotonic() - began:.1f} s")
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.slow
@@ -183,8 +185,10 @@ def test_the_page_shows_all_runs_and_four_charts_without_a_click(ui: Ui, browser
         for point in read_curve(Folder(UPath(tmp_path / "storage"), GRID, run).path)
     }
     assert curves["over"] == "train/tokens" and curves["y"] == "log"
-    wanted = {(run.key, run.size.params_total, law(run)) for run in RUNS}
-    assert {(name, x, pytest.approx(y)) for name, x, y in by_params["points"]} == wanted
+    params = {run.key: run.size.params_total for run in RUNS}
+    assert {name: x for name, x, _ in by_params["points"]} == params
+    for chart in (by_params, by_flops):
+        assert {name: y for name, _, y in chart["points"]} == pytest.approx({run.key: law(run) for run in RUNS})
     for chart in (by_params, by_flops):
         assert (chart["x"], chart["y"]) == ("log", "log") and chart["drawn"] >= len(RUNS)
     flops = {run.key: run.size.flops_6nd(run.recipe.tokens) / 1e6 for run in RUNS}
@@ -192,6 +196,7 @@ def test_the_page_shows_all_runs_and_four_charts_without_a_click(ui: Ui, browser
     text = browser.run("return document.body.innerText")
     assert all(run.key in text for run in RUNS)
     axes = browser.run("return [...document.querySelectorAll('.parcoords .label')].map(label => label.textContent)")
-    assert set(axes) == {"params_total", "tokens", "lr_peak", "heldout/loss", "lambada/accuracy"}
+    assert set(axes[:4]) == {"params_total", "tokens", "lr_peak", "heldout/loss"}
+    assert axes[4].startswith("lambad") and axes[4].endswith("curacy"), "MLflow cuts what has no room"
     titles = ["train/loss", "scaling/loss_over_params", "scaling/loss_over_megaflops"]
     assert [chart["title"] for chart in (curves, by_params, by_flops)] == titles
