@@ -6,6 +6,7 @@ import click
 
 from ladder.platform.command.chosen import (
     GPT2_VOCABULARY,
+    budget_option,
     corpus_option,
     execution_arguments,
     execution_options,
@@ -34,10 +35,18 @@ from ladder.sweeps.load import load_sweep, sweep_file
     help="MLflow as the cluster sees it.  [default: the MLFLOW_TRACKING_URI of the head]",
 )
 @corpus_option
+@budget_option
 @execution_options
 @click.option("--wait", "waits", is_flag=True, help="Wait for the end; the exit code is then the job's.")
 def command(
-    sweep: str, address: str, storage: str, tracking: str | None, corpus: str | None, waits: bool, **execution: Any
+    sweep: str,
+    address: str,
+    storage: str,
+    tracking: str | None,
+    corpus: str | None,
+    budget_gpu_hours: float | None,
+    waits: bool,
+    **execution: Any,
 ) -> None:
     """Run SWEEP as a job on a running Ray cluster: this code and the sweep's file go there, and need not stay here.
 
@@ -55,7 +64,7 @@ def command(
     options = ["--storage", str(open_storage(storage))]
     options += ["--tracking", tracking] if tracking else []
     options += ["--corpus", corpus] if corpus else []
-    options += execution_arguments(execution)
+    options += execution_arguments({"budget_gpu_hours": budget_gpu_hours, **execution})
     job_id = submit(sweep_file(sweep), options, address=address)
     click.echo(f"submitted as {job_id}; follow it with: ray job logs --address {address} --follow {job_id}", err=True)
     click.echo(job_id)

@@ -31,7 +31,8 @@ def submit(sweep_file: Path, options: Sequence[str], *, address: str) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="ladder-submit-") as folder:
         stage(sweep_file, Path(folder))
-        entrypoint = ["python", "-m", "ladder", "run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        run = ["run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        entrypoint = ["python", "-m", "ladder.platform.launching.supervisor", *run]
         return _submit(_client(address), shlex.join(entrypoint), folder, address)
 
 

@@ -151,8 +151,10 @@ class TrialWorker(ray.tune.Trainable):
 def finish_run(job: Job, worker: Worker, owner: str) -> RunResult:
     """Train and score a run from where it stands, or wait for whoever works on it; how it ended."""
     node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
+    gpus = (job.execution.gpus_per_worker or 1.0) if worker.device.type == "cuda" else 0.0
+    holds = {"gpus": gpus, "cores": float(job.execution.cpus_per_worker)}
     while (result := persistently(lambda: read_result(job.folder, job.run))) is None:
-        attempt = take_job(job, owner, node=node)
+        attempt = take_job(job, owner, node=node, holds=holds)
         if attempt is None:
             time.sleep(LOOK_SECONDS)
             continue

@@ -61,6 +61,9 @@ class Listener:
     def all(self) -> list[dict[str, Any]]:
         return self.heard
 
+    def halted(self) -> bool:
+        return False
+
 
 @pytest.fixture
 def run_lane(job: Job, tmp_path: Path) -> Iterator[Callable[..., None]]:
