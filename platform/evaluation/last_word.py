@@ -2,7 +2,8 @@
 
 The last word is everything after the last space. Perplexity is per last word: exp of the mean nats of the whole word,
 however many tokens it has. What published reproductions differ in is what counts as right, so all are given by name:
-the whole word greedily, its last token alone, and the whole word with a stop-word filter.
+the whole word greedily (what lm-evaluation-harness prints), its last token alone (what the GPT-2 paper prints), and the
+whole word with a stop-word filter.
 """
 
 from collections.abc import Sequence

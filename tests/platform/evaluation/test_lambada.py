@@ -10,6 +10,7 @@ import torch
 import transformers
 from upath import UPath
 
+from ladder.analysis.tables.sweeps import make_references
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
@@ -77,6 +78,16 @@ def test_the_first_real_passages_score_as_in_transformers(shared: Path, gpt2_voc
         nats -= sum(loglikelihoods[i - 1, tokens[i]].item() for i in range(start, len(tokens)))
     assert measured["perplexity"].totals["nats"] == pytest.approx(nats, abs=1e-3)
     assert "accuracy_stop_word_filter" in measured
+
+
+def test_the_papers_accuracies_stand_beside_the_last_token_also_in_the_report(byte_gpt2: GPT2, tmp_path: Path) -> None:
+    install(UPath(tmp_path), [json.dumps({"text": text}) for text in ("aa bb", "ab ba")])
+    measured = evaluate(byte_gpt2, load_tokenizer("bytes"), ["lambada"], storage=UPath(tmp_path))
+    references = make_references(measurement.to_json() for measurement in measured)
+    rows = {(row["name"], row["model"]): row["score"] for row in references.iter_rows(named=True)}
+    assert rows["lambada/accuracy_last_token", "117M"] == 0.4599
+    assert rows["lambada/perplexity", "1542M"] == 8.63
+    assert {name for name, _ in rows} == {"lambada/accuracy_last_token", "lambada/perplexity"}
 
 
 def test_stop_words_are_tokens_of_gpt2_and_none_of_bytes(gpt2_vocabulary: None) -> None:
