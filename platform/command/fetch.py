@@ -58,7 +58,6 @@ def _table(storage: UPath, names: tuple[str, ...]) -> "Table":
     """One row a benchmark: what it is, its files, their bytes and whether they are in storage."""
     from rich.table import Table
 
-    from ladder.platform.evaluation.benchmark import benchmark_folder
     from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
 
     table = Table("benchmark", "source", "files", box=None, padding=(0, 2, 0, 0))
@@ -66,7 +65,7 @@ def _table(storage: UPath, names: tuple[str, ...]) -> "Table":
     table.add_column("installed")
     table.add_column("citation")
     for benchmark in find_benchmarks([name for name in names if name != "all"] or list(BENCHMARKS)):
-        paths = [benchmark_folder(storage, benchmark.name) / file.name for file in benchmark.files]
+        paths = [benchmark.folder(storage) / file.name for file in benchmark.files]
         there = [path for path in paths if path.exists()]
         size = f"{sum(path.stat().st_size for path in there):,}" if there else ""
         if benchmark.from_corpus:

@@ -83,12 +83,21 @@ class Benchmark:
     """The paper that the data set is from, or the protocol."""
     files: tuple[BenchmarkFile, ...] = ()
     """Its files; none where it is made from a corpus."""
+    folder_name: str = ""
+    """Name of its files' folder in storage; empty for its own name. Protocols of one data set share a folder."""
     paper_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Scores of the GPT-2 paper (Radford et al. 2019, table 3): metric to size to value."""
     on_request: bool = False
-    """Whether it is left out of "all": a split that the paper does not score."""
+    """Whether it is left out of "all": a split or a protocol that the paper does not score."""
     reads_corpus_tokens: bool = False
     """Whether it scores the corpus' own tokens, so that the model must have the corpus' tokenizer."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder_name", self.folder_name or self.name)
+
+    def folder(self, storage: UPath) -> UPath:
+        """Where its files stand."""
+        return benchmark_folder(storage, self.folder_name)
 
     @property
     def from_corpus(self) -> bool:
@@ -113,7 +122,7 @@ class Benchmark:
                 return None
             return f"benchmark {self.name} is made from a corpus' held-out split: name a corpus with --corpus"
         for file in self.files:
-            path = benchmark_folder(storage, self.name) / file.name
+            path = self.folder(storage) / file.name
             if not path.exists():
                 return f"benchmark {self.name} is not at hand, there is no {path}: get it with {self._remedy(file)}"
         return None

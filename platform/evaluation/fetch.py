@@ -13,7 +13,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.evaluation.archive import ArchiveError, unpack
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, benchmark_folder, sha256_of
+from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, sha256_of
 from ladder.platform.evaluation.download import Progress
 from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
 from ladder.platform.evaluation.sources import Downloads, LocalCopies, Source, SourceError, downloads_folder
@@ -102,19 +102,19 @@ def _is_downloadable(benchmark: Benchmark) -> bool:
 
 def _foreign(benchmark: str, digest: str) -> str | None:
     """The other benchmark whose published file has this sha256, or None."""
-    others = [other for other in BENCHMARKS.values() if other.name != benchmark]
+    others = [other for other in BENCHMARKS.values() if other.folder_name != benchmark]
     return next((other.name for other in others if digest in {file.sha256 for file in other.files}), None)
 
 
 def install(benchmark: Benchmark, storage: UPath, source: Source, display: Display) -> list[UPath]:
     """The paths of a benchmark's files, all there and right; InputError, and nothing changed, where one cannot be."""
-    folder = benchmark_folder(storage, benchmark.name)
+    folder = benchmark.folder(storage)
     sums = read_sums(folder)
     wanting = [file for file in benchmark.files if not _is_right(folder / file.name, file, sums)]
     staged = {file.name: folder / (file.name + ".partial") for file in wanting}
     try:
         for file in wanting:
-            _stage(benchmark.name, file, staged[file.name], source, sums)
+            _stage(benchmark.folder_name, file, staged[file.name], source, sums)
         for name, partial in staged.items():
             _put_in_place(partial, folder / name)
         _write_sums(folder, benchmark, sums)

@@ -19,7 +19,7 @@ from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer
 from ladder.models.weights import CONFIG_FILE, weight_files
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, benchmark_folder, sha256_of
+from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, sha256_of
 from ladder.platform.evaluation.evaluate import Protocol
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.storage import read_json, write_json
@@ -105,7 +105,7 @@ def make_key(
         assert corpus is not None, benchmark.name
         data = {"corpus": corpus.fingerprint}
     else:
-        folder = benchmark_folder(storage, benchmark.name)
+        folder = benchmark.folder(storage)
         data = {file.name: _file_sha256(folder / file.name, file) for file in benchmark.files}
     limits = ("heldout_tokens", "limits")  # of what is made from a corpus; files have `limit`
     read = {name: value for name, value in asdict(protocol).items() if benchmark.from_corpus or name not in limits}

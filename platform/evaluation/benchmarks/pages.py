@@ -183,6 +183,7 @@ PAGES_LAST_WORD = Benchmark(
     name="pages-last-word",
     source="last words of sentences in pages held out of the corpus",
     score=score_last_word,
+    version=2,
     citation="protocol of Paperno et al. 2016, arXiv:1606.06031",
 )
 PAGES_CLOZE = Benchmark(

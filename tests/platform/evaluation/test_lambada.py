@@ -18,7 +18,8 @@ from ladder.models.tokenizer import load_tokenizer
 from ladder.models.weights import save_weights
 from ladder.platform.evaluation.benchmarks.lambada import LAMBADA, read_passages
 from ladder.platform.evaluation.evaluate import evaluate
-from ladder.platform.evaluation.last_word import make_requests, split_passage, stop_word_tokens
+from ladder.platform.evaluation.last_word import make_requests, split_passage
+from ladder.platform.evaluation.word_beam import is_stop_word
 
 
 def install(storage: UPath, lines: list[str]) -> UPath:
@@ -58,7 +59,6 @@ def test_metrics_are_those_of_a_table_of_probabilities(bigram: Callable[..., GPT
     assert scores["accuracy"].value == sum(map(all, greedy)) / 4
     assert scores["accuracy_last_token"].value == sum(flags[-1] for flags in greedy) / 4
     assert scores["accuracy_last_token"].value > scores["accuracy"].value
-    assert "accuracy_stop_word_filter" not in scores  # bytes are no words
     assert scores["accuracy"].count == 4
 
 
@@ -77,7 +77,6 @@ def test_the_first_real_passages_score_as_in_transformers(shared: Path, gpt2_voc
             loglikelihoods = reference(torch.tensor([tokens])).logits[0].log_softmax(-1)
         nats -= sum(loglikelihoods[i - 1, tokens[i]].item() for i in range(start, len(tokens)))
     assert measured["perplexity"].totals["nats"] == pytest.approx(nats, abs=1e-3)
-    assert "accuracy_stop_word_filter" in measured
 
 
 def test_the_papers_accuracies_stand_beside_the_last_token_also_in_the_report(byte_gpt2: GPT2, tmp_path: Path) -> None:
@@ -90,11 +89,35 @@ def test_the_papers_accuracies_stand_beside_the_last_token_also_in_the_report(by
     assert {name for name, _ in rows} == {"lambada/accuracy_last_token", "lambada/perplexity"}
 
 
-def test_stop_words_are_tokens_of_gpt2_and_none_of_bytes(gpt2_vocabulary: None) -> None:
-    gpt2 = load_tokenizer("gpt2")
-    assert gpt2.encode(" the")[0] in stop_word_tokens(gpt2)
-    assert gpt2.encode(" river")[0] not in stop_word_tokens(gpt2)
-    assert not stop_word_tokens(load_tokenizer("bytes"))
+def test_stop_words_are_left_out_as_whole_words(bigram: Callable[..., GPT2], tmp_path: Path) -> None:
+    """After a space comes "the" or "cab", by the table of `word_beam`: .45 ends as a stop word, .40 as the word."""
+    model = bigram(classes=257, context=32)
+    follow(model, {" ": {"t": 0.5, "c": 0.4, "x": 0.1}, "t": {"h": 1.0}, "h": {"e": 1.0}, "e": {".": 0.9, "n": 0.1}})
+    follow(model, {"n": {".": 1.0}, "c": {"a": 1.0}, "a": {"b": 1.0}, "b": {".": 1.0}, "x": {",": 1.0}})
+    follow(model, {"z": {" ": 1.0}})
+    texts = ["zz the", "zz cab", "yz cab", "zz then", "zz x"]
+    install(UPath(tmp_path), [json.dumps({"text": text}) for text in texts])
+    measured = evaluate(model, load_tokenizer("bytes"), ["lambada", "lambada-stop-words"], storage=UPath(tmp_path))
+    scores = {f"{m.benchmark}/{m.metric}": m for m in measured}
+    assert scores["lambada/accuracy"].value == 1 / 5  # "the"
+    filtered = scores["lambada-stop-words/accuracy"]
+    assert (filtered.value, filtered.count) == (2 / 5, 5)  # "cab", twice
+
+
+def test_of_the_real_passages_45_end_in_a_stop_word_and_no_name_is_one(shared: Path) -> None:
+    words = [p.word.strip() for p in read_passages(UPath(shared / "benchmarks" / "lambada" / LAMBADA.files[0].name))]
+    filtered = [word for word in words if is_stop_word(word)]
+    assert len(filtered) == 45
+    assert {"donuts", "werewolves", "Will"} <= set(words) - set(filtered)
+
+
+def follow(model: GPT2, table: dict[str, dict[str, float]]) -> None:
+    """Sets what bytes follow a byte, with which probabilities."""
+    for byte, followers in table.items():
+        row = torch.full((257,), 1e-9)
+        for other, probability in followers.items():
+            row[ord(other)] = probability
+        model.log_probabilities[ord(byte)] = (row / row.sum()).log()
 
 
 def test_space_before_the_last_word_belongs_to_it() -> None:
