@@ -16,7 +16,7 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.models.weights import save_weights
-from ladder.platform.evaluation.benchmarks.lambada import LAMBADA, read_passages
+from ladder.platform.evaluation.benchmarks.lambada import LAMBADA, preprocess, read_passages
 from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.last_word import make_requests, split_passage
 from ladder.platform.evaluation.word_beam import is_stop_word
@@ -87,6 +87,30 @@ def test_the_papers_accuracies_stand_beside_the_last_token_also_in_the_report(by
     assert rows["lambada/accuracy_last_token", "117M"] == 0.4599
     assert rows["lambada/perplexity", "1542M"] == 8.63
     assert {name for name, _ in rows} == {"lambada/accuracy_last_token", "lambada/perplexity"}
+
+
+def test_openais_preprocessing_straightens_quotes_and_begins_with_a_line(
+    bigram: Callable[..., GPT2], tmp_path: Path
+) -> None:
+    model = bigram(classes=257, context=64)
+    texts = ["\u201caa\u201d it\u2019s \u201cbb", " b ab"]
+    install(UPath(tmp_path), [json.dumps({"text": text}) for text in texts])
+    measured = evaluate(model, load_tokenizer("bytes"), ["lambada-preprocessed"], storage=UPath(tmp_path))
+    scores = {m.metric: m for m in measured}
+    table = model.log_probabilities
+    wanted = 0.0
+    for text in (b's "bb', b"b ab"):  # from the byte before the last word on
+        wanted -= sum(table[a, b].item() for a, b in zip(text, text[1:], strict=False))
+    assert scores["perplexity"].totals["nats"] == pytest.approx(wanted, rel=1e-5)
+    assert scores["accuracy_last_token"].paper_scores["117M"] == 0.4599
+    passage = preprocess(split_passage(texts[0]))
+    assert passage.context + passage.word == '\n"aa" it\u2019s "bb'
+
+
+def test_openais_preprocessing_changes_the_quotes_of_1622_real_passages(shared: Path) -> None:
+    passages = read_passages(UPath(shared / "benchmarks" / "lambada" / LAMBADA.files[0].name))
+    changed = [preprocess(p).context != "\n" + p.context or preprocess(p).word != p.word for p in passages]
+    assert sum(changed) == 1622
 
 
 def test_stop_words_are_left_out_as_whole_words(bigram: Callable[..., GPT2], tmp_path: Path) -> None:
