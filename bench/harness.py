@@ -14,6 +14,8 @@ from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks.wikitext.preprocess_wikitext import process_results as wikitext_results
+from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
 from tiktoken.load import read_file_cached
 from transformers import AutoModelForCausalLM, GPT2TokenizerFast
 
@@ -61,6 +63,19 @@ def rolling_task(text: str) -> ConfigurableTask:
         doc_to_text="",
         doc_to_target="{{page}}",
         metric_list=[{"metric": "word_perplexity"}, {"metric": "byte_perplexity"}],
+    )
+
+
+def wikitext_task(pages: Sequence[str]) -> ConfigurableTask:
+    """The harness' `wikitext` over these pages, with its own de-tokenizer and counts."""
+    return _task(
+        [{"page": page} for page in pages],
+        task="wikitext",
+        output_type="loglikelihood_rolling",
+        doc_to_text="",
+        doc_to_target=wikitext_detokenizer,
+        process_results=wikitext_results,
+        metric_list=[{"metric": "word_perplexity"}, {"metric": "byte_perplexity"}, {"metric": "bits_per_byte"}],
     )
 
 

@@ -20,6 +20,7 @@ from ladder.platform.evaluation.benchmarks.sst2 import SST2
 from ladder.platform.evaluation.benchmarks.story_cloze import STORY_CLOZE
 from ladder.platform.evaluation.benchmarks.text8 import TEXT8
 from ladder.platform.evaluation.benchmarks.wikitext2 import WIKITEXT2
+from ladder.platform.evaluation.benchmarks.wikitext2_raw import WIKITEXT2_RAW
 from ladder.platform.evaluation.benchmarks.wikitext103 import WIKITEXT103
 from ladder.platform.evaluation.benchmarks.winograd import WINOGRAD
 from ladder.platform.evaluation.benchmarks.wmt14 import WMT14
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         CBT_NE_TEST,
         LAMBADA_PREPROCESSED,
         LAMBADA_STOP_WORDS,
+        WIKITEXT2_RAW,
     )
 }
 

@@ -159,11 +159,17 @@ class Scorer:
         return [_score(scores[index], cut[index]) for index in range(len(requests))]
 
     def rolling(
-        self, texts: Sequence[Sequence[int] | np.ndarray], *, window: int | None = None, stride: int | None = None
+        self,
+        texts: Sequence[Sequence[int] | np.ndarray],
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        full_last_window: bool = False,
     ) -> list[np.ndarray]:
         """-ln p in nats of every token of each text, float32 [n_tokens]; the first follows the start token.
 
-        `window` defaults to the model's context and `stride` to the window: see `windows`.
+        `window` defaults to the model's context and `stride` to the window: see `windows`. With `full_last_window` a
+        text's last window reaches back as far as the others do, as lm-evaluation-harness has it.
         """
         window = self.context if window is None else window
         stride = window if stride is None else stride
@@ -175,6 +181,8 @@ class Scorer:
         for text in texts:
             tokens = np.concatenate([[self.start_token], np.asarray(text, dtype=np.int64)])
             spans = list(windows(len(text), window, stride))
+            if full_last_window:
+                spans = [(max(0, end - window), scored, end) for _, scored, end in spans]
             rows += [Row(tokens=tokens[start : end + 1], n_scored=end - scored) for start, scored, end in spans]
             n_rows.append(len(spans))
         scores = iter(self.score_rows(rows, greedy=False))
