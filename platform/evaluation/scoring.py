@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
-from ladder.models.loss import token_nats, token_nats_and_likeliest
+from ladder.models.loss import scoring_head, token_nats, token_nats_and_likeliest
 from ladder.models.sizes import Size
 from ladder.platform.evaluation.branches import Tree, branch_hidden, pad_rows
 
@@ -121,7 +121,7 @@ class Scorer:
         """`precision` is fp32 or bf16 (autocast); `start_token` stands before a document's first token.
 
         `batch_tokens` bounds the tokens of a batch and with it the memory; None takes the device's BATCH_TOKENS.
-        The head is cast here, once, so the model's weights must stay as they are while it scores.
+        The head is made for it here, once, so the model's weights must stay as they are while it scores.
         """
         if precision not in ("fp32", "bf16"):
             raise InputError(f"unknown precision {precision!r}: wanted fp32 or bf16")
@@ -131,8 +131,8 @@ class Scorer:
         self.start_token = start_token
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.context = model.size.context
-        head = model.wte.weight.detach()  # [V, D], tied
-        self.head = head.to(torch.bfloat16) if precision == "bf16" else head
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.head = scoring_head(model.wte.weight.detach(), dtype)  # [V, D], tied
 
     def loglikelihood(self, requests: Sequence[Request]) -> list[Score]:
         """The score of each request, in order.
