@@ -22,7 +22,11 @@ def protocol_options(function: Function) -> Function:
     """Options that say how benchmarks are scored, handed on under the names of `Protocol`'s fields."""
     options = [
         click.option("--limit", type=int, help="Score only the first LIMIT items of each benchmark of files."),
-        click.option("--shots", type=int, help="Solved examples in a prompt.  [default: each benchmark's own number]"),
+        click.option(
+            "--shots",
+            type=int,
+            help="Solved examples in a prompt, of a train or dev split.  [default: the benchmark's]",
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of examples and of sampling."),
         click.option("--window", type=int, help="Tokens of a window over long texts.  [default: the model's context]"),
         click.option("--stride", type=int, help="Tokens from one window to the next.  [default: the window]"),
@@ -100,7 +104,7 @@ def command(
     from ladder.platform.launching.scoring import score_all
 
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)
-    names, absent = _at_hand(asked, storage, corpus)
+    names, absent = _at_hand(asked, storage, corpus, protocol["shots"])
     tasks = [
         ScoringTask(
             checkpoint=source,
@@ -150,7 +154,9 @@ def _names(given: Sequence[str]) -> list[str]:
     return [name for words in given for name in words.replace(",", " ").split()]
 
 
-def _at_hand(names: Sequence[str], storage: UPath, corpus_name: str | None) -> tuple[list[str], dict[str, str]]:
+def _at_hand(
+    names: Sequence[str], storage: UPath, corpus_name: str | None, shots: int | None
+) -> tuple[list[str], dict[str, str]]:
     """The benchmarks to score, and those of "all" whose data are absent, with the remedy; InputError where one that
     was named is absent or nothing is left."""
     from ladder.models.errors import InputError
@@ -160,7 +166,7 @@ def _at_hand(names: Sequence[str], storage: UPath, corpus_name: str | None) -> t
     corpus = None if corpus_name is None else open_corpus(storage, corpus_name)
     named = find_benchmarks([name for name in names if name != "all"])
     for benchmark in named:
-        reason = benchmark.missing(storage=storage, corpus=corpus)
+        reason = benchmark.missing(storage=storage, corpus=corpus, shots=shots)
         if reason is not None:
             raise InputError(reason)
     chosen, absent = [benchmark.name for benchmark in named], {}
@@ -168,7 +174,7 @@ def _at_hand(names: Sequence[str], storage: UPath, corpus_name: str | None) -> t
         for benchmark in BENCHMARKS.values():
             if benchmark.on_request or benchmark.name in chosen:
                 continue
-            if benchmark.missing(storage=storage, corpus=corpus) is None:
+            if benchmark.missing(storage=storage, corpus=corpus, shots=shots) is None:
                 chosen.append(benchmark.name)
             else:
                 absent[benchmark.name] = f"absent: {_remedy(benchmark)}"

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder with local copies of the files or of their archives; nothing is then downloaded.",
 )
+@click.option("--examples", is_flag=True, help="Also the train or dev split that `--shots` draws examples from.")
 @click.option("--list", "listed", is_flag=True, help="Show the benchmarks and what of them is in storage.")
 @storage_option
-def command(benchmarks: tuple[str, ...], source: Path | None, listed: bool, storage: UPath) -> None:
+def command(benchmarks: tuple[str, ...], source: Path | None, examples: bool, listed: bool, storage: UPath) -> None:
     """Put the files of each BENCHMARK (or `all`) into storage, checked by sha256.
 
     They are downloaded from where they are published. An archive that several of the benchmarks asked for are in is
@@ -51,7 +52,7 @@ def command(benchmarks: tuple[str, ...], source: Path | None, listed: bool, stor
     if not benchmarks:
         raise click.UsageError("name benchmarks, or `all`; `ladder fetch --list` shows them")
     with FetchDisplay() as display:
-        fetch(benchmarks, storage=storage, source_dir=source, display=display)
+        fetch(benchmarks, storage=storage, source_dir=source, examples=examples, display=display)
 
 
 def _table(storage: UPath, names: tuple[str, ...]) -> "Table":

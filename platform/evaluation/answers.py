@@ -105,8 +105,3 @@ def overlap_f1(answer: str, right: str) -> float:
         return float(words == right_words)
     n_common = sum((Counter(words) & Counter(right_words)).values())
     return 2 * n_common / (len(words) + len(right_words))
-
-
-def describe_shots(shots: int, seed: int, items: str) -> str:
-    """How many solved examples a prompt has and where they are from, for a protocol's words."""
-    return f"{shots}-shot, examples drawn from the other {items} (seed {seed})" if shots else "zero-shot"

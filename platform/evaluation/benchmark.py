@@ -83,6 +83,10 @@ class Benchmark:
     """The paper that the data set is from, or the protocol."""
     files: tuple[BenchmarkFile, ...] = ()
     """Its files; none where it is made from a corpus."""
+    example_files: tuple[BenchmarkFile, ...] = ()
+    """Files of another split that solved examples are drawn from; needed only where a prompt has any."""
+    shots: int = 0
+    """Solved examples in a prompt unless asked otherwise."""
     folder_name: str = ""
     """Name of its files' folder in storage; empty for its own name. Protocols of one data set share a folder."""
     paper_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -104,9 +108,14 @@ class Benchmark:
         """Whether it is made from a corpus' held-out split instead of files."""
         return not self.files
 
-    def check(self, *, storage: UPath, corpus: Corpus | None, tokenizer: Tokenizer) -> None:
+    def needed_files(self, shots: int | None) -> tuple[BenchmarkFile, ...]:
+        """The files that scoring reads with so many solved examples in a prompt; None is its own number."""
+        has_examples = (self.shots if shots is None else shots) > 0
+        return self.files + (self.example_files if has_examples else ())
+
+    def check(self, *, storage: UPath, corpus: Corpus | None, tokenizer: Tokenizer, shots: int | None = None) -> None:
         """Raises InputError, with the remedy, where what the benchmark reads is absent or not the model's."""
-        missing = self.missing(storage=storage, corpus=corpus)
+        missing = self.missing(storage=storage, corpus=corpus, shots=shots)
         if missing is not None:
             raise InputError(missing)
         if self.reads_corpus_tokens and corpus is not None and corpus.tokenizer_fingerprint != tokenizer.fingerprint:
@@ -115,13 +124,13 @@ class Benchmark:
                 f"and the model's tokenizer is {tokenizer.name}: name a corpus built with --tokenizer {tokenizer.name}"
             )
 
-    def missing(self, *, storage: UPath, corpus: Corpus | None) -> str | None:
+    def missing(self, *, storage: UPath, corpus: Corpus | None, shots: int | None = None) -> str | None:
         """What is not at hand and how to get it; None where everything is there."""
         if self.from_corpus:
             if corpus is not None:
                 return None
             return f"benchmark {self.name} is made from a corpus' held-out split: name a corpus with --corpus"
-        for file in self.files:
+        for file in self.needed_files(shots):
             path = self.folder(storage) / file.name
             if not path.exists():
                 return f"benchmark {self.name} is not at hand, there is no {path}: get it with {self._remedy(file)}"
@@ -129,9 +138,10 @@ class Benchmark:
 
     def _remedy(self, file: BenchmarkFile) -> str:
         """How to get one of its files."""
+        fetch = f"ladder fetch {self.name}" + ("" if file in self.needed_files(None) else " --examples")
         if file.downloadable:
-            return f"`ladder fetch {self.name}`"
-        return f"`ladder fetch {self.name} --from DIR`, DIR holding {file.name}, which {file.address} gives on request"
+            return f"`{fetch}`"
+        return f"`{fetch} --from DIR`, DIR holding {file.name}, which {file.address} gives on request"
 
 
 def benchmark_folder(storage: UPath, name: str) -> UPath:

@@ -149,7 +149,9 @@ class OpenedCheckpoint:
 
     def find(self, benchmark: Benchmark) -> Outcome | None:
         """What the cache holds of a benchmark, or None; InputError where the benchmark cannot be scored here."""
-        benchmark.check(storage=self.storage, corpus=self.corpus, tokenizer=self.tokenizer)
+        benchmark.check(
+            storage=self.storage, corpus=self.corpus, tokenizer=self.tokenizer, shots=self.task.protocol.shots
+        )
         found = self.cache.find(self._key(benchmark)) if self.task.use_cache else None
         return None if found is None else self._outcome(benchmark, measurements=tuple(found), cached=True)
 

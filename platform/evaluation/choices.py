@@ -26,7 +26,7 @@ from ladder.models.tokenizer import Tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.item_scores import ItemScores, ratio_of
 from ladder.platform.evaluation.scoring import Request, Score
-from ladder.platform.evaluation.shots import draw_shots
+from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 logger = logging.getLogger(__name__)
 
@@ -206,24 +206,27 @@ def _split_score(score: Score, continuation: Continuation, shortened: bool) -> C
     )
 
 
-def ask(setting: Setting, questions: Sequence[Question]) -> list[Question]:
-    """The questions that the setting asks: the first `limit`, each after `shots` solved examples drawn from the others.
+def ask(
+    setting: Setting, questions: Sequence[Question], read_examples: Callable[[], Sequence[Question]]
+) -> list[Question]:
+    """The questions that the setting asks: the first `limit`, each after `shots` solved examples.
 
-    The draw is over all questions, so that a question's examples do not depend on the limit.
+    These are drawn from what `read_examples` gives, the questions of another split; without shots it is not called.
     """
     asked = list(questions[: setting.limit])
     if not setting.shots:
         return asked
-    drawn = [draw_shots(i, len(questions), shots=setting.shots, seed=setting.seed) for i in range(len(asked))]
+    examples = read_examples()
+    drawn = [draw_shots(i, len(examples), shots=setting.shots, seed=setting.seed) for i in range(len(asked))]
     return [
-        replace(question, context=EXAMPLE_END.join([*(questions[i].solved for i in examples), question.context]))
-        for question, examples in zip(asked, drawn, strict=True)
+        replace(question, context=EXAMPLE_END.join([*(examples[i].solved for i in chosen), question.context]))
+        for question, chosen in zip(asked, drawn, strict=True)
     ]
 
 
-def name_shots(setting: Setting) -> str:
-    """How many solved examples stand before a question, for a protocol."""
-    return f"{setting.shots}-shot, examples drawn from the other items" if setting.shots else "zero-shot"
+def name_shots(setting: Setting, split: str) -> str:
+    """How many solved examples stand before a question and of which split, for a protocol."""
+    return describe_shots(setting.shots or 0, setting.seed, f"the {split} split")
 
 
 def score_accuracy(

@@ -87,7 +87,7 @@ def evaluate(
         batch_tokens=batch_tokens,
     )
     for benchmark in chosen:
-        benchmark.check(storage=storage, corpus=corpus, tokenizer=tokenizer)
+        benchmark.check(storage=storage, corpus=corpus, tokenizer=tokenizer, shots=protocol.shots)
     return [measurement for benchmark in chosen for measurement in measure(benchmark, setting)]
 
 

@@ -45,10 +45,14 @@ def fetch(
     *,
     storage: UPath,
     source_dir: Path | None = None,
+    examples: bool = False,
     display: Display | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> list[UPath]:
     """The files of the benchmarks named, put into storage where they are not there already.
+
+    With `examples` also the files that solved examples are drawn from, where a benchmark has none in its prompts unless
+    they are asked for.
 
     "all" is every benchmark with files that is not on request; what only a person can get is then left out with a note.
     They are downloaded, or taken from `source_dir` without a network. A benchmark that cannot be had does not stop the
@@ -65,13 +69,14 @@ def fetch(
     failures: list[str] = []
     for position, benchmark in enumerate(chosen):
         try:
-            installed += install(benchmark, storage, source, display)
+            installed += install(benchmark, storage, source, display, examples=examples)
         except InputError as error:
             if benchmark.name not in names and not _is_downloadable(benchmark):
                 display.note(str(error))
             else:
                 failures.append(str(error))
-        source.forget({file.address for later in chosen[position + 1 :] for file in later.files})
+        later_files = (file for later in chosen[position + 1 :] for file in later.files + later.example_files)
+        source.forget({file.address for file in later_files})
     if len(failures) > 1:
         raise InputError(f"{len(failures)} of {len(chosen)} benchmarks were not fetched:\n  " + "\n  ".join(failures))
     if failures:
@@ -102,22 +107,28 @@ def _is_downloadable(benchmark: Benchmark) -> bool:
 
 def _foreign(benchmark: str, digest: str) -> str | None:
     """The other benchmark whose published file has this sha256, or None."""
-    others = [other for other in BENCHMARKS.values() if other.folder_name != benchmark]
-    return next((other.name for other in others if digest in {file.sha256 for file in other.files}), None)
+    for other in BENCHMARKS.values():
+        files = other.files + other.example_files
+        if other.folder_name != benchmark and digest in {file.sha256 for file in files}:
+            return other.name
+    return None
 
 
-def install(benchmark: Benchmark, storage: UPath, source: Source, display: Display) -> list[UPath]:
+def install(
+    benchmark: Benchmark, storage: UPath, source: Source, display: Display, *, examples: bool = False
+) -> list[UPath]:
     """The paths of a benchmark's files, all there and right; InputError, and nothing changed, where one cannot be."""
     folder = benchmark.folder(storage)
     sums = read_sums(folder)
-    wanting = [file for file in benchmark.files if not _is_right(folder / file.name, file, sums)]
+    files = benchmark.needed_files(1 if examples else None)
+    wanting = [file for file in files if not _is_right(folder / file.name, file, sums)]
     staged = {file.name: folder / (file.name + ".partial") for file in wanting}
     try:
         for file in wanting:
             _stage(benchmark.folder_name, file, staged[file.name], source, sums)
         for name, partial in staged.items():
             _put_in_place(partial, folder / name)
-        _write_sums(folder, benchmark, sums)
+        _write_sums(folder, files, sums)
     except OSError as error:
         raise InputError(
             f"cannot write into {folder}: {error.strerror or error}; free space or name another --storage"
@@ -125,11 +136,11 @@ def install(benchmark: Benchmark, storage: UPath, source: Source, display: Displ
     finally:
         for partial in staged.values():
             _remove(partial)
-    for file in benchmark.files:
+    for file in files:
         if file not in wanting:
             display.note(f"{folder / file.name} is there already")
         display.installed(folder / file.name)
-    return [folder / file.name for file in benchmark.files]
+    return [folder / file.name for file in files]
 
 
 def _is_right(path: UPath, file: BenchmarkFile, sums: dict[str, str]) -> bool:
@@ -194,9 +205,9 @@ def read_sums(folder: UPath) -> dict[str, str]:
     return {parts[1].strip(): parts[0] for parts in lines if len(parts) == 2}
 
 
-def _write_sums(folder: UPath, benchmark: Benchmark, sums: dict[str, str]) -> None:
+def _write_sums(folder: UPath, files: Sequence[BenchmarkFile], sums: dict[str, str]) -> None:
     """Adds to SHA256SUMS the files that it is to hold and does not yet."""
-    unstated = [file.name for file in benchmark.files if file.sha256 is None and file.name not in sums]
+    unstated = [file.name for file in files if file.sha256 is None and file.name not in sums]
     if unstated:
         kept = sums | {name: sha256_of(folder / name) for name in unstated}
         (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(kept.items())))

@@ -106,7 +106,7 @@ def make_key(
         data = {"corpus": corpus.fingerprint}
     else:
         folder = benchmark.folder(storage)
-        data = {file.name: _file_sha256(folder / file.name, file) for file in benchmark.files}
+        data = {file.name: _file_sha256(folder / file.name, file) for file in benchmark.needed_files(protocol.shots)}
     limits = ("heldout_tokens", "limits")  # of what is made from a corpus; files have `limit`
     read = {name: value for name, value in asdict(protocol).items() if benchmark.from_corpus or name not in limits}
     return ResultKey(

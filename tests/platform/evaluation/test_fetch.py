@@ -454,3 +454,25 @@ def test_what_cannot_be_fetched_is_said(tmp_path: Path) -> None:
         fetch(["heldout"], storage=UPath(tmp_path), source_dir=tmp_path)
     with pytest.raises(InputError, match="unknown benchmark lamda"):
         fetch(["lamda"], storage=UPath(tmp_path), source_dir=tmp_path)
+
+
+def test_the_split_that_examples_are_drawn_from_is_fetched_where_it_is_asked_for(shared: Path, tmp_path: Path) -> None:
+    storage, source = UPath(tmp_path / "storage"), shared / "benchmarks"
+    assert [path.name for path in fetch(["sst2"], storage=storage, source_dir=source)] == ["stsa.binary.dev"]
+    benchmark = BENCHMARKS["sst2"]
+    assert benchmark.missing(storage=storage, corpus=None) is None
+    missing = benchmark.missing(storage=storage, corpus=None, shots=1)
+    assert missing is not None and "`ladder fetch sst2 --examples`" in missing
+    both = fetch(["sst2"], storage=storage, source_dir=source, examples=True)
+    assert [path.name for path in both] == ["stsa.binary.dev", "stsa.binary.train"]
+    assert benchmark.missing(storage=storage, corpus=None, shots=1) is None
+
+
+def test_a_benchmark_with_examples_in_its_own_prompt_needs_their_split(tmp_path: Path) -> None:
+    folder = tmp_path / "benchmarks" / "natural-questions"
+    folder.mkdir(parents=True)
+    (folder / "NQ-open.dev.jsonl").write_text("{}")
+    benchmark = BENCHMARKS["natural-questions"]
+    missing = benchmark.missing(storage=UPath(tmp_path), corpus=None)
+    assert missing is not None and "NQ-open.train.jsonl" in missing and "`ladder fetch natural-questions`" in missing
+    assert benchmark.missing(storage=UPath(tmp_path), corpus=None, shots=0) is None
