@@ -20,7 +20,7 @@ from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.answers import Answer, prompt_room, write_answers
 from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
-from ladder.platform.evaluation.sentences import split_sentences
+from ladder.platform.evaluation.sentences import has_ended, split_sentences
 from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 FILE = BenchmarkFile(
@@ -102,7 +102,7 @@ def fit_article(article: Article, tokenizer: Tokenizer, *, n_tokens: int) -> Art
 
 def is_summarized(text: str) -> bool:
     """Whether the sentences of the summary stay as they are however the text goes on."""
-    return len(split_sentences(text)) > N_SENTENCES
+    return has_ended(text, N_SENTENCES)
 
 
 def rouge(summary: Sequence[str], highlights: Sequence[str]) -> list[float]:

@@ -29,7 +29,7 @@ from ladder.platform.evaluation.benchmark import (
 )
 from ladder.platform.evaluation.estimates import Estimate
 from ladder.platform.evaluation.item_scores import Estimator, ItemScores
-from ladder.platform.evaluation.sentences import split_sentences
+from ladder.platform.evaluation.sentences import has_ended, split_sentences
 from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 _ADDRESS = (
@@ -124,7 +124,7 @@ def first_sentence(text: str) -> str:
 
 def is_translated(text: str) -> bool:
     """Whether `first_sentence` stays as it is however the text goes on."""
-    return ends_line(text) or len(split_sentences(text)) > 1
+    return ends_line(text) or has_ended(text, 1)
 
 
 def score(setting: Setting) -> list[ItemScores]:
