@@ -6,7 +6,8 @@ A benchmark of files is one file in `benchmarks/`, listed in `registry.py`. Its 
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from upath import UPath
 
@@ -64,6 +65,13 @@ class Setting:
     stride: int | None = None
     """Tokens from one window to the next; None takes the window (see `ladder.platform.evaluation.scoring.windows`)."""
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What a user may choose of it, by the names of `Benchmark.reads`."""
+        names = ("limit", "shots", "seed", "window", "stride", "heldout_tokens")
+        limits = None if self.pages is None else asdict(self.pages.limits)
+        return {name: getattr(self, name) for name in names} | {"limits": limits}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
@@ -77,6 +85,10 @@ class Benchmark:
     """Scores a setting: its metrics, over the same items."""
     version: int = 1
     """Raised whenever its numbers change their meaning, so that numbers kept are not mixed with new ones."""
+    reads: frozenset[str] = frozenset({"limit", "shots", "seed", "window", "stride", "heldout_tokens", "limits"})
+    """What of a user's choices (`Setting.chosen`) changes its numbers; every one unless said otherwise."""
+    samples: bool = False
+    """Whether answers are drawn at random, so that the seed is read without solved examples too."""
     texts: Callable[[UPath, Corpus | None], list[str]] | None = None
     """The text of each item, in the order of the scores, of (storage, corpus); None where it has none of its own."""
     citation: str
@@ -107,6 +119,15 @@ class Benchmark:
     def from_corpus(self) -> bool:
         """Whether it is made from a corpus' held-out split instead of files."""
         return not self.files
+
+    def settings_read(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what a user chose, by name, what changes the numbers."""
+        read = {name: chosen[name] for name in sorted(self.reads)}
+        if "shots" in read:
+            read["shots"] = self.shots if read["shots"] is None else read["shots"]
+            if not read["shots"] and not self.samples:
+                del read["seed"]
+        return read
 
     def needed_files(self, shots: int | None) -> tuple[BenchmarkFile, ...]:
         """The files that scoring reads with so many solved examples in a prompt; None is its own number."""

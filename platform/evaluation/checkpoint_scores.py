@@ -5,7 +5,7 @@ Plain functions and records that travel: called here, or on a Ray worker for eac
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -141,7 +141,10 @@ class OpenedCheckpoint:
                 setting = self.setting
             except InputError as error:
                 return Outcome(checkpoint=self.task.checkpoint, benchmark=None, problem=str(error))
-            measurements = measure(benchmark, setting)
+            measurements = [
+                replace(measurement, scored_with=measurement.scored_with | {"checkpoint_sha256": self.sha256})
+                for measurement in measure(benchmark, setting)
+            ]
             self.cache.keep(self._key(benchmark), measurements)
             return self._outcome(benchmark, measurements=tuple(measurements))
         except (InputError, torch.OutOfMemoryError) as error:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
+from ladder.platform.evaluation.code_fingerprint import code_fingerprint
 from ladder.platform.evaluation.heldout_pages import Limits, Pages
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
@@ -139,8 +141,25 @@ def measure(benchmark: Benchmark, setting: Setting) -> list[Measurement]:
     measurements = [scores.measure() for scores in score_items(benchmark, setting)]
     seconds = time.perf_counter() - started
     logger.info("scored %s in %.1f s", benchmark.name, seconds)
-    papers = [dict(benchmark.paper_scores.get(measurement.metric, {})) for measurement in measurements]
-    return [replace(m, seconds=seconds, paper_scores=paper) for m, paper in zip(measurements, papers, strict=True)]
+    scored_with = describe_scoring(benchmark, setting)
+    return [
+        replace(
+            m, seconds=seconds, scored_with=scored_with, paper_scores=dict(benchmark.paper_scores.get(m.metric, {}))
+        )
+        for m in measurements
+    ]
+
+
+def describe_scoring(benchmark: Benchmark, setting: Setting) -> dict[str, Any]:
+    """What made a benchmark's numbers, for a reader who has only them."""
+    return {
+        "version": benchmark.version,
+        **benchmark.settings_read(setting.chosen),
+        "precision": setting.scorer.precision,
+        "device": setting.scorer.device.type,
+        "tokenizer": setting.tokenizer.name,
+        "code": code_fingerprint(),
+    }
 
 
 @contextmanager

@@ -134,6 +134,7 @@ COPA = Benchmark(
     name="copa",
     source="Choice of Plausible Alternatives, test split: 500 questions of two endings",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
     version=2,
     texts=read_texts,
     citation="Roemmele et al. 2011, Choice of plausible alternatives; heuristic: Radford et al. 2018, Improving "

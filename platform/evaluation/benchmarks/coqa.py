@@ -188,6 +188,7 @@ COQA = Benchmark(
     name="coqa",
     source="CoQA, dev split, version 1.0: 500 conversations of 7,983 questions",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
     version=2,
     texts=read_texts,
     citation="Reddy et al. 2019, CoQA: A Conversational Question Answering Challenge, arXiv:1808.07042",

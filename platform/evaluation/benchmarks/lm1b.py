@@ -44,6 +44,7 @@ LM1B = Benchmark(
     name="lm1b",
     source="One Billion Word Benchmark, part 0 of 50 of the held-out sentences: 159,658 words with ends of sentences",
     score=WORDS.score,
+    reads=frozenset({"limit", "window", "stride"}),
     version=2,
     texts=WORDS.read_texts,
     citation="Chelba et al. 2013, One billion word benchmark for measuring progress, arXiv:1312.3005",

@@ -196,6 +196,7 @@ NATURAL_QUESTIONS = Benchmark(
     name="natural-questions",
     source="Natural Questions, open version, dev split: 3,610 questions",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
     version=2,
     texts=read_texts,
     citation="Kwiatkowski et al. 2019, Natural Questions, TACL 7; Lee et al. 2019, arXiv:1906.00300 (open version)",

@@ -183,6 +183,7 @@ PAGES_LAST_WORD = Benchmark(
     name="pages-last-word",
     source="last words of sentences in pages held out of the corpus",
     score=score_last_word,
+    reads=frozenset({"limits"}),
     version=2,
     citation="protocol of Paperno et al. 2016, arXiv:1606.06031",
 )
@@ -190,17 +191,20 @@ PAGES_CLOZE = Benchmark(
     name="pages-cloze",
     source="sentences with a gap in pages held out of the corpus, ten candidates",
     score=score_cloze,
+    reads=frozenset({"limits"}),
     citation="protocol of Hill et al. 2015, The Goldilocks principle, arXiv:1511.02301",
 )
 PAGES_WORDS = Benchmark(
     name="pages-words",
     source="starts of pages held out of the corpus",
     score=score_words,
+    reads=frozenset({"limits"}),
     citation="perplexity per word as in Radford et al. 2019, section 3.1",
 )
 PAGES_BYTES = Benchmark(
     name="pages-bytes",
     source="starts of pages held out of the corpus",
     score=score_bytes,
+    reads=frozenset({"limits"}),
     citation="bits per byte as in Radford et al. 2019, section 3.1",
 )

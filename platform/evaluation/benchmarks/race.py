@@ -146,6 +146,7 @@ RACE = Benchmark(
     name="race",
     source="RACE, test split: 4,934 questions of four options",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
     version=2,
     texts=read_texts,
     citation="Lai et al. 2017, RACE, arXiv:1704.04683; heuristic: Radford et al. 2018, Improving language "

@@ -100,6 +100,7 @@ SST2 = Benchmark(
     name="sst2",
     source="Stanford Sentiment Treebank, positive or negative, dev split: 872 sentences",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
     version=2,
     texts=read_texts,
     citation="Socher et al. 2013, Recursive deep models; heuristic: Radford et al. 2018, Improving language "

@@ -109,6 +109,7 @@ STORY_CLOZE = Benchmark(
     name="story-cloze",
     source="Story Cloze test of spring 2016, test split: 1,871 stories of two endings",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
     version=2,
     texts=read_texts,
     citation="Mostafazadeh et al. 2016, A corpus and cloze evaluation, arXiv:1604.01696; heuristic: Radford et al. "

@@ -13,6 +13,7 @@ WIKITEXT103 = Benchmark(
     name="wikitext103",
     source="WikiText-103, word-level test split with <unk>: 245,569 words with line ends",
     score=WORDS.score,
+    reads=frozenset({"limit", "window", "stride"}),
     version=2,
     texts=WORDS.read_texts,
     citation="Merity et al. 2016, Pointer sentinel mixture models, arXiv:1609.07843",

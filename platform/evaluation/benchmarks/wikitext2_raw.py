@@ -133,6 +133,7 @@ WIKITEXT2_RAW = Benchmark(
     name=NAME,
     source="WikiText-2, raw test split, as lm-evaluation-harness' wikitext: 62 pages",
     score=score,
+    reads=frozenset({"limit", "window", "stride"}),
     texts=read_texts,
     citation="Merity et al. 2016, Pointer sentinel mixture models, arXiv:1609.07843",
     files=(FILE,),

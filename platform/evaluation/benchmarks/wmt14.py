@@ -237,6 +237,7 @@ WMT14 = Benchmark(
     name="wmt14",
     source="WMT-14 French-English, newstest2014: 3,003 pairs of lines",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
     version=2,
     texts=read_texts,
     citation="Bojar et al. 2014, Findings of the 2014 Workshop on Statistical Machine Translation",

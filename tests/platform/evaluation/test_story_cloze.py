@@ -36,12 +36,12 @@ def test_a_story_is_four_sentences_and_an_ending(tmp_path: Path) -> None:
 
 
 def test_the_likelier_ending_per_token_is_chosen(bigram: Callable[..., GPT2], tmp_path: Path) -> None:
-    rows = [ROW.replace("He got up.", "He ppppppp.").removesuffix("2") + answer for answer in "21"]
+    rows = [ROW.replace("He got up.", "He pppppppppppp.").removesuffix("2") + answer for answer in "21"]
     install(tmp_path, *rows)
     model = bigram(classes=257, context=128)
     table = model.log_probabilities
     table[:] = 0.0
-    table[ord("p"), ord("p")] = 2.0  # seven are less likely than the other ending, but not for their number
+    table[ord("p"), ord("p")] = 2.0  # twelve are less likely than the other ending, but not for their number
     (score,) = evaluate(model, load_tokenizer("bytes"), ["story-cloze"], storage=UPath(tmp_path))
     assert (score.value, score.count, score.chance) == (0.5, 2, 0.5)
     first = Protocol(limit=1)

@@ -99,6 +99,24 @@ def test_window_and_stride_are_those_of_the_setting_and_named_in_the_protocol(by
     assert plain.totals["nats"].sum() != pytest.approx(sliding.totals["nats"].sum(), rel=1e-5)
 
 
+@pytest.mark.parametrize(("words", "is_stream"), [(ptb.WORDS, True), (wikitext2.WORDS, True), (lm1b.WORDS, False)])
+def test_a_set_is_one_stream_or_each_item_stands_alone(
+    byte_gpt2: GPT2, tmp_path: Path, words: WordSet, is_stream: bool
+) -> None:
+    lines = [f" line {number} of the set " for number in range(2 * ptb.BLOCK_LINES)]
+    content = {"lm1b": "\n".join(line.strip() for line in lines) + "\n", "ptb": "\n".join(lines) + "\n"}
+    words = small(words, tmp_path, content.get(words.benchmark, ARTICLES))
+    setting = setting_of(byte_gpt2, tmp_path)
+    (scores,) = words.score(setting)
+    texts = words.read_texts(UPath(tmp_path), None)
+    assert len(texts) >= 2
+    tokens = [list(text.encode()) for text in texts]
+    stream = setting.scorer.rolling([sum(tokens, [])])[0].sum(dtype=np.float64)
+    alone = sum(nats.sum(dtype=np.float64) for nats in setting.scorer.rolling(tokens))
+    assert scores.totals["nats"].sum() == pytest.approx(stream if is_stream else alone, rel=1e-6)
+    assert stream != pytest.approx(alone, rel=1e-5)
+
+
 def test_another_number_of_words_is_another_split(byte_gpt2: GPT2, tmp_path: Path) -> None:
     small(ptb.WORDS, tmp_path, " no it was n't black monday \n")
     with pytest.raises(InputError, match=r"ptb.test.txt is not the split .* wanted 82430 words .* got 7, 0 of them"):
