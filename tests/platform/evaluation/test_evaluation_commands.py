@@ -1,7 +1,9 @@
 """The commands `evaluate`, `fetch` and `generate`."""
 
+import io
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from upath import UPath
 
 from ladder.models.errors import InputError
@@ -18,9 +21,10 @@ from ladder.models.weights import save_weights
 from ladder.platform.command.evaluate import command as evaluate_command
 from ladder.platform.command.fetch import command as fetch_command
 from ladder.platform.command.generate import command as generate_command
-from ladder.platform.command.scores import paper_scores, short_names
+from ladder.platform.command.scores import paper_scores, scores_table, short_names
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting
+from ladder.platform.evaluation.checkpoint_scores import Outcome
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import BENCHMARKS
@@ -137,7 +141,7 @@ def test_evaluate_goes_past_a_benchmark_that_fails(checkpoint: str, storage: str
     table, _ = run_to_error(evaluate_command, checkpoint, "--storage", storage)
     lines = [" ".join(line.split()) for line in table.splitlines()]
     assert "bad failed, see below" in lines
-    assert "good accuracy 0.75 0.25 4 from cache 117M 0.25 345M 0.5" in lines
+    assert "good accuracy 0.75 0.25 share of items higher 4 from cache 117M 0.25 345M 0.5" in lines
     assert "gone absent: ladder fetch gone" in lines
     assert "story-cloze absent: ladder fetch story-cloze --from DIR" in lines
 
@@ -196,6 +200,24 @@ def test_the_papers_scores_are_of_the_sizes_around() -> None:
     assert sizes(math.nextafter(PAPER_SIZES["762M"].params_total, 0)) == ["345M", "762M"]
     assert sizes(1e9) == ["762M", "1542M"]
     assert sizes(1e12) == ["762M", "1542M"]
+
+
+def test_the_table_says_unit_direction_chance_and_how_many_items_were_cut() -> None:
+    scored = {"benchmark": "b", "protocol": "", "unit": "share of questions", "count": 1200}
+    measurements = (
+        Measurement(metric="m", value=0.5, direction="higher", chance=0.25, totals={"items_cut": 1012.0}, **scored),
+        Measurement(metric="n", value=0.5, direction="lower", totals={"items_cut": 0.0}, **scored),
+    )
+    outcome = Outcome(checkpoint="c", benchmark="b", measurements=measurements, params_total=10)
+    console = Console(width=200, file=io.StringIO())
+    console.print(scores_table([outcome], {}, ["c"]))
+    titles, first, second = (re.split(r"\s{2,}", line.strip()) for line in console.file.getvalue().splitlines())
+    assert titles == [
+        "benchmark", "metric", "value", "std. error", "chance", "unit", "better", "items", "cut", "seconds",
+        "GPT-2 paper",
+    ]  # fmt: skip
+    assert first == ["b", "m", "0.5", "0.25", "share of questions", "higher", "1,200", "1,012", "0.0"]
+    assert second == ["b", "n", "0.5", "share of questions", "lower", "1,200", "0.0"]
 
 
 def test_checkpoints_are_told_apart_by_short_names() -> None:
