@@ -15,6 +15,7 @@ Which number decides is the benchmark's protocol: the sum over choice and rest (
 """
 
 import itertools
+import math
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -240,14 +241,14 @@ def score_accuracy(
     metric: str = "accuracy",
     counted: np.ndarray | None = None,
 ) -> ItemScores:
-    """The share of questions, all of equally many choices, whose answer is the choice where `compared` is least.
+    """The share of questions whose answer is the choice where `compared` is least.
 
     Among k choices that are least alike an answer counts 1/k, as if one of them were drawn: a model that does not tell
-    them apart then scores at chance. `counted` [questions] is 1 for those that the metric is about, None for all.
+    them apart then scores at chance, the mean of 1 / number of choices. `counted` [questions] is 1 for those that the
+    metric is about, None for all.
     """
-    n_choices = {len(question.choices) for question in questions}
-    assert len(n_choices) == 1, n_choices
     ones = np.ones(len(questions)) if counted is None else counted.astype(np.float64)
+    guesses = [1 / len(question.choices) for question in questions]
     pairs = list(zip(questions, scored, strict=True))
     credits = ones * np.array([_credit([compared(score) for score in scores], q.answer) for q, scores in pairs])
     return ItemScores(
@@ -256,7 +257,7 @@ def score_accuracy(
         metric=metric,
         unit="share of questions",
         direction="higher",
-        chance=1 / n_choices.pop(),
+        chance=math.fsum(guesses * ones) / math.fsum(ones),
         description=f"{description}; standard error over questions",
         estimate=ratio_of(credits, ones),
         counted=ones,

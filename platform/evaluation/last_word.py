@@ -7,7 +7,7 @@ a benchmark of its own since it needs a search, the whole word with stop words l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,9 +51,16 @@ def make_requests(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> lis
 
 
 def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: str, protocol: str) -> list[ItemScores]:
-    """Perplexity per last word and the two accuracies."""
+    """Perplexity per last word and the two accuracies.
+
+    A word longer than the model's context is scored as far as it fits, counts as cut and is never right.
+    """
     pairs = [(passage.context, passage.word) for passage in passages]
-    scores = setting.scorer.loglikelihood(make_requests(setting.tokenizer, pairs))
+    requests = make_requests(setting.tokenizer, pairs)
+    room = setting.scorer.context
+    whole = np.array([len(request.continuation) <= room for request in requests])
+    fitted = [replace(request, continuation=request.continuation[:room]) for request in requests]
+    scores = setting.scorer.loglikelihood(fitted)
     nats = np.array([score.nats for score in scores])
     ones = np.ones(len(scores))
     totals = {
@@ -63,7 +70,7 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
         "words": ones,
         "characters": np.array([len(passage.word) for passage in passages]),
         "bytes": np.array([len(passage.word.encode()) for passage in passages]),
-        "items_cut": np.array([score.cut_tokens > 0 for score in scores]),
+        "items_cut": ~whole | np.array([score.cut_tokens > 0 for score in scores]),
     }
     perplexity = ItemScores(
         benchmark=benchmark,
@@ -84,9 +91,9 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
             unit="share of passages",
             direction="higher",
             description=f"{description}; standard error over passages",
-            estimate=mean_of(hits),
+            estimate=mean_of(hits * whole),
             counted=ones,
-            totals={**totals, "hits": hits},
+            totals={**totals, "hits": hits * whole},
         )
         for metric, (hits, description) in _hits(scores).items()
     ]

@@ -57,7 +57,7 @@ def _items(lines: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
     item: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            item.append((number, line.rstrip("\r")))
+            item.append((number, line))
         elif item:
             yield item
             item = []

@@ -25,7 +25,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.answers import Answer, ends_line, first_line, overlap_f1, write_answers
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder
+from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder, load_json
 from ladder.platform.evaluation.item_scores import ItemScores, ratio_of
 from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
@@ -71,7 +71,7 @@ class Conversation:
 def read_conversations(path: UPath) -> list[Conversation]:
     """The conversations of CoQA's JSON file; InputError names the story that is not in its format."""
     try:
-        stories = json.loads(path.read_bytes())["data"]
+        stories = load_json(path.read_bytes().decode("utf-8"))["data"]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start + 1}; fetch coqa again") from error
     except json.JSONDecodeError as error:

@@ -19,6 +19,7 @@ from ladder.platform.evaluation.benchmark import (
     BenchmarkFile,
     Setting,
     benchmark_folder,
+    load_json,
     read_text_lines,
 )
 from ladder.platform.evaluation.item_scores import ItemScores
@@ -39,7 +40,7 @@ def read_passages(path: UPath) -> list[Passage]:
 
 def _read_passage(path: UPath, number: int, line: str) -> Passage:
     try:
-        text = json.loads(line)["text"]
+        text = load_json(line)["text"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         wanted = 'wanted an object such as {"text": "..."}'
         raise InputError(f"{path}, line {number}: {type(error).__name__}: {error}; {wanted}") from error

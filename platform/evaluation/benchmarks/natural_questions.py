@@ -28,6 +28,7 @@ from ladder.platform.evaluation.benchmark import (
     BenchmarkFile,
     Setting,
     benchmark_folder,
+    load_json,
     read_text_lines,
 )
 from ladder.platform.evaluation.estimates import Estimate, estimate_mean
@@ -78,7 +79,7 @@ def read_questions(path: UPath) -> list[Question]:
 
 def _read_question(path: UPath, number: int, line: str) -> Question:
     try:
-        record = json.loads(line)
+        record = load_json(line)
         text, answers = record["question"], record["answer"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         wanted = 'wanted an object such as {"question": "...", "answer": ["..."]}'

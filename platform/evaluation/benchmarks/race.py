@@ -19,6 +19,7 @@ from ladder.platform.evaluation.benchmark import (
     BenchmarkFile,
     Setting,
     benchmark_folder,
+    load_json,
     read_text_lines,
 )
 from ladder.platform.evaluation.choices import (
@@ -69,9 +70,9 @@ def read_exams(path: UPath) -> list[Exam]:
     for number, line in enumerate(read_text_lines(path), start=1):
         where = f"{path}, line {number}"
         try:
-            entry = json.loads(line)
+            entry = load_json(line)
             level = entry["file"].split("/")[0]
-            exam = json.loads(entry["text"])
+            exam = load_json(entry["text"])
             fields = [exam[name] for name in ("article", "questions", "options", "answers")]
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             wanted = "wanted a file of RACE as `ladder fetch race` writes it"

@@ -253,3 +253,17 @@ def test_a_protocol_names_the_split_of_the_examples_and_the_seed(bigram: Callabl
     said = name_shots(setting_of(model, tokenizer, shots=2, seed=7), "train")
     assert said == "2-shot, examples drawn from the train split (seed 7)"
     assert name_shots(setting_of(model, tokenizer, shots=0), "train") == "zero-shot"
+
+
+def test_questions_of_unequal_numbers_of_choices_have_the_mean_chance(bigram: Callable[..., GPT2]) -> None:
+    model, tokenizer = bigram(classes=257, context=8), load_tokenizer("bytes")
+    questions = [
+        make_question("ab", " c", " d"),
+        make_question("ab", " c", " d", " e", " f"),
+        make_question("b", " c", " d"),
+    ]
+    scored = score_choices(setting_of(model, tokenizer), questions)
+    options = {"compared": total_nats, "benchmark": "b", "protocol": "p", "description": "d"}
+    assert score_accuracy(questions, scored, **options).measure().chance == pytest.approx((1 / 2 + 1 / 4 + 1 / 2) / 3)
+    some = score_accuracy(questions, scored, **options, counted=np.array([0, 1, 0]))
+    assert some.measure().chance == 0.25

@@ -157,6 +157,27 @@ def test_a_passage_longer_than_the_context_is_cut_on_the_left_and_counted(byte_g
     assert long.totals["items_cut"] == 1
 
 
+def test_a_word_longer_than_the_context_is_scored_as_far_as_it_fits_and_is_never_right(
+    bigram: Callable[..., GPT2], tmp_path: Path
+) -> None:
+    model = bigram(classes=257, context=8)
+    model.log_probabilities[:, ord("z")] = 9.0  # every letter is the likeliest
+    model.log_probabilities[ord("a"), ord(" ")] = 99.0
+    model.log_probabilities.copy_(model.log_probabilities.log_softmax(1))
+    install(UPath(tmp_path), [json.dumps({"text": text}) for text in ("aa " + "z" * 20, "ba zzz")])
+    measured = evaluate(model, load_tokenizer("bytes"), ["lambada"], storage=UPath(tmp_path))
+    scores = {m.metric: m for m in measured}
+    assert scores["perplexity"].totals["items_cut"] == 1
+    assert scores["perplexity"].totals["tokens"] == 8 + 4
+    assert (scores["accuracy"].value, scores["accuracy_last_token"].value) == (0.5, 0.5)
+
+
+def test_line_ends_of_other_systems_are_no_part_of_a_passage(tmp_path: Path) -> None:
+    path = UPath(tmp_path) / "lambada_test.jsonl"
+    path.write_bytes(b'{"text": "a b"}\r\n{"text": "c d"}\r\n')
+    assert [passage.word for passage in read_passages(path)] == [" b", " d"]
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
@@ -167,6 +188,7 @@ def test_a_passage_longer_than_the_context_is_cut_on_the_left_and_counted(byte_g
         (b'{"text": "alone"}\n', "line 1: wanted a text of several words"),
         (b'{"text": 3}\n', "line 1: wanted a text"),
         (b'{"text": "a b"}\n{"text": "\xff b"}\n', "line 2: not UTF-8 at byte 11"),
+        (b'{"text": "a b"}\n{"text": "a \\ud83d b"}\n', "line 2: JSONDecodeError: half of a surrogate pair"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, complaint: str) -> None:

@@ -135,6 +135,7 @@ def test_a_small_model_is_scored_the_same_way_twice(byte_gpt2: GPT2, tmp_path: P
         (b'{"question": " ", "answer": ["b"]}\n', "line 1: wanted a question"),
         (b'{"question": "a", "answer": ["b\\nc"]}\n', "line 1: wanted a question of one line"),
         (b'{"question": "a", "answer": ["\xff"]}\n', "line 1: not UTF-8"),
+        (b'{"question": "a \\uDC00", "answer": ["b"]}\n', "line 1: .* half of a surrogate pair"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, complaint: str) -> None:

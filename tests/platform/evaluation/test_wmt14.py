@@ -58,6 +58,11 @@ def test_the_real_files_hold_3003_pairs_whose_translations_fit(shared: Path, gpt
     assert max(lengths) + 1 <= ANSWER_TOKENS
 
 
+def test_line_ends_of_other_systems_are_no_part_of_a_sentence(tmp_path: Path) -> None:
+    folder = install(tmp_path, b"Bye.\r\nHi.\r\n", b"Adieu.\r\nSalut.\r\n")
+    assert make_prompt(read_pairs(folder)[:1], read_pairs(folder)[1]) == "Bye. = Adieu.\nHi. ="
+
+
 def test_the_prompt_is_solved_pairs_and_the_sentence() -> None:
     assert make_prompt(PAIRS[:1], PAIRS[1]) == "English 0. = Francais 0.\nEnglish 1. ="
 
