@@ -15,8 +15,8 @@ Which number decides is the benchmark's protocol: the sum over choice and rest (
 """
 
 import itertools
-import math
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
