@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     help="Folder with local copies of the files or of their archives; nothing is then downloaded.",
 )
 @click.option("--examples", is_flag=True, help="Also the train or dev split that `--shots` draws examples from.")
+@click.option("--again", is_flag=True, help="Replace what is in storage already.")
 @click.option("--list", "listed", is_flag=True, help="Show the benchmarks and what of them is in storage.")
 @storage_option
-def command(benchmarks: tuple[str, ...], source: Path | None, examples: bool, listed: bool, storage: UPath) -> None:
+def command(
+    benchmarks: tuple[str, ...], source: Path | None, examples: bool, again: bool, listed: bool, storage: UPath
+) -> None:
     """Put the files of each BENCHMARK (or `all`) into storage, checked by sha256.
 
     They are downloaded from where they are published. An archive that several of the benchmarks asked for are in is
@@ -52,7 +55,7 @@ def command(benchmarks: tuple[str, ...], source: Path | None, examples: bool, li
     if not benchmarks:
         raise click.UsageError("name benchmarks, or `all`; `ladder fetch --list` shows them")
     with FetchDisplay() as display:
-        fetch(benchmarks, storage=storage, source_dir=source, examples=examples, display=display)
+        fetch(benchmarks, storage=storage, source_dir=source, examples=examples, again=again, display=display)
 
 
 def _table(storage: UPath, names: tuple[str, ...]) -> "Table":

@@ -36,6 +36,8 @@ class BenchmarkFile:
     file itself."""
     archive_sha256: str | None = None
     """sha256 (hex) of the archive; None where there is none or no publisher states it."""
+    most_bytes: int = 1 << 29
+    """Bytes that the file, and what is at `address`, may have at most: more is not what was published."""
     downloadable: bool = True
     """Whether a program can get it from `address`; otherwise the page there asks a person for something."""
 

@@ -21,6 +21,7 @@ FILE = BenchmarkFile(
     member="1-billion-word-language-modeling-benchmark-r13output/heldout-monolingual.tokenized.shuffled/"
     "news.en.heldout-00000-of-00050",
     archive_sha256="01ba60381110baf7f189dfd2b8374de371e8c9a340835793f190bdae9e90a34e",
+    most_bytes=1 << 31,
 )
 
 
