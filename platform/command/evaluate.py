@@ -1,6 +1,7 @@
 """`ladder evaluate`: scores of checkpoints on benchmarks, as a table or as JSON."""
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from ladder.platform.command.options import console, echo_json, json_option, sto
 
 if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
-    from ladder.platform.evaluation.checkpoint_scores import Outcome
+    from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -63,6 +64,11 @@ def worker_options(function: Function) -> Function:
     help="auto is bf16 where there are instructions for it; it moved the perplexities measured by 0.1 %.",
 )
 @protocol_options
+@click.option(
+    "--samples",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write a JSON line for every item: prompt, candidates or answer written, scores, the right answer.",
+)
 @click.option("--no-cache", is_flag=True, help="Score again what was scored before.")
 @worker_options
 @json_option
@@ -75,6 +81,7 @@ def command(
     tokenizer: str | None,
     device: str,
     precision: str,
+    samples: Path | None,
     no_cache: bool,
     workers: int | None,
     address: str | None,
@@ -96,12 +103,11 @@ def command(
       ladder evaluate storage/sweeps/demo/RUN/STEP --corpus pydocs
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
+      ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
-    from ladder.platform.command.scores import ScoresDisplay
     from ladder.platform.evaluation.checkpoint_scores import ScoringTask
     from ladder.platform.evaluation.evaluate import Protocol
-    from ladder.platform.launching.scoring import score_all
 
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)
     names, absent = _at_hand(asked, storage, corpus, protocol["shots"])
@@ -116,16 +122,47 @@ def command(
             precision=precision,
             protocol=Protocol(**protocol),
             use_cache=not no_cache,
+            samples=samples is not None,
         )
         for source in sources
     ]
+    outcomes = _score(tasks, sources, names, workers, address)
+    if samples is not None:
+        _write_samples(outcomes, samples)
+    _tell(outcomes, absent, sources, names, as_json)
+
+
+def _score(
+    tasks: "Sequence[ScoringTask]",
+    sources: Sequence[str],
+    names: Sequence[str],
+    workers: int | None,
+    address: str | None,
+) -> "list[Outcome]":
+    """What became of the tasks, told as it becomes known."""
+    from ladder.platform.command.scores import ScoresDisplay
+    from ladder.platform.launching.scoring import score_all
+
     outcomes = []
     # Ray prints what happens to its workers on standard output, which is for the result.
     with ScoresDisplay(sources, names) as display, contextlib.redirect_stdout(sys.stderr):
         for outcome in score_all(tasks, workers=workers, address=address):
             outcomes.append(outcome)
             display.show(outcome)
-    _tell(outcomes, absent, sources, names, as_json)
+    return outcomes
+
+
+def _write_samples(outcomes: "Sequence[Outcome]", path: Path) -> None:
+    """One JSON line an item of every benchmark and checkpoint; InputError where the file cannot be written."""
+    from ladder.models.errors import InputError
+
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for outcome in outcomes:
+                for record in outcome.samples:
+                    file.write(json.dumps({"checkpoint": outcome.checkpoint, **record}, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; name another file with --samples") from error
 
 
 def _split(

@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -71,6 +72,14 @@ def write_answers(
         )
         for prompt, continuation in zip(tokens, continuations, strict=True)
     ]
+
+
+def describe_answers(
+    prompts: Sequence[str], written: Sequence[str], right: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Each prompt with what counts of the answer and the right ones, for people."""
+    rows = zip(prompts, written, right, strict=True)
+    return [{"prompt": prompt, "written": text, "answers": list(answers)} for prompt, text, answers in rows]
 
 
 def prompt_room(context: int, n_tokens: int) -> int:

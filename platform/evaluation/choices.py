@@ -19,6 +19,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from upath import UPath
@@ -249,8 +250,8 @@ def score_accuracy(
     """
     ones = np.ones(len(questions)) if counted is None else counted.astype(np.float64)
     guesses = [1 / len(question.choices) for question in questions]
-    pairs = list(zip(questions, scored, strict=True))
-    credits = ones * np.array([_credit([compared(score) for score in scores], q.answer) for q, scores in pairs])
+    nats = [[compared(score) for score in scores] for scores in scored]
+    credits = ones * np.array([_credit(own, question.answer) for question, own in zip(questions, nats, strict=True)])
     return ItemScores(
         benchmark=benchmark,
         protocol=protocol,
@@ -264,9 +265,22 @@ def score_accuracy(
         totals={
             "items": ones,
             "hits": credits,
-            "items_cut": ones * np.array([any(score.cut for score in scores) for _, scores in pairs]),
+            "items_cut": ones * np.array([any(score.cut for score in scores) for scores in scored]),
         },
+        items=[_describe(question, own) for question, own in zip(questions, nats, strict=True)],
     )
+
+
+def _describe(question: Question, nats: Sequence[float]) -> dict[str, Any]:
+    """A question and the nats of its choices, for people."""
+    return {
+        "prompt": question.context,
+        "candidates": [choice.text + choice.rest for choice in question.choices],
+        "nats": list(nats),
+        "answer": question.answer,
+        "chosen": int(np.argmin(nats)),
+        "right": _credit(nats, question.answer) > 0,
+    }
 
 
 def _credit(nats: Sequence[float], answer: int) -> float:

@@ -137,17 +137,23 @@ def score_items(benchmark: Benchmark, setting: Setting) -> list[ItemScores]:
 
 def measure(benchmark: Benchmark, setting: Setting) -> list[Measurement]:
     """The measurements of a benchmark whose data are at hand."""
+    return measure_with_items(benchmark, setting)[0]
+
+
+def measure_with_items(benchmark: Benchmark, setting: Setting) -> tuple[list[Measurement], list[ItemScores]]:
+    """The measurements, and the scores by item that they are of."""
     started = time.perf_counter()
-    measurements = [scores.measure() for scores in score_items(benchmark, setting)]
+    items = score_items(benchmark, setting)
+    measurements = [scores.measure() for scores in items]
     seconds = time.perf_counter() - started
     logger.info("scored %s in %.1f s", benchmark.name, seconds)
     scored_with = describe_scoring(benchmark, setting)
-    return [
-        replace(
-            m, seconds=seconds, scored_with=scored_with, paper_scores=dict(benchmark.paper_scores.get(m.metric, {}))
-        )
+    papers = benchmark.paper_scores
+    described = [
+        replace(m, seconds=seconds, scored_with=scored_with, paper_scores=dict(papers.get(m.metric, {})))
         for m in measurements
     ]
+    return described, items
 
 
 def describe_scoring(benchmark: Benchmark, setting: Setting) -> dict[str, Any]:

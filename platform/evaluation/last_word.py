@@ -62,6 +62,11 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
     fitted = [replace(request, continuation=request.continuation[:room]) for request in requests]
     scores = setting.scorer.loglikelihood(fitted)
     nats = np.array([score.nats for score in scores])
+    right = whole & np.array([all(score.greedy) for score in scores])
+    items = [
+        {"prompt": passage.context, "answer": passage.word, "nats": score.nats, "right": bool(is_right)}
+        for passage, score, is_right in zip(passages, scores, right, strict=True)
+    ]
     ones = np.ones(len(scores))
     totals = {
         "nats": nats,
@@ -82,6 +87,7 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
         estimate=perplexity_of(nats, ones),
         counted=ones,
         totals=totals,
+        items=items,
     )
     accuracies = [
         ItemScores(
@@ -94,6 +100,7 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
             estimate=mean_of(hits * whole),
             counted=ones,
             totals={**totals, "hits": hits * whole},
+            items=items,
         )
         for metric, (hits, description) in _hits(scores).items()
     ]
@@ -120,6 +127,10 @@ def score_expected_words(
             estimate=mean_of(hits),
             counted=np.ones(len(hits)),
             totals={"items": np.ones(len(hits)), "hits": hits},
+            items=[
+                {"prompt": passage.context, "answer": passage.word, "written": word, "right": word == passage.word}
+                for passage, word in zip(passages, words, strict=True)
+            ],
         )
     ]
 

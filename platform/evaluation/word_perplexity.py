@@ -78,6 +78,7 @@ class WordSet:
                 "bytes": np.array([total["bytes"] for total in sums]),
                 self.items.split(" ")[0]: np.ones(len(texts)),
             },
+            items=[{"text": text} for text in texts],
         )
         return [scores]
 

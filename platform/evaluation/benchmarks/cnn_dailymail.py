@@ -7,8 +7,9 @@ official ROUGE-L takes of a summary of several sentences, so that is called roug
 start is kept, where news says what matters; the paper does not say what it did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from upath import UPath
@@ -17,7 +18,7 @@ from ladder.models.errors import InputError
 from ladder.models.generation import Sampling
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.answers import Answer, prompt_room, write_answers
+from ladder.platform.evaluation.answers import Answer, describe_answers, prompt_room, write_answers
 from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.sentences import has_ended, split_sentences
@@ -125,12 +126,12 @@ def score(setting: Setting) -> list[ItemScores]:
     room = prompt_room(setting.scorer.context, ANSWER_TOKENS) - len(setting.tokenizer.encode(QUESTION))
     fitted = [fit_article(article, setting.tokenizer, n_tokens=room) for article in chosen]
     draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(chosen))]
+    prompts = [
+        make_prompt([examples[index] for index in drawn], article) for drawn, article in zip(draws, fitted, strict=True)
+    ]
     answers = write_answers(
         setting,
-        [
-            make_prompt([examples[index] for index in drawn], article)
-            for drawn, article in zip(draws, fitted, strict=True)
-        ],
+        prompts,
         n_tokens=ANSWER_TOKENS,
         stop=is_summarized,
         sampling=SAMPLING,
@@ -140,10 +141,17 @@ def score(setting: Setting) -> list[ItemScores]:
     values = np.array([rouge(*pair) for pair in zip(summaries, [a.highlights for a in chosen], strict=True)])
     shortened = np.array([short is not whole for short, whole in zip(fitted, chosen, strict=True)])
     prompting = f"{describe_shots(shots, setting.seed, 'the validation split')}, seed {setting.seed}"
-    return _describe(answers, shortened, values, prompting)
+    items = describe_answers(prompts, ["\n".join(summary) for summary in summaries], [a.highlights for a in chosen])
+    return _describe(answers, shortened, values, prompting, items)
 
 
-def _describe(answers: Sequence[Answer], shortened: np.ndarray, values: np.ndarray, prompting: str) -> list[ItemScores]:
+def _describe(
+    answers: Sequence[Answer],
+    shortened: np.ndarray,
+    values: np.ndarray,
+    prompting: str,
+    items: Sequence[Mapping[str, Any]],
+) -> list[ItemScores]:
     totals = {
         "items": np.ones(len(answers)),
         **{metric: values[:, column] for column, metric in enumerate(METRICS)},
@@ -162,6 +170,7 @@ def _describe(answers: Sequence[Answer], shortened: np.ndarray, values: np.ndarr
             estimate=mean_of(totals[metric]),
             counted=totals["items"],
             totals=totals,
+            items=items,
         )
         for metric in METRICS
     ]

@@ -146,7 +146,8 @@ def score(setting: Setting) -> list[ItemScores]:
     ]
     flat = [prompt for of_one in prompts for prompt in of_one]
     answers = iter(write_answers(setting, flat, n_tokens=ANSWER_TOKENS, stop=ends_line))
-    totals = [_sum_answers(conversation, [next(answers) for _ in conversation.turns]) for conversation in chosen]
+    given = [[next(answers) for _ in conversation.turns] for conversation in chosen]
+    totals = [_sum_answers(*pair) for pair in zip(chosen, given, strict=True)]
     columns = {name: np.array([total[name] for total in totals]) for name in totals[0]}
     return [
         ItemScores(
@@ -160,8 +161,18 @@ def score(setting: Setting) -> list[ItemScores]:
             estimate=ratio_of(columns["f1"], columns["questions"]),
             counted=columns["questions"],
             totals=columns,
+            items=[_describe(*pair) for pair in zip(chosen, given, strict=True)],
         )
     ]
+
+
+def _describe(conversation: Conversation, answers: Sequence[Answer]) -> dict[str, Any]:
+    """A conversation and what was written, for people."""
+    turns = [
+        {"question": turn.question, "written": first_line(answer.text), "answers": list(turn.answers)}
+        for turn, answer in zip(conversation.turns, answers, strict=True)
+    ]
+    return {"document": conversation.document, "turns": turns}
 
 
 def _sum_answers(conversation: Conversation, answers: Sequence[Answer]) -> dict[str, float]:

@@ -13,7 +13,7 @@ the train split. Confidence is the probability of the whole answer, its end incl
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.answers import ends_line, first_line, matches, write_answers
+from ladder.platform.evaluation.answers import describe_answers, ends_line, first_line, matches, write_answers
 from ladder.platform.evaluation.benchmark import (
     Benchmark,
     BenchmarkFile,
@@ -112,7 +112,8 @@ def score(setting: Setting) -> list[ItemScores]:
         for drawn, question in zip(draws, questions, strict=True)
     ]
     answers = write_answers(setting, prompts, n_tokens=ANSWER_TOKENS, stop=ends_line)
-    hits = [matches(first_line(answer.text), questions[item].answers) for item, answer in enumerate(answers)]
+    lines = [first_line(answer.text) for answer in answers]
+    hits = [matches(line, question.answers) for line, question in zip(lines, questions, strict=True)]
     nats = np.array([answer.nats for answer in answers])
     totals = {
         "items": np.ones(len(answers)),
@@ -122,10 +123,13 @@ def score(setting: Setting) -> list[ItemScores]:
         "tokens": np.array([answer.n_tokens for answer in answers]),
         "items_cut": np.array([answer.cut for answer in answers]),
     }
-    return describe_scores(totals, describe_shots(shots, setting.seed, "the train split"))
+    items = describe_answers(prompts, lines, [question.answers for question in questions])
+    return describe_scores(totals, describe_shots(shots, setting.seed, "the train split"), items)
 
 
-def describe_scores(totals: dict[str, np.ndarray], prompting: str) -> list[ItemScores]:
+def describe_scores(
+    totals: dict[str, np.ndarray], prompting: str, items: Sequence[Mapping[str, Any]] = ()
+) -> list[ItemScores]:
     """The metrics of `hits` and `confidence`, each [questions]."""
     hits, confidence = totals["hits"], totals["confidence"]
     confident = f"{100 * CONFIDENT_SHARE:.0f}"
@@ -156,6 +160,7 @@ def describe_scores(totals: dict[str, np.ndarray], prompting: str) -> list[ItemS
             estimate=estimate,
             counted=totals["items"],
             totals=totals,
+            items=items,
         )
         for metric, unit, estimate, description in described
     ]

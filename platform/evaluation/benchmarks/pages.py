@@ -166,6 +166,7 @@ def _score_openings(setting: Setting, benchmark: str) -> ItemScores:
         estimate=(perplexity_of if by_word else bits_of)(pages.opening_nats, counted),
         counted=counted,
         totals={**totals, "nats": pages.opening_nats, "pages": np.ones(len(sums))},
+        items=[{"text": text} for text in pages.openings],
     )
 
 

@@ -96,7 +96,9 @@ def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
 def score(setting: Setting) -> list[ItemScores]:
     """Perplexity per word and per byte, and bits per byte."""
     pages = read_pages(WIKITEXT2_RAW.folder(setting.storage) / FILE.name)[: setting.limit]
-    nats, tokens = separate_nats(setting, [detokenize(page) for page in pages], full_last_window=True)
+    texts = [detokenize(page) for page in pages]
+    nats, tokens = separate_nats(setting, texts, full_last_window=True)
+    items = [{"text": text} for text in texts]
     sums = [text_totals(page) for page in pages]
     words = np.array([count_words(page) for page in pages])
     n_bytes = np.array([total["bytes"] for total in sums])
@@ -124,6 +126,7 @@ def score(setting: Setting) -> list[ItemScores]:
                 "bytes": n_bytes,
                 "pages": np.ones(len(pages)),
             },
+            items=items,
         )
         for metric, (unit, estimate, counted) in metrics.items()
     ]

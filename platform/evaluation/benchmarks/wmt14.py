@@ -19,7 +19,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.answers import Answer, ends_line, first_line, write_answers
+from ladder.platform.evaluation.answers import Answer, describe_answers, ends_line, first_line, write_answers
 from ladder.platform.evaluation.benchmark import (
     Benchmark,
     BenchmarkFile,
@@ -154,7 +154,8 @@ def _score_direction(
     """BLEU of the pairs' translations, each after the examples shown for it."""
     prompts = [make_prompt(examples, pair) for examples, pair in zip(shown, pairs, strict=True)]
     answers = write_answers(setting, prompts, n_tokens=ANSWER_TOKENS, stop=is_translated)
-    statistics = sentence_statistics([first_sentence(answer.text) for answer in answers], [p.target for p in pairs])
+    written = [first_sentence(answer.text) for answer in answers]
+    statistics = sentence_statistics(written, [pair.target for pair in pairs])
     return ItemScores(
         benchmark="wmt14",
         protocol=f"newstest2014, {manner}, greedy, first sentence written, {describe_bleu()}",
@@ -165,6 +166,7 @@ def _score_direction(
         estimate=bleu_of(statistics),
         counted=np.ones(len(answers)),
         totals=_totals(answers, statistics),
+        items=describe_answers(prompts, written, [[pair.target] for pair in pairs]),
     )
 
 

@@ -264,3 +264,31 @@ def test_fetch_tells_what_failed_after_what_was_installed(shared: Path, storage:
 @pytest.mark.parametrize("command", [evaluate_command, fetch_command, generate_command])
 def test_help_shows_an_example(command: click.Command) -> None:
     assert "Example" in CliRunner().invoke(command, ["--help"]).stdout
+
+
+def test_samples_are_a_line_for_every_item_with_what_became_of_it(checkpoint: str, tmp_path: Path) -> None:
+    for name, content in (
+        ("lambada/lambada_test.jsonl", '{"text": "aa bb"}\n{"text": "ab b\u00e4"}\n'),
+        ("sst2/stsa.binary.dev", "1 a good film .\n0 a bad film .\n1 a film .\n"),
+    ):
+        (tmp_path / "benchmarks" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "benchmarks" / name).write_text(content, encoding="utf-8")
+    path = tmp_path / "samples.jsonl"
+    asked = [checkpoint, "--storage", str(tmp_path), "--benchmarks", "lambada,sst2", "--device", "cpu", "--json"]
+    for _ in range(2):  # the second time with scores in the cache, which have no items
+        measured = json.loads(run(evaluate_command, *asked, "--samples", str(path))[0])
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        assert [(line["benchmark"], line["item"]) for line in lines] == [
+            ("lambada", 0), ("lambada", 1), ("sst2", 0), ("sst2", 1), ("sst2", 2),
+        ]  # fmt: skip
+    assert all(line["checkpoint"] == checkpoint for line in lines)
+    assert (lines[1]["prompt"], lines[1]["answer"]) == ("ab", " b\u00e4")
+    film = lines[2]
+    assert film["prompt"] == "a good film. very"
+    assert film["candidates"] == [" negative", " positive"]
+    assert (film["answer"], film["chosen"]) == (1, int(film["nats"][0] > film["nats"][1]))
+    values = {f"{m['benchmark']}/{m['metric']}": m["value"] for m in measured}
+    assert np.mean([line["right"] for line in lines[2:]]) == pytest.approx(values["sst2/accuracy"])
+    assert math.exp(sum(line["nats"] for line in lines[:2]) / 2) == pytest.approx(values["lambada/perplexity"])
+    with pytest.raises(InputError, match="cannot write .*: No such file or directory; name another"):
+        run(evaluate_command, *asked, "--samples", str(tmp_path / "nowhere" / "a.jsonl"))
