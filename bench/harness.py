@@ -4,7 +4,6 @@ Its `hf` model, its own task configurations for LAMBADA and for rolling text, an
 `make bench-eval` and by the tests of agreement.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,14 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks.wikitext.preprocess_wikitext import process_results as wikitext_results
 from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
-from tiktoken.load import read_file_cached
-from transformers import AutoModelForCausalLM, GPT2TokenizerFast
-
-VOCABULARY = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/encoder.json"
-MERGES = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe"
-"""The files that tiktoken makes its own "gpt2" of, and keeps in its cache."""
-
-
-def gpt2_tokenizer() -> GPT2TokenizerFast:
-    """GPT-2's tokenizer for transformers, from the files in tiktoken's cache."""
-    vocabulary = json.loads(read_file_cached(VOCABULARY))
-    lines = read_file_cached(MERGES).decode().split("\n")[1:-1]  # the first line is a version
-    end = "<|endoftext|>"
-    merges = [tuple(line.split(" ")) for line in lines]
-    return GPT2TokenizerFast(vocab=vocabulary, merges=merges, unk_token=end, bos_token=end, eos_token=end)
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def open_peer(checkpoint: Path, *, dtype: torch.dtype, batch_size: int) -> HFLM:
     """The harness' `hf` model of a checkpoint's folder on the CPU, as it would open a Hugging Face one."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).eval()
-    return HFLM(pretrained=model, tokenizer=gpt2_tokenizer(), batch_size=batch_size, device="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)  # of the files that every checkpoint of ours has
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device="cpu")
 
 
 def last_word_task(texts: Sequence[str]) -> ConfigurableTask:
