@@ -15,7 +15,7 @@ from ladder.models.tokenizer import Tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of, perplexity_of
 from ladder.platform.evaluation.scoring import Request, Score
-from ladder.platform.evaluation.word_beam import expected_words
+from ladder.platform.evaluation.word_beam import MOST_TOKENS, expected_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,8 @@ def score_expected_words(
     scorer = setting.scorer
     contexts = setting.tokenizer.encode_batch([passage.context.rstrip() for passage in passages])
     starts = [tuple(context) or (scorer.start_token,) for context in contexts]
-    words = expected_words(scorer, setting.tokenizer, starts, n_classes=scorer.head.shape[0])
+    most_tokens = min(MOST_TOKENS, scorer.context - 1)  # and one that is predicted after them
+    words = expected_words(scorer, setting.tokenizer, starts, n_classes=scorer.head.shape[0], most_tokens=most_tokens)
     hits = np.array([word == passage.word for word, passage in zip(words, passages, strict=True)], dtype=np.float64)
     return [
         ItemScores(

@@ -74,23 +74,28 @@ class _Search:
 
 
 def expected_words(
-    scorer: NextTokens, tokenizer: Tokenizer, contexts: Sequence[tuple[int, ...]], *, n_classes: int
+    scorer: NextTokens,
+    tokenizer: Tokenizer,
+    contexts: Sequence[tuple[int, ...]],
+    *,
+    n_classes: int,
+    most_tokens: int = MOST_TOKENS,
 ) -> list[str]:
-    """The likeliest text after each context that is no stop word, with the space before it.
+    """The likeliest text after each context that is no stop word, with the space before it; empty where none ended.
 
-    `n_classes` is the number of classes of the model, which may have more than the tokenizer has tokens.
+    `n_classes` is the number of classes of the model, which may have more than the tokenizer has tokens. Words of more
+    than `most_tokens` tokens are not found.
     """
     begins, goes_on = _word_tokens(tokenizer, n_classes)
     searches = [_Search(context=context, open=[Guess(tokens=(), nats=0.0)]) for context in contexts]
-    for _ in range(MOST_TOKENS + 1):
+    for _ in range(most_tokens + 1):
         live = [search for search in searches if search.open]
         if not live:
             break
         asked = [(search.context, [guess.tokens for guess in search.open]) for search in live]
         for index, log_probabilities in scorer.next_log_probabilities(asked):
             _advance(live[index], log_probabilities, tokenizer, begins, goes_on)
-    assert all(search.best is not None for search in searches), "some word ends"
-    return [tokenizer.decode(search.best.tokens) for search in searches if search.best is not None]
+    return ["" if search.best is None else tokenizer.decode(search.best.tokens) for search in searches]
 
 
 def _advance(search: _Search, log_probabilities: Tensor, tokenizer: Tokenizer, begins: Tensor, goes_on: Tensor) -> None:
@@ -116,7 +121,7 @@ def _advance(search: _Search, log_probabilities: Tensor, tokenizer: Tokenizer, b
             guesses.append(guess)
     # A guess only loses by going on, so that one behind the best is through.
     bound = torch.inf if search.best is None else search.best.nats
-    search.open = [guess for guess in guesses if guess.nats < bound and len(guess.tokens) <= MOST_TOKENS]
+    search.open = [guess for guess in guesses if guess.nats < bound]
 
 
 def is_stop_word(word: str) -> bool:

@@ -128,6 +128,13 @@ def test_stop_words_are_left_out_as_whole_words(bigram: Callable[..., GPT2], tmp
     assert (filtered.value, filtered.count) == (2 / 5, 5)  # "cab", twice
 
 
+def test_a_model_of_a_tiny_context_is_asked_for_words_that_fit(tmp_path: Path) -> None:
+    install(UPath(tmp_path), [json.dumps({"text": "aa bb"})])
+    model = GPT2(parse_size("1x8h1", context=8, vocabulary=257), seed=0)
+    (score,) = evaluate(model, load_tokenizer("bytes"), ["lambada-stop-words"], storage=UPath(tmp_path))
+    assert score.count == 1
+
+
 def test_of_the_real_passages_45_end_in_a_stop_word_and_no_name_is_one(shared: Path) -> None:
     words = [p.word.strip() for p in read_passages(UPath(shared / "benchmarks" / "lambada" / LAMBADA.files[0].name))]
     filtered = [word for word in words if is_stop_word(word)]

@@ -66,6 +66,17 @@ def test_a_word_never_ends_before_its_likeliest_way_on_is_tried(gpt2_vocabulary:
     assert expect({"": first}) == " river"
 
 
+def test_a_word_of_more_tokens_than_are_looked_at_is_not_found(gpt2_vocabulary: None) -> None:
+    table = {"": {" don": 1.0}, " don": {"uts": 1.0}, " donuts": {"s": 1.0}}
+    tokenizer = load_tokenizer("gpt2")
+    found = [
+        expected_words(Table(table), tokenizer, [(1, 2)], n_classes=CLASSES, most_tokens=most_tokens)[0]
+        for most_tokens in (1, 2, 3)
+    ]
+    assert not found[0].startswith(" don")
+    assert found[1:] == [" donuts", " donutss"]
+
+
 @pytest.mark.parametrize("word", ["the", "don't", "it's", "I'm", "didn't", "he'll", "I", '"the', "\u2018but"])
 def test_stop_words_and_their_contractions_are_filtered(word: str) -> None:
     assert is_stop_word(word)
