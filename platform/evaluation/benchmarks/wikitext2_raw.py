@@ -40,7 +40,7 @@ _BEFORE_PAIRS = [
     *((f" @{mark}@ ", mark) for mark in "-,."),
     *((f" {mark} ", f"{mark} ") for mark in ":;.!?,"),
 ]
-_PAIRS = ("()", "[]", "{}", '""', "''")
+_PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ('"', '"'), ("'", "'"))
 _AFTER_PAIRS = [
     *(("= " * (signs - 1) + "=", "=" * signs) for signs in (4, 3, 2)),
     (" \u00b0 ", "\u00b0"),
