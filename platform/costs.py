@@ -7,16 +7,11 @@ import torch
 
 from ladder.models.errors import InputError
 from ladder.models.memory import Training, peak_bytes
-from ladder.platform.gpus import PEAK_BF16_FLOPS, Gpu, gpu_named
+from ladder.platform.gpus import ASSUMED_GPU, PEAK_BF16_FLOPS, Gpu, gpu_named
 from ladder.platform.hardware import matrix_rate, resolve_precision
 from ladder.platform.training.step import memory_of
 from ladder.platform.training.strategy import least_bytes, plan_training
 from ladder.sweeps.words import Execution, Run
-
-ASSUMED_UTILISATION = 0.35
-"""Share of the peak rate that training reaches, until runs of the sweep have been measured."""
-ASSUMED_GPU = "H100"
-"""GPU that a budget is costed on where none is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
