@@ -6,6 +6,7 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from ladder.models.errors import InputError
 
@@ -17,7 +18,9 @@ COMMANDS = {
     "tune": "Search the learning rate of a sweep's sizes.",
     "run": "Train and score a sweep, or go on with it.",
     "submit": "Run a sweep as a job on a running cluster.",
-    "status": "Show how far a sweep is.",
+    "status": "Show how far a sweep is, and what it took.",
+    "stop": "End a sweep's work, from anywhere, and leave it resumable.",
+    "retry": "Open failed runs again.",
     "report": "Fit the laws and write the report of a sweep, of two, or of a table.",
     "fit": "Fit laws to any table.",
     "evaluate": "Score checkpoints, or any GPT-2, on benchmarks.",
@@ -43,6 +46,11 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"ladder.platform.command.{name}").command
         assert isinstance(command, click.Command), name
         return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, context, incomplete)  # the options; click's group imports all
+        return [CompletionItem(name, help=COMMANDS[name]) for name in COMMANDS if name.startswith(incomplete)]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

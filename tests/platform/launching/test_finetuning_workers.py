@@ -13,7 +13,7 @@ from ladder.models.errors import InputError
 from ladder.platform.finetuning.data import load_task
 from ladder.platform.finetuning.local import JobState
 from ladder.platform.launching import finetuning as module
-from ladder.platform.launching.cluster import Cluster
+from ladder.platform.launching.cluster import Cluster, NodeType
 from ladder.platform.launching.finetuning import fine_tune_all
 from tests.platform.finetuning.conftest import write_sst2
 from tests.platform.launching.test_finetuning_on_ray import jobs
@@ -58,7 +58,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
     @contextmanager
     def connected(address: str | None) -> Iterator[Cluster]:
-        yield Cluster(local=address is None, cpus=2, gpus=0)
+        yield Cluster(local=address is None, types=(NodeType(name="this machine", cpus=2, gpus=0),))
 
     monkeypatch.setattr(module, "ray", made)
     monkeypatch.setattr(module, "connected", connected)
