@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.benchmark import read_text_lines
+from ladder.platform.evaluation.benchmark import load_json, read_text_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def read_json_lines(path: UPath, wanted: Sequence[str]) -> Iterator[Row]:
     for number, line in enumerate(read_text_lines(path), start=1):
         where = f"{path}, line {number}"
         try:
-            values = json.loads(line)
+            values = load_json(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{where}: not JSON ({error}); wanted an object a line") from error
         if not isinstance(values, dict):

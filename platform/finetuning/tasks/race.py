@@ -15,6 +15,9 @@ from ladder.platform.evaluation.archive import ArchiveError, unpack
 from ladder.platform.evaluation.benchmarks.race import read_exams
 from ladder.platform.finetuning.task import Example, Kind, Task
 
+MOST_BYTES = 1 << 29
+"""Of a split, unpacked: the largest has some 60 MB."""
+
 
 def read(paths: Sequence[UPath], split: str) -> list[Example]:
     """Passage, question and options, with the index of the right one."""
@@ -23,7 +26,7 @@ def read(paths: Sequence[UPath], split: str) -> list[Example]:
         with tempfile.TemporaryDirectory(prefix="ladder-race-") as scratch:
             lines = UPath(scratch) / f"{split}.jsonl"
             try:
-                unpack(Path(path.path), {f"RACE/{split}/": lines})
+                unpack(Path(path.path), {f"RACE/{split}/": lines}, most_bytes=MOST_BYTES)
             except ArchiveError as error:
                 raise InputError(f"{path}: {error}; wanted the archive RACE.tar.gz as it is published") from error
             for exam in read_exams(lines):
