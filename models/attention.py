@@ -33,7 +33,8 @@ def self_attend(heads: Tensor, *, backend: str, mask: Tensor | None = None) -> T
     if backend == "blocked":
         return attend_in_blocks(heads, mask)
     if mask is not None:
-        return _attend_reference(*heads.unbind(2), True, mask)
+        q, k, v = heads.unbind(2)
+        return _attend_reference(q, k, v, True, mask)
     return attend(*heads.unbind(2), backend=backend)
 
 
