@@ -4,7 +4,6 @@ Its `hf` model, its own task configurations for LAMBADA and for rolling text, an
 `make bench-eval` and by the tests of agreement.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,16 @@ from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
-from tiktoken.load import read_file_cached
-from transformers import AutoModelForCausalLM, GPT2TokenizerFast
-
-VOCABULARY = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/encoder.json"
-MERGES = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe"
-"""The files that tiktoken makes its own "gpt2" of, and keeps in its cache."""
-
-
-def gpt2_tokenizer() -> GPT2TokenizerFast:
-    """GPT-2's tokenizer for transformers, from the files in tiktoken's cache."""
-    vocabulary = json.loads(read_file_cached(VOCABULARY))
-    lines = read_file_cached(MERGES).decode().split("\n")[1:-1]  # the first line is a version
-    end = "<|endoftext|>"
-    merges = [tuple(line.split(" ")) for line in lines]
-    return GPT2TokenizerFast(vocab=vocabulary, merges=merges, unk_token=end, bos_token=end, eos_token=end)
+from lm_eval.tasks.wikitext.preprocess_wikitext import process_results as wikitext_results
+from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def open_peer(checkpoint: Path, *, dtype: torch.dtype, batch_size: int) -> HFLM:
     """The harness' `hf` model of a checkpoint's folder on the CPU, as it would open a Hugging Face one."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).eval()
-    return HFLM(pretrained=model, tokenizer=gpt2_tokenizer(), batch_size=batch_size, device="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)  # of the files that every checkpoint of ours has
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device="cpu")
 
 
 def last_word_task(texts: Sequence[str]) -> ConfigurableTask:
@@ -61,6 +49,19 @@ def rolling_task(text: str) -> ConfigurableTask:
         doc_to_text="",
         doc_to_target="{{page}}",
         metric_list=[{"metric": "word_perplexity"}, {"metric": "byte_perplexity"}],
+    )
+
+
+def wikitext_task(pages: Sequence[str]) -> ConfigurableTask:
+    """The harness' `wikitext` over these pages, with its own de-tokenizer and counts."""
+    return _task(
+        [{"page": page} for page in pages],
+        task="wikitext",
+        output_type="loglikelihood_rolling",
+        doc_to_text="",
+        doc_to_target=wikitext_detokenizer,
+        process_results=wikitext_results,
+        metric_list=[{"metric": "word_perplexity"}, {"metric": "byte_perplexity"}, {"metric": "bits_per_byte"}],
     )
 
 

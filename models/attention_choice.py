@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend
 
-from ladder.models.attention import attend, choose_backend
+from ladder.models.attention import choose_backend, self_attend
 from ladder.models.errors import InputError
 from ladder.models.sizes import Size
 
@@ -140,7 +140,7 @@ def _sample(shape: AttentionShape, sequences: int, device: torch.device, dtype: 
 def _forward_and_backward(backend: str, x: Tensor) -> tuple[Tensor, Tensor]:
     """Output [B, T, H, K], and the gradient of half its square in x [B, T, 3, H, K]."""
     leaf = x.detach().requires_grad_(True)
-    y = attend(*leaf.unbind(2), backend=backend)
+    y = self_attend(leaf, backend=backend)
     (gradient,) = torch.autograd.grad(y, leaf, y.detach())
     return y.detach(), gradient
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ladder.models.cache import KeyValueCache, position_bytes
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
+from ladder.models.loss import scoring_head
 
 CACHE_BYTES = {"cpu": 2**28, "cuda": 2**31}
 """Bytes of the keys and values of the texts that are written together, by kind of device; one text may take more."""
@@ -125,7 +126,13 @@ def generate(
         kind = model.wte.weight.device.type
         bound = cache_bytes or CACHE_BYTES.get(kind, CACHE_BYTES["cpu"])
         writer = _Writer(
-            model=model, n_tokens=n_tokens, sampling=sampling, end_token=end_token, stop=stop, on_token=on_token
+            model=model,
+            head=scoring_head(model.wte.weight, _activation_dtype(model)),
+            n_tokens=n_tokens,
+            sampling=sampling,
+            end_token=end_token,
+            stop=stop,
+            on_token=on_token,
         )
         with torch.inference_mode():
             writer.write(rows, bound)
@@ -137,6 +144,8 @@ class _Writer:
     """Writes rows with one model and one way of choosing."""
 
     model: GPT2
+    head: Tensor
+    """What logits are made with [V, D], in the precision of the activations."""
     n_tokens: int
     sampling: Sampling
     end_token: int | None
@@ -234,7 +243,7 @@ class _Writer:
 
     def _append(self, rows: Sequence[_Row], hidden: Tensor) -> None:
         """Chooses the next token of each row from hidden [B, D]; here the processor waits for the device."""
-        logits = F.linear(hidden, self.model.wte.weight).float()  # [B, V]
+        logits = F.linear(hidden.to(self.head.dtype), self.head).float()  # [B, V]
         totals = logits.logsumexp(-1)  # [B]
         if not bool(totals.isfinite().all()):
             raise InputError("the model gives scores that are not finite numbers: its weights are broken")

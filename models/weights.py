@@ -1,7 +1,8 @@
 """Weights in and out, in the layout of Hugging Face's GPT-2: `model.safetensors` and `config.json` in one folder.
 
-What is written here `transformers.GPT2LMHeadModel.from_pretrained` loads, and the other way round. The files hold
-linear weights as [in, out] (OpenAI's conv1d), the model as torch's [out, in]. Nothing is ever loaded with pickle.
+What is written here `transformers.GPT2LMHeadModel.from_pretrained` loads, and the other way round; the tokenizer's
+files stand beside it for `AutoTokenizer`. The weights' file holds linear weights as [in, out] (OpenAI's conv1d), the
+model as torch's [out, in]. Nothing is ever loaded with pickle.
 """
 
 import importlib
@@ -20,6 +21,7 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2, NORM_EPSILON, WEIGHT_STD
 from ladder.models.sizes import MLP_RATIO, PAPER_SIZES, Size, parse_size
 from ladder.models.tokenizer import load_tokenizer
+from ladder.models.tokenizer_files import tokenizer_files
 
 WEIGHTS_FILE = "model.safetensors"
 SHARDS_FILE = "model.safetensors.index.json"
@@ -46,7 +48,9 @@ _PAPER_NAMES = {f"{size.n_layer}x{size.d_model}h{size.n_head}": name for name, s
 
 
 def save_weights(model: GPT2, folder: str | Path, *, tokenizer: str | None) -> None:
-    """Writes the model's weights in fp32 and its config into `folder`, made if absent; old files are replaced whole.
+    """Writes the model's weights in fp32, its config and its tokenizer's files into `folder`, made if absent.
+
+    Old files are replaced whole.
 
     `tokenizer` is the name of the one that the model was trained with, None where it was with none of ours.
     """
@@ -64,9 +68,13 @@ def save_tensors(state: Mapping[str, Tensor], size: Size, folder: str | Path, *,
     partial = folder / (WEIGHTS_FILE + ".partial")
     save_file(tensors, partial, metadata={"format": "pt"})
     os.replace(partial, folder / WEIGHTS_FILE)
-    partial = folder / (CONFIG_FILE + ".partial")
-    partial.write_text(json.dumps(_config(size, tokenizer), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, folder / CONFIG_FILE)
+    files = {CONFIG_FILE: (json.dumps(_config(size, tokenizer), indent=2) + "\n").encode()}
+    if tokenizer is not None:
+        files |= tokenizer_files(load_tokenizer(tokenizer), context=size.context)
+    for name, content in files.items():
+        partial = folder / (name + ".partial")
+        partial.write_bytes(content)
+        os.replace(partial, folder / name)
 
 
 def load_weights(source: str | Path, *, attention: str = "sdpa") -> GPT2:

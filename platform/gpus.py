@@ -74,6 +74,12 @@ GPUS: tuple[Gpu, ...] = (
 PEAK_BF16_FLOPS = {gpu.name: gpu.flops for gpu in GPUS if gpu.precision == "bf16"}
 """Dense bf16 FLOP/s by name of the GPU."""
 
+ASSUMED_GPU = "H100"
+"""GPU that a budget is costed on where none is named."""
+
+ASSUMED_UTILISATION = 0.35
+"""Share of the peak rate that training reaches, until runs of the sweep have been measured."""
+
 
 def find_gpu(device_name: str) -> Gpu | None:
     """The GPU by the driver's name of the device, such as "NVIDIA H100 80GB HBM3"; None: unknown, or a part of one."""

@@ -1,16 +1,18 @@
 """`ladder bench`: training speed on this hardware."""
 
 import os
+from typing import TYPE_CHECKING
 
 import click
-import torch
 from rich.table import Table
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.command.options import console, echo_json, json_option
-from ladder.platform.training.speed import Speed, measure_speed
 from ladder.sweeps.words import Execution
+
+if TYPE_CHECKING:
+    from ladder.platform.training.speed import Speed
 
 
 @click.command("bench")
@@ -43,6 +45,10 @@ def command(
       ladder bench 4x128 6x384 --vocabulary 257
       ladder bench 117M --context 1024 --batch 8 --attention xformers
     """
+    import torch
+
+    from ladder.platform.training.speed import measure_speed
+
     if min(batch_sequences, steps, threads) < 1:
         raise InputError("--batch, --steps and --threads: wanted numbers above 0.")
     torch.set_num_threads(threads)
@@ -64,7 +70,7 @@ def command(
         console().print(_table(speeds))
 
 
-def _table(speeds: list[Speed]) -> Table:
+def _table(speeds: "list[Speed]") -> Table:
     table = Table(title=f"on {speeds[0].device}; peak rate: {speeds[0].peak_source}", title_justify="left", box=None)
     for name in ("size", "precision", "attention", "batch", "tokens/s", "MFU", "of matrix rate", "peak memory"):
         table.add_column(name, justify="left" if name == "size" else "right")

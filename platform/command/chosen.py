@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
-from ladder.platform.corpus import pydocs
-from ladder.platform.corpus.store import Corpus, has_corpus, open_corpus
-from ladder.platform.costs import refuse_too_large
 from ladder.platform.gpus import gpu_named
 from ladder.platform.identity import (
     check_schema,
@@ -28,6 +25,9 @@ from ladder.sweeps.load import load_sweep
 from ladder.sweeps.tuned import Tuned, describe_rule
 from ladder.sweeps.words import Execution, Run, Sweep
 
+if TYPE_CHECKING:
+    from ladder.platform.corpus.store import Corpus
+
 GPT2_VOCABULARY = 50_257
 """Classes assumed in a dry run before the corpus is built."""
 
@@ -42,7 +42,7 @@ class Chosen:
     """The sweep, with the command line's changes."""
     runs: tuple[Run, ...]
     """Its runs."""
-    corpus: Corpus | None
+    corpus: "Corpus | None"
     """Its corpus; None in a dry run before the corpus is built."""
     precision: ResolvedPrecision
     """What the precision `auto` means in it."""
@@ -108,6 +108,8 @@ def choose(
 def check_memory(sweep: Sweep, runs: tuple[Run, ...]) -> None:
     """InputError where a run does not fit the GPU that it asks for by name, or cannot be shared out as it asks for; the
     others learn it on their device."""
+    from ladder.platform.costs import refuse_too_large
+
     for run in runs:
         execution = sweep.execution_for(run.size)
         check_sharing(run, execution.strategy, execution.workers)
@@ -167,7 +169,10 @@ def executions(sweep: Sweep, vocabulary: int) -> set[Execution]:
     return {sweep.execution_for(size) for size in sizes}
 
 
-def _open(sweep: Sweep, storage: UPath, dry: bool) -> Corpus | None:
+def _open(sweep: Sweep, storage: UPath, dry: bool) -> "Corpus | None":
+    from ladder.platform.corpus import pydocs
+    from ladder.platform.corpus.store import has_corpus, open_corpus
+
     if sweep.corpus == pydocs.NAME:
         return pydocs.ensure_corpus(storage, pydocs.NAME)
     if dry and not has_corpus(storage, sweep.corpus):

@@ -1,7 +1,7 @@
 """`ladder corpus`: documents to token shards, and what is in storage."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -14,11 +14,9 @@ from ladder.models.tokenizer import TOKENIZERS
 from ladder.platform.command.card import card_of, print_card
 from ladder.platform.command.options import echo_json, json_option, storage_option
 from ladder.platform.command.webtext import command as webtext
-from ladder.platform.corpus.build import BuildOptions, build_corpus
-from ladder.platform.corpus.documents import DocumentFields
-from ladder.platform.corpus.pydocs import NAME as EMBEDDED
-from ladder.platform.corpus.pydocs import build_pydocs
-from ladder.platform.corpus.store import Corpus, list_corpora, open_corpus
+
+if TYPE_CHECKING:
+    from ladder.platform.corpus.store import Corpus
 
 
 @click.group("corpus")
@@ -81,6 +79,11 @@ def build(
       ladder corpus build openwebtext --input hf://datasets/Skylion007/openwebtext/plain_text/ --licence cc0-1.0
       ladder corpus build letters --input texts/ --tokenizer bytes --heldout 0.1
     """
+    from ladder.platform.corpus.build import BuildOptions, build_corpus
+    from ladder.platform.corpus.documents import DocumentFields
+    from ladder.platform.corpus.pydocs import NAME as EMBEDDED
+    from ladder.platform.corpus.pydocs import build_pydocs
+
     start = time.monotonic()
     files = [*inputs, *more_inputs]
     if files:
@@ -120,6 +123,8 @@ def list_(storage: UPath, as_json: bool) -> None:
     Example:
       ladder corpus list --storage s3://bucket/ladder
     """
+    from ladder.platform.corpus.store import list_corpora
+
     rows = [_list_row(storage, name) for name in list_corpora(storage)]
     if as_json:
         echo_json(rows)
@@ -162,6 +167,8 @@ def show(
       ladder corpus show web --verify
       ladder corpus show web --webtext-domains domains.txt --benchmarks lambada,wikitext2
     """
+    from ladder.platform.corpus.store import open_corpus
+
     corpus = open_corpus(storage, name)
     if verify:
         corpus.verify()
@@ -174,11 +181,13 @@ def show(
         print_card(corpus, card)
 
 
-def _describe(corpus: Corpus) -> dict[str, Any]:
+def _describe(corpus: "Corpus") -> dict[str, Any]:
     return {**corpus.to_json(), "path": str(corpus.folder)}
 
 
 def _list_row(storage: UPath, name: str) -> dict[str, Any]:
+    from ladder.platform.corpus.store import open_corpus
+
     try:
         corpus = open_corpus(storage, name)
     except InputError as error:
@@ -194,7 +203,7 @@ def _list_row(storage: UPath, name: str) -> dict[str, Any]:
     }
 
 
-def _print_corpus(corpus: Corpus) -> None:
+def _print_corpus(corpus: "Corpus") -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("split")
     for title in ("documents", "tokens", "words", "bytes", "shards"):

@@ -1,6 +1,7 @@
 """`ladder evaluate`: scores of checkpoints on benchmarks, as a table or as JSON."""
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from ladder.platform.command.options import console, echo_json, json_option, sto
 
 if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
-    from ladder.platform.evaluation.checkpoint_scores import Outcome
+    from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -22,7 +23,11 @@ def protocol_options(function: Function) -> Function:
     """Options that say how benchmarks are scored, handed on under the names of `Protocol`'s fields."""
     options = [
         click.option("--limit", type=int, help="Score only the first LIMIT items of each benchmark of files."),
-        click.option("--shots", type=int, help="Solved examples in a prompt.  [default: each benchmark's own number]"),
+        click.option(
+            "--shots",
+            type=int,
+            help="Solved examples in a prompt, of a train or dev split.  [default: the benchmark's]",
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of examples and of sampling."),
         click.option("--window", type=int, help="Tokens of a window over long texts.  [default: the model's context]"),
         click.option("--stride", type=int, help="Tokens from one window to the next.  [default: the window]"),
@@ -59,6 +64,11 @@ def worker_options(function: Function) -> Function:
     help="auto is bf16 where there are instructions for it; it moved the perplexities measured by 0.1 %.",
 )
 @protocol_options
+@click.option(
+    "--samples",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write a JSON line for every item: prompt, candidates or answer written, scores, the right answer.",
+)
 @click.option("--no-cache", is_flag=True, help="Score again what was scored before.")
 @worker_options
 @json_option
@@ -71,6 +81,7 @@ def command(
     tokenizer: str | None,
     device: str,
     precision: str,
+    samples: Path | None,
     no_cache: bool,
     workers: int | None,
     address: str | None,
@@ -92,15 +103,14 @@ def command(
       ladder evaluate storage/sweeps/demo/RUN/STEP --corpus pydocs
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
+      ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
-    from ladder.platform.command.scores import ScoresDisplay
     from ladder.platform.evaluation.checkpoint_scores import ScoringTask
     from ladder.platform.evaluation.evaluate import Protocol
-    from ladder.platform.launching.scoring import score_all
 
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)
-    names, absent = _at_hand(asked, storage, corpus)
+    names, absent = _at_hand(asked, storage, corpus, protocol["shots"])
     tasks = [
         ScoringTask(
             checkpoint=source,
@@ -112,16 +122,47 @@ def command(
             precision=precision,
             protocol=Protocol(**protocol),
             use_cache=not no_cache,
+            samples=samples is not None,
         )
         for source in sources
     ]
+    outcomes = _score(tasks, sources, names, workers, address)
+    if samples is not None:
+        _write_samples(outcomes, samples)
+    _tell(outcomes, absent, sources, names, as_json)
+
+
+def _score(
+    tasks: "Sequence[ScoringTask]",
+    sources: Sequence[str],
+    names: Sequence[str],
+    workers: int | None,
+    address: str | None,
+) -> "list[Outcome]":
+    """What became of the tasks, told as it becomes known."""
+    from ladder.platform.command.scores import ScoresDisplay
+    from ladder.platform.launching.scoring import score_all
+
     outcomes = []
     # Ray prints what happens to its workers on standard output, which is for the result.
     with ScoresDisplay(sources, names) as display, contextlib.redirect_stdout(sys.stderr):
         for outcome in score_all(tasks, workers=workers, address=address):
             outcomes.append(outcome)
             display.show(outcome)
-    _tell(outcomes, absent, sources, names, as_json)
+    return outcomes
+
+
+def _write_samples(outcomes: "Sequence[Outcome]", path: Path) -> None:
+    """One JSON line an item of every benchmark and checkpoint; InputError where the file cannot be written."""
+    from ladder.models.errors import InputError
+
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for outcome in outcomes:
+                for record in outcome.samples:
+                    file.write(json.dumps({"checkpoint": outcome.checkpoint, **record}, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; name another file with --samples") from error
 
 
 def _split(
@@ -150,7 +191,9 @@ def _names(given: Sequence[str]) -> list[str]:
     return [name for words in given for name in words.replace(",", " ").split()]
 
 
-def _at_hand(names: Sequence[str], storage: UPath, corpus_name: str | None) -> tuple[list[str], dict[str, str]]:
+def _at_hand(
+    names: Sequence[str], storage: UPath, corpus_name: str | None, shots: int | None
+) -> tuple[list[str], dict[str, str]]:
     """The benchmarks to score, and those of "all" whose data are absent, with the remedy; InputError where one that
     was named is absent or nothing is left."""
     from ladder.models.errors import InputError
@@ -160,7 +203,7 @@ def _at_hand(names: Sequence[str], storage: UPath, corpus_name: str | None) -> t
     corpus = None if corpus_name is None else open_corpus(storage, corpus_name)
     named = find_benchmarks([name for name in names if name != "all"])
     for benchmark in named:
-        reason = benchmark.missing(storage=storage, corpus=corpus)
+        reason = benchmark.missing(storage=storage, corpus=corpus, shots=shots)
         if reason is not None:
             raise InputError(reason)
     chosen, absent = [benchmark.name for benchmark in named], {}
@@ -168,7 +211,7 @@ def _at_hand(names: Sequence[str], storage: UPath, corpus_name: str | None) -> t
         for benchmark in BENCHMARKS.values():
             if benchmark.on_request or benchmark.name in chosen:
                 continue
-            if benchmark.missing(storage=storage, corpus=corpus) is None:
+            if benchmark.missing(storage=storage, corpus=corpus, shots=shots) is None:
                 chosen.append(benchmark.name)
             else:
                 absent[benchmark.name] = f"absent: {_remedy(benchmark)}"

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder with local copies of the files or of their archives; nothing is then downloaded.",
 )
+@click.option("--examples", is_flag=True, help="Also the train or dev split that `--shots` draws examples from.")
+@click.option("--again", is_flag=True, help="Replace what is in storage already.")
 @click.option("--list", "listed", is_flag=True, help="Show the benchmarks and what of them is in storage.")
 @storage_option
-def command(benchmarks: tuple[str, ...], source: Path | None, listed: bool, storage: UPath) -> None:
+def command(
+    benchmarks: tuple[str, ...], source: Path | None, examples: bool, again: bool, listed: bool, storage: UPath
+) -> None:
     """Put the files of each BENCHMARK (or `all`) into storage, checked by sha256.
 
     They are downloaded from where they are published. An archive that several of the benchmarks asked for are in is
@@ -51,14 +55,13 @@ def command(benchmarks: tuple[str, ...], source: Path | None, listed: bool, stor
     if not benchmarks:
         raise click.UsageError("name benchmarks, or `all`; `ladder fetch --list` shows them")
     with FetchDisplay() as display:
-        fetch(benchmarks, storage=storage, source_dir=source, display=display)
+        fetch(benchmarks, storage=storage, source_dir=source, examples=examples, again=again, display=display)
 
 
 def _table(storage: UPath, names: tuple[str, ...]) -> "Table":
     """One row a benchmark: what it is, its files, their bytes and whether they are in storage."""
     from rich.table import Table
 
-    from ladder.platform.evaluation.benchmark import benchmark_folder
     from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
 
     table = Table("benchmark", "source", "files", box=None, padding=(0, 2, 0, 0))
@@ -66,7 +69,7 @@ def _table(storage: UPath, names: tuple[str, ...]) -> "Table":
     table.add_column("installed")
     table.add_column("citation")
     for benchmark in find_benchmarks([name for name in names if name != "all"] or list(BENCHMARKS)):
-        paths = [benchmark_folder(storage, benchmark.name) / file.name for file in benchmark.files]
+        paths = [benchmark.folder(storage) / file.name for file in benchmark.files]
         there = [path for path in paths if path.exists()]
         size = f"{sum(path.stat().st_size for path in there):,}" if there else ""
         if benchmark.from_corpus:

@@ -3,31 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ladder.analysis.api import (
-    TableFit,
-    describe_conventions,
-    describe_holdout,
-    describe_places,
-    fit_search,
-    fit_table,
-    format_number,
-    frame_of_places,
-    hold_out_table,
-    holdout_to_json,
-    load_fits,
-    mean_errors,
-    name_conventions,
-    predict_places,
-    prepare,
-    read_table,
-    save_fits,
-    split_groups,
-)
 from ladder.models.errors import InputError
+
+if TYPE_CHECKING:
+    from ladder.analysis.api import TableFit
 
 SLOW_VALUES = 5_000_000
 """Rows times refits from which a fit takes seconds and says how far it is."""
@@ -144,11 +127,13 @@ def command(
     objective is their sum over points. Columns may be arithmetic over columns, such as N*1e9 or "N - 50304*width". With
     more than one fit the JSON is {"fits": [...]}.
     """
+    from ladder.analysis import api
+
     table = options.pop("table")
     if load is not None:
         if table is not None or laws or save is not None or holdout:
             raise InputError("--load reads a fit that was saved; leave out TABLE, --law, --save and --holdout")
-        show(load_fits(load), read_places(places, predict_table), as_json, [], [])
+        show(api.load_fits(load), read_places(places, predict_table), as_json, [], [])
         return
     if table is None or not laws or options["score"] is None:
         raise InputError(
@@ -160,18 +145,20 @@ def command(
     requests = list_requests(table, laws, group_by, beside, options)
     found, told = run_search(requests, search) if search else ({n: run_fit(one) for n, one in requests.items()}, [])
     if save is not None:
-        save_fits(found, save)
-    windows = hold_out_table(next(iter(requests.values())), list(dict.fromkeys(laws))) if holdout else []
-    held = {"holdout": holdout_to_json(windows, mean_errors(windows))} if windows else {}
-    told += [describe_holdout(windows, mean_errors(windows))] if windows else []
-    told += [describe_conventions(found)] if beside else []
+        api.save_fits(found, save)
+    windows = api.hold_out_table(next(iter(requests.values())), list(dict.fromkeys(laws))) if holdout else []
+    held = {"holdout": api.holdout_to_json(windows, api.mean_errors(windows))} if windows else {}
+    told += [api.describe_holdout(windows, api.mean_errors(windows))] if windows else []
+    told += [api.describe_conventions(found)] if beside else []
     show(found, read_places(places, predict_table), as_json, held, told)
 
 
 def list_requests(
     table: Path, laws: tuple[str, ...], group_by: str | None, beside: tuple[str, ...], options: dict[str, Any]
-) -> dict[str, TableFit]:
+) -> "dict[str, TableFit]":
     """A request by name for each law, and for each group or convention where there are any."""
+    from ladder.analysis.api import TableFit, name_conventions, split_groups
+
     asked = {law: TableFit(path=table, law_name=law, **options) for law in laws}
     if beside:
         if len(asked) > 1:
@@ -187,8 +174,10 @@ def list_requests(
     }
 
 
-def run_search(requests: dict[str, TableFit], setting: str) -> tuple[dict[str, Any], list[str]]:
+def run_search(requests: "dict[str, TableFit]", setting: str) -> tuple[dict[str, Any], list[str]]:
     """Fits to the winners of a search by law, and what is told of the winners."""
+    from ladder.analysis.api import fit_search, format_number
+
     found, told = {}, []
     for law, request in requests.items():
         found[law], winners, left = fit_search(request, setting)
@@ -199,8 +188,10 @@ def run_search(requests: dict[str, TableFit], setting: str) -> tuple[dict[str, A
     return found, told
 
 
-def run_fit(request: TableFit) -> Any:
+def run_fit(request: "TableFit") -> Any:
     """The fit, saying how many rows were dropped and, for a large table, how far it is."""
+    from ladder.analysis.api import fit_table, prepare
+
     rows, dropped = prepare(request)
     if dropped:
         click.echo(f"left out {dropped} of {rows.height + dropped} rows with an empty cell", err=True)
@@ -216,6 +207,8 @@ def run_fit(request: TableFit) -> Any:
 
 def read_places(places: tuple[str, ...], table: Path | None) -> Any:
     """The places to predict at as a table; None where none are asked for."""
+    from ladder.analysis.api import frame_of_places, read_table
+
     if places and table is not None:
         raise InputError("--predict names places and --predict-table reads them; give one of the two")
     return read_table(table) if table is not None else frame_of_places(places) if places else None
@@ -223,6 +216,8 @@ def read_places(places: tuple[str, ...], table: Path | None) -> Any:
 
 def show(found: dict[str, Any], places: Any, as_json: bool, held: Any, told: list[str]) -> None:
     """Prints the fits with their predictions; their names where the law alone does not tell them apart."""
+    from ladder.analysis.api import describe_places, predict_places
+
     predicted = [None if places is None else predict_places(fit, places) for fit in found.values()]
     named = {name: "" if len(found) == 1 or name == fit.to_json()["law"] else name for name, fit in found.items()}
     if not as_json:

@@ -6,6 +6,7 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from ladder.models.errors import InputError
 
@@ -44,6 +45,11 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"ladder.platform.command.{name}").command
         assert isinstance(command, click.Command), name
         return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, context, incomplete)  # the options; click's group imports all
+        return [CompletionItem(name, help=COMMANDS[name]) for name in COMMANDS if name.startswith(incomplete)]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -108,7 +108,7 @@ def _choose(names: Sequence[str], storage: UPath, corpus: "Corpus") -> "tuple[li
             raise InputError(
                 f"benchmark {benchmark.name} has no text of its own to look for: name others of {', '.join(with_texts)}"
             )
-    missing = {benchmark.name: benchmark.missing(storage=storage, corpus=corpus) for benchmark in chosen}
+    missing = {benchmark.name: benchmark.missing(storage=storage, corpus=corpus, shots=0) for benchmark in chosen}
     absent = {name: reason for name, reason in missing.items() if reason is not None}
     if len(absent) == len(chosen):
         raise InputError("; ".join(absent.values()) or "name at least one benchmark, or `all`")

@@ -7,16 +7,13 @@ import click
 from click.core import ParameterSource
 from upath import UPath
 
-from ladder.analysis.api import REFERENCES, SEED_NOISE, SIMULATIONS
+from ladder.analysis.planning.assumptions import REFERENCE_SOURCES, SEED_NOISE, SIMULATIONS
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import json_option, storage_option, tracking_option
-from ladder.platform.command.plan_budget import BudgetRequest, TableColumns, show_budget
-from ladder.platform.command.plan_sweep import SweepRequest, show_sweep
-from ladder.platform.costs import ASSUMED_GPU, ASSUMED_UTILISATION
-from ladder.platform.gpus import PEAK_BF16_FLOPS
+from ladder.platform.gpus import ASSUMED_GPU, ASSUMED_UTILISATION, PEAK_BF16_FLOPS
 
-LISTED = "\n".join(f"  {name:10} {reference.source}" for name, reference in REFERENCES.items())
+LISTED = "\n".join(f"  {name:10} {source}" for name, source in REFERENCE_SOURCES.items())
 EPILOG = f"""
 \b
 Examples:
@@ -102,6 +99,8 @@ def command(context: click.Context, /, sweep: str | None, storage: UPath, corpus
     common = {name: options[name] for name in ("tracking", "gpu", "utilisation", "price", "seed", "as_json")}
     common |= {"storage": storage, "corpus": corpus}
     if options["flops"] is None:
+        from ladder.platform.command.plan_sweep import SweepRequest, show_sweep
+
         refuse_stray(
             context, (*FITTED, "bootstrap", "law", "fitted", "table", "serve_tokens"), "plan a budget: add --flops"
         )
@@ -109,6 +108,8 @@ def command(context: click.Context, /, sweep: str | None, storage: UPath, corpus
             raise InputError("name a sweep, such as `ladder plan demo`, or a budget: `ladder plan --flops 1e21 demo`")
         show_sweep(SweepRequest(sweep=sweep, **common, **{name: options[name] for name in SIMULATED}))
         return
+    from ladder.platform.command.plan_budget import BudgetRequest, TableColumns, show_budget
+
     refuse_stray(context, SIMULATED, "simulate a sweep: leave out --flops")
     columns = TableColumns(path=options["table"], **{name: options[name] for name in FITTED})
     source = one_source(sweep, options["fitted"], options["table"])

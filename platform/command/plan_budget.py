@@ -34,7 +34,8 @@ from ladder.models.errors import InputError
 from ladder.models.sizes import PAPER_SIZES, RUNGS, Size, parse_size
 from ladder.platform.command.fitted import fit_sweep, read_finished
 from ladder.platform.command.options import console, echo_json
-from ladder.platform.costs import ASSUMED_GPU, Rate, gpu_rate
+from ladder.platform.costs import Rate, gpu_rate
+from ladder.platform.gpus import ASSUMED_GPU
 
 NEAR = 1.5
 """A rung within this factor of the optimal N is near enough to be named; else a shape is proposed."""

@@ -3,28 +3,20 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from mlflow.tracking import MlflowClient
 from upath import UPath
 
-from ladder.analysis.api import (
-    TableColumns,
-    read_sweep,
-    read_table_runs,
-    report_families,
-    write_comparison,
-    write_report,
-)
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option
 from ladder.platform.identity import check_schema
 from ladder.platform.storage import report_path
-from ladder.platform.tracking.database import open_tracking, tracking_uri
-from ladder.platform.tracking.records import find_parent
 from ladder.sweeps.load import tracked_name
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 
 @click.command("report")
@@ -85,6 +77,8 @@ def command(
                 f"got {len(sweeps)} sweeps" + (f" and --{', --'.join(given)}" if given else "") + "; "
                 "wanted one sweep, two to compare, or --table FILE with the names of its columns"
             )
+        from ladder.platform.tracking.database import tracking_uri
+
         path = report_sweeps(
             [tracked_name(sweep, corpus) for sweep in sweeps], storage, tracking_uri(tracking, storage)
         )
@@ -95,6 +89,8 @@ def report_table(
     table: Path, name: str | None, columns: dict[str, Any], storage: UPath, sweeps: Sequence[str], group_by: str | None
 ) -> UPath:
     """Writes the report of a file, or of each of its families with a page over them, and returns the page's path."""
+    from ladder.analysis.api import TableColumns, read_table_runs, report_families, write_report
+
     if sweeps:
         raise InputError(f"got the sweep {sweeps[0]} and --table; give one or the other")
     if not columns["scores"]:
@@ -118,6 +114,9 @@ def report_table(
 
 def report_sweeps(names: Sequence[str], storage: UPath, uri: str) -> UPath:
     """Writes the report of one sweep or the comparison of two, stores it in MLflow, and returns its path."""
+    from ladder.analysis.api import read_sweep, write_comparison, write_report
+    from ladder.platform.tracking.database import open_tracking
+
     if len(set(names)) < len(names):
         raise InputError(f"got the sweep {names[0]} twice; give two sweeps to compare, or one for its report")
     check_schema(storage)
@@ -138,9 +137,11 @@ def publish(written: Path, path: UPath) -> UPath:
     return path
 
 
-def log_page(client: MlflowClient, names: Sequence[str], written: Path, path: UPath) -> None:
+def log_page(client: "MlflowClient", names: Sequence[str], written: Path, path: UPath) -> None:
     """Stores a page with the run of each sweep that it is about, which names its `path` in the storage too; a
     comparison goes into a folder of its own."""
+    from ladder.platform.tracking.records import find_parent
+
     for name in names:
         others = "-and-".join(other for other in names if other != name)
         parent = find_parent(client, name)

@@ -1,6 +1,6 @@
 """`ladder run`: train and score a sweep."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from upath import UPath
@@ -8,10 +8,9 @@ from upath import UPath
 from ladder.platform.command.chosen import Chosen, begin, budget_option, corpus_option, execution_options
 from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
 from ladder.platform.identity import local_precision
-from ladder.platform.launching.control import SweepStopped
-from ladder.platform.launching.display import Display, duration
-from ladder.platform.launching.sweep import SweepOutcome, run_sweep
-from ladder.platform.tracking.database import tracking_uri
+
+if TYPE_CHECKING:
+    from ladder.platform.launching.sweep import SweepOutcome
 
 HALTED = 3
 """Exit code of a sweep whose work ended before its runs did, as asked: nothing failed, and it can be resumed."""
@@ -50,6 +49,11 @@ def command(
       ladder run cpu --corpus web --concurrent-runs 2
       ladder run my_sweep.py --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
     """
+    from ladder.platform.launching.control import SweepStopped
+    from ladder.platform.launching.display import Display
+    from ladder.platform.launching.sweep import run_sweep
+    from ladder.platform.tracking.database import tracking_uri
+
     chosen = begin(sweep, storage, corpus, execution)
     if address is None:
         warn_of_slow_precision(chosen)
@@ -90,7 +94,9 @@ def warn_of_slow_precision(chosen: Chosen) -> None:
         )
 
 
-def _tell(chosen: Chosen, outcome: SweepOutcome) -> None:
+def _tell(chosen: Chosen, outcome: "SweepOutcome") -> None:
+    from ladder.platform.launching.display import duration
+
     def echo(text: str) -> None:
         click.echo(text, err=True)
 
@@ -116,7 +122,7 @@ def _tell(chosen: Chosen, outcome: SweepOutcome) -> None:
         echo(f"Next: ladder report {chosen.sweep.name}")
 
 
-def _summary(chosen: Chosen, outcome: SweepOutcome) -> dict[str, Any]:
+def _summary(chosen: Chosen, outcome: "SweepOutcome") -> dict[str, Any]:
     return {
         "sweep": chosen.sweep.name,
         "runs": [status.to_json() for status in outcome.statuses],

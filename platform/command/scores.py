@@ -81,11 +81,18 @@ def short_names(checkpoints: Sequence[str]) -> dict[str, str]:
 
 def scores_table(outcomes: Sequence[Outcome], absent: dict[str, str], checkpoints: Sequence[str]) -> Table:
     """One row a measurement, grouped by checkpoint, beside it the GPT-2 paper's scores of the nearest sizes; what was
-    not scored is a row as well."""
+    not scored is a row as well.
+
+    `chance` is the score of guessing, `cut` how many items lost text, since they did not fit the model's context.
+    """
     labels = short_names(checkpoints)
     several = len(checkpoints) > 1
     table = Table(*(["checkpoint"] if several else []), "benchmark", "metric", box=None, padding=(0, 2, 0, 0))
-    for title in ("value", "std. error", "items", "seconds"):
+    for title in ("value", "std. error", "chance"):
+        table.add_column(title, justify="right")
+    table.add_column("unit")
+    table.add_column("better")
+    for title in ("items", "cut", "seconds"):
         table.add_column(title, justify="right")
     table.add_column("GPT-2 paper")
     for checkpoint in checkpoints:
@@ -108,9 +115,12 @@ def _rows(outcome: Outcome) -> list[tuple[str, ...]]:
 
 def _row(m: Measurement, params_total: int, cached: bool) -> tuple[str, ...]:
     error = "" if m.standard_error is None else f"{m.standard_error:.3g}"
+    chance = "" if m.chance is None else f"{m.chance:.3g}"
+    cut = f"{m.totals.get('items_cut', 0):,.0f}" if m.totals.get("items_cut") else ""
     seconds = "from cache" if cached else f"{m.seconds:.1f}"
     paper = "  ".join(f"{size} {value:g}" for size, value in paper_scores(m, params_total))
-    return (m.benchmark, m.metric, f"{m.value:.5g}", error, f"{m.count:,}", seconds, paper)
+    count = f"{m.count:,}"
+    return (m.benchmark, m.metric, f"{m.value:.5g}", error, chance, m.unit, m.direction, count, cut, seconds, paper)
 
 
 def paper_scores(measurement: Measurement, params_total: int) -> list[tuple[str, float]]:

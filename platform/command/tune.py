@@ -1,24 +1,25 @@
 """`ladder tune`: search the learning rate of a sweep's sizes."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, begin, corpus_option, execution_options
 from ladder.platform.command.options import console, echo_json, json_option, storage_option, tracking_option
 from ladder.platform.command.run import warn_of_slow_precision
-from ladder.platform.tracking.database import tracking_uri
-from ladder.platform.tuning.found import TUNED
-from ladder.platform.tuning.outcome import Row, SearchOutcome
-from ladder.platform.tuning.progress import Place
-from ladder.platform.tuning.results import RunResult
-from ladder.platform.tuning.search import SearchRequest, tune
 from ladder.sweeps.expand import CorpusFacts
 from ladder.sweeps.search import SearchSpace, plan_search
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ladder.platform.tuning.outcome import Row, SearchOutcome
+    from ladder.platform.tuning.progress import Place
+    from ladder.platform.tuning.results import RunResult
+    from ladder.platform.tuning.search import SearchRequest
 
 
 @click.command("tune")
@@ -85,6 +86,9 @@ def command(
       ladder tune gpt2 --tokens 500000000 --batch --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
       ladder fit storage/sweeps/demo/trials.csv --search lr --where rung=1 --score loss --params params --law power-rule
     """
+    from ladder.platform.tracking.database import tracking_uri
+    from ladder.platform.tuning.search import tune
+
     space = SearchSpace(
         lr_steps=lr_steps, lr_factor=lr_factor, batch=batch, rungs=rungs, reduction=reduction, tokens=tokens
     )
@@ -103,8 +107,10 @@ def command(
         _tell(screen, request, outcome)
 
 
-def _make_request(chosen: Chosen, space: SearchSpace, **how: Any) -> SearchRequest:
+def _make_request(chosen: Chosen, space: SearchSpace, **how: Any) -> "SearchRequest":
     """The search of a sweep's sizes; `how` are the other fields of the request."""
+    from ladder.platform.tuning.search import SearchRequest
+
     corpus = chosen.corpus
     assert corpus is not None, "only a dry run goes without a corpus"
     facts = CorpusFacts(name=corpus.name, vocabulary=corpus.vocabulary, fingerprint=corpus.fingerprint)
@@ -115,10 +121,10 @@ def _make_request(chosen: Chosen, space: SearchSpace, **how: Any) -> SearchReque
 class Told:
     """Says on standard error how each run of a search ended."""
 
-    def __init__(self, request: SearchRequest) -> None:
+    def __init__(self, request: "SearchRequest") -> None:
         self.request, self.started = request, time.perf_counter()
 
-    def __call__(self, place: Place, result: RunResult) -> None:
+    def __call__(self, place: "Place", result: "RunResult") -> None:
         run = self.request.searches[place.search].trials[place.trial].runs[place.rung]
         recipe = run.recipe
         ended = f"held-out loss {result.loss:.4f}" if result.reason is None else f"failed: {result.reason}"
@@ -129,8 +135,10 @@ class Told:
         )
 
 
-def trials_table(outcome: SearchOutcome) -> Table:
+def trials_table(outcome: "SearchOutcome") -> "Table":
     """Sizes and learning rates by budget, the held-out loss in the cells, the winner's starred."""
+    from rich.table import Table
+
     rungs = range(1, outcome.space.rungs + 1)
     table = Table(title="Held-out loss, nats per token", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("size", "lr", "batch", *(f"budget {rung}" for rung in rungs)):
@@ -145,13 +153,13 @@ def trials_table(outcome: SearchOutcome) -> Table:
     return table
 
 
-def _cell(row: Row, winners: set[str]) -> str:
+def _cell(row: "Row", winners: set[str]) -> str:
     if row.loss is None:
         return "failed"
     return f"{row.loss:.4f}" + (" *" if row.run in winners else "")
 
 
-def _tell_plan(request: SearchRequest) -> None:
+def _tell_plan(request: "SearchRequest") -> None:
     for search in request.searches:
         runs = search.trials[0].runs
         rates = [trial.lr_peak for trial in search.trials]
@@ -164,7 +172,9 @@ def _tell_plan(request: SearchRequest) -> None:
         )
 
 
-def _tell(screen: Console, request: SearchRequest, outcome: SearchOutcome) -> None:
+def _tell(screen: "Console", request: "SearchRequest", outcome: "SearchOutcome") -> None:
+    from ladder.platform.tuning.found import TUNED
+
     for winner in outcome.found.winners:
         screen.print(
             f"{winner.size}: lr {winner.lr:.3g}, batch {winner.batch_tokens:,}, held-out loss {winner.loss:.4f}",

@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -73,6 +74,14 @@ def write_answers(
     ]
 
 
+def describe_answers(
+    prompts: Sequence[str], written: Sequence[str], right: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Each prompt with what counts of the answer and the right ones, for people."""
+    rows = zip(prompts, written, right, strict=True)
+    return [{"prompt": prompt, "written": text, "answers": list(answers)} for prompt, text, answers in rows]
+
+
 def prompt_room(context: int, n_tokens: int) -> int:
     """Tokens of a prompt that leave room for `n_tokens` in a model's context, and at least half of it."""
     return max(context // 2, context + 1 - n_tokens)  # the last token is written and never read
@@ -105,8 +114,3 @@ def overlap_f1(answer: str, right: str) -> float:
         return float(words == right_words)
     n_common = sum((Counter(words) & Counter(right_words)).values())
     return 2 * n_common / (len(words) + len(right_words))
-
-
-def describe_shots(shots: int, seed: int, items: str) -> str:
-    """How many solved examples a prompt has and where they are from, for a protocol's words."""
-    return f"{shots}-shot, examples drawn from the other {items} (seed {seed})" if shots else "zero-shot"

@@ -5,8 +5,11 @@ A benchmark of files is one file in `benchmarks/`, listed in `registry.py`. Its 
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from upath import UPath
 
@@ -33,6 +36,8 @@ class BenchmarkFile:
     file itself."""
     archive_sha256: str | None = None
     """sha256 (hex) of the archive; None where there is none or no publisher states it."""
+    most_bytes: int = 1 << 29
+    """Bytes that the file, and what is at `address`, may have at most: more is not what was published."""
     downloadable: bool = True
     """Whether a program can get it from `address`; otherwise the page there asks a person for something."""
 
@@ -64,6 +69,13 @@ class Setting:
     stride: int | None = None
     """Tokens from one window to the next; None takes the window (see `ladder.platform.evaluation.scoring.windows`)."""
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What a user may choose of it, by the names of `Benchmark.reads`."""
+        names = ("limit", "shots", "seed", "window", "stride", "heldout_tokens")
+        limits = None if self.pages is None else asdict(self.pages.limits)
+        return {name: getattr(self, name) for name in names} | {"limits": limits}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
@@ -77,27 +89,58 @@ class Benchmark:
     """Scores a setting: its metrics, over the same items."""
     version: int = 1
     """Raised whenever its numbers change their meaning, so that numbers kept are not mixed with new ones."""
+    reads: frozenset[str] = frozenset({"limit", "shots", "seed", "window", "stride", "heldout_tokens", "limits"})
+    """What of a user's choices (`Setting.chosen`) changes its numbers; every one unless said otherwise."""
+    samples: bool = False
+    """Whether answers are drawn at random, so that the seed is read without solved examples too."""
     texts: Callable[[UPath, Corpus | None], list[str]] | None = None
     """The text of each item, in the order of the scores, of (storage, corpus); None where it has none of its own."""
     citation: str
     """The paper that the data set is from, or the protocol."""
     files: tuple[BenchmarkFile, ...] = ()
     """Its files; none where it is made from a corpus."""
+    example_files: tuple[BenchmarkFile, ...] = ()
+    """Files of another split that solved examples are drawn from; needed only where a prompt has any."""
+    shots: int = 0
+    """Solved examples in a prompt unless asked otherwise."""
+    folder_name: str = ""
+    """Name of its files' folder in storage; empty for its own name. Protocols of one data set share a folder."""
     paper_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Scores of the GPT-2 paper (Radford et al. 2019, table 3): metric to size to value."""
     on_request: bool = False
-    """Whether it is left out of "all": a split that the paper does not score."""
+    """Whether it is left out of "all": a split or a protocol that the paper does not score."""
     reads_corpus_tokens: bool = False
     """Whether it scores the corpus' own tokens, so that the model must have the corpus' tokenizer."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder_name", self.folder_name or self.name)
+
+    def folder(self, storage: UPath) -> UPath:
+        """Where its files stand."""
+        return benchmark_folder(storage, self.folder_name)
 
     @property
     def from_corpus(self) -> bool:
         """Whether it is made from a corpus' held-out split instead of files."""
         return not self.files
 
-    def check(self, *, storage: UPath, corpus: Corpus | None, tokenizer: Tokenizer) -> None:
+    def settings_read(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what a user chose, by name, what changes the numbers."""
+        read = {name: chosen[name] for name in sorted(self.reads)}
+        if "shots" in read:
+            read["shots"] = self.shots if read["shots"] is None else read["shots"]
+            if not read["shots"] and not self.samples:
+                del read["seed"]
+        return read
+
+    def needed_files(self, shots: int | None) -> tuple[BenchmarkFile, ...]:
+        """The files that scoring reads with so many solved examples in a prompt; None is its own number."""
+        has_examples = (self.shots if shots is None else shots) > 0
+        return self.files + (self.example_files if has_examples else ())
+
+    def check(self, *, storage: UPath, corpus: Corpus | None, tokenizer: Tokenizer, shots: int | None = None) -> None:
         """Raises InputError, with the remedy, where what the benchmark reads is absent or not the model's."""
-        missing = self.missing(storage=storage, corpus=corpus)
+        missing = self.missing(storage=storage, corpus=corpus, shots=shots)
         if missing is not None:
             raise InputError(missing)
         if self.reads_corpus_tokens and corpus is not None and corpus.tokenizer_fingerprint != tokenizer.fingerprint:
@@ -106,23 +149,24 @@ class Benchmark:
                 f"and the model's tokenizer is {tokenizer.name}: name a corpus built with --tokenizer {tokenizer.name}"
             )
 
-    def missing(self, *, storage: UPath, corpus: Corpus | None) -> str | None:
+    def missing(self, *, storage: UPath, corpus: Corpus | None, shots: int | None = None) -> str | None:
         """What is not at hand and how to get it; None where everything is there."""
         if self.from_corpus:
             if corpus is not None:
                 return None
             return f"benchmark {self.name} is made from a corpus' held-out split: name a corpus with --corpus"
-        for file in self.files:
-            path = benchmark_folder(storage, self.name) / file.name
+        for file in self.needed_files(shots):
+            path = self.folder(storage) / file.name
             if not path.exists():
                 return f"benchmark {self.name} is not at hand, there is no {path}: get it with {self._remedy(file)}"
         return None
 
     def _remedy(self, file: BenchmarkFile) -> str:
         """How to get one of its files."""
+        fetch = f"ladder fetch {self.name}" + ("" if file in self.needed_files(None) else " --examples")
         if file.downloadable:
-            return f"`ladder fetch {self.name}`"
-        return f"`ladder fetch {self.name} --from DIR`, DIR holding {file.name}, which {file.address} gives on request"
+            return f"`{fetch}`"
+        return f"`{fetch} --from DIR`, DIR holding {file.name}, which {file.address} gives on request"
 
 
 def benchmark_folder(storage: UPath, name: str) -> UPath:
@@ -146,15 +190,27 @@ def sha256_of(path: UPath) -> str:
     return digest.hexdigest()
 
 
+def load_json(text: str) -> Any:
+    """The value of a JSON text; JSONDecodeError too for half a surrogate pair in a string, which is no character."""
+    value = json.loads(text)
+    half = re.search(r"\\u[dD][89a-fA-F]", text)  # a pair is two of them
+    if half is not None:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise json.JSONDecodeError("half of a surrogate pair", text, half.start()) from error
+    return value
+
+
 def read_text_lines(path: UPath) -> list[str]:
-    """The lines of a UTF-8 file without their ends; InputError for an empty file or bytes that are not UTF-8."""
+    """The lines of a UTF-8 file without their ends, LF or CRLF; InputError for an empty file or other bytes."""
     content = path.read_bytes()
     if not content:
         raise InputError(f"{path} is empty: fetch the benchmark again")
     lines = []
     for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
         try:
-            lines.append(line.decode("utf-8"))
+            lines.append(line.removesuffix(b"\r").decode("utf-8"))
         except UnicodeDecodeError as error:
             raise InputError(f"{path}, line {number}: not UTF-8 at byte {error.start + 1} of the line") from error
     return lines

@@ -4,10 +4,11 @@ Plain functions and records that travel: called here, or on a Ray worker for eac
 """
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from upath import UPath
@@ -17,7 +18,8 @@ from ladder.models.weights import CONFIG_FILE, SHARDS_FILE, find_folder, read_si
 from ladder.platform.corpus.store import open_corpus
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
 from ladder.platform.evaluation.checkpoint import choose_device, open_checkpoint, tokenizer_of
-from ladder.platform.evaluation.evaluate import DEFAULT_PROTOCOL, Protocol, make_setting, measure
+from ladder.platform.evaluation.evaluate import DEFAULT_PROTOCOL, Protocol, make_setting, measure_with_items
+from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.evaluation.result_cache import ResultCache, ResultKey, checkpoint_sha256, make_key
@@ -48,6 +50,8 @@ class ScoringTask:
     """How benchmarks are scored."""
     use_cache: bool = True
     """Whether scores that were kept are taken; new ones are kept in any case."""
+    samples: bool = False
+    """Whether the outcome has a record of every item; what was kept has none, so everything is then scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,8 @@ class Outcome:
     """Whether they are from the cache."""
     params_total: int | None = None
     """Parameters of the model."""
+    samples: tuple[dict[str, Any], ...] = ()
+    """A record of every item, where the task asks for them (`ItemScores.samples`)."""
     problem: str | None = None
     """Why it was not scored, for people; None where it was."""
 
@@ -89,7 +95,7 @@ def score_checkpoint(task: ScoringTask) -> Iterator[Outcome]:
 
 def find_cached(task: ScoringTask) -> list[Outcome] | None:
     """All outcomes of a task on a local folder, where the cache holds every one; None where something is to be done."""
-    if not task.use_cache or not Path(task.checkpoint).is_dir():
+    if not task.use_cache or task.samples or not Path(task.checkpoint).is_dir():
         return None
     try:
         opened = OpenedCheckpoint(task, Path())
@@ -141,16 +147,24 @@ class OpenedCheckpoint:
                 setting = self.setting
             except InputError as error:
                 return Outcome(checkpoint=self.task.checkpoint, benchmark=None, problem=str(error))
-            measurements = measure(benchmark, setting)
+            measurements, items = measure_with_items(benchmark, setting)
+            measurements = [
+                replace(measurement, scored_with=measurement.scored_with | {"checkpoint_sha256": self.sha256})
+                for measurement in measurements
+            ]
             self.cache.keep(self._key(benchmark), measurements)
-            return self._outcome(benchmark, measurements=tuple(measurements))
+            samples = _samples(items) if self.task.samples else ()
+            return self._outcome(benchmark, measurements=tuple(measurements), samples=samples)
         except (InputError, torch.OutOfMemoryError) as error:
             return self._outcome(benchmark, problem=str(error))
 
     def find(self, benchmark: Benchmark) -> Outcome | None:
         """What the cache holds of a benchmark, or None; InputError where the benchmark cannot be scored here."""
-        benchmark.check(storage=self.storage, corpus=self.corpus, tokenizer=self.tokenizer)
-        found = self.cache.find(self._key(benchmark)) if self.task.use_cache else None
+        benchmark.check(
+            storage=self.storage, corpus=self.corpus, tokenizer=self.tokenizer, shots=self.task.protocol.shots
+        )
+        use_cache = self.task.use_cache and not self.task.samples
+        found = self.cache.find(self._key(benchmark)) if use_cache else None
         return None if found is None else self._outcome(benchmark, measurements=tuple(found), cached=True)
 
     def _key(self, benchmark: Benchmark) -> ResultKey:
@@ -171,6 +185,7 @@ class OpenedCheckpoint:
         *,
         measurements: tuple[Measurement, ...] = (),
         cached: bool = False,
+        samples: tuple[dict[str, Any], ...] = (),
         problem: str | None = None,
     ) -> Outcome:
         return Outcome(
@@ -179,8 +194,15 @@ class OpenedCheckpoint:
             measurements=measurements,
             cached=cached,
             params_total=self.params_total,
+            samples=samples,
             problem=problem,
         )
+
+
+def _samples(scored: Sequence[ItemScores]) -> tuple[dict[str, Any], ...]:
+    """The records of a benchmark's items, those that metrics share once."""
+    distinct = {id(scores.items): scores for scores in reversed(scored)}.values()
+    return tuple(record for scores in reversed(distinct) for record in scores.samples())
 
 
 def _local_copy(checkpoint: str, scratch: Path) -> str:

@@ -16,8 +16,10 @@ Which number decides is the benchmark's protocol: the sum over choice and rest (
 
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from upath import UPath
@@ -26,7 +28,7 @@ from ladder.models.tokenizer import Tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.item_scores import ItemScores, ratio_of
 from ladder.platform.evaluation.scoring import Request, Score
-from ladder.platform.evaluation.shots import draw_shots
+from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 logger = logging.getLogger(__name__)
 
@@ -206,24 +208,27 @@ def _split_score(score: Score, continuation: Continuation, shortened: bool) -> C
     )
 
 
-def ask(setting: Setting, questions: Sequence[Question]) -> list[Question]:
-    """The questions that the setting asks: the first `limit`, each after `shots` solved examples drawn from the others.
+def ask(
+    setting: Setting, questions: Sequence[Question], read_examples: Callable[[], Sequence[Question]]
+) -> list[Question]:
+    """The questions that the setting asks: the first `limit`, each after `shots` solved examples.
 
-    The draw is over all questions, so that a question's examples do not depend on the limit.
+    These are drawn from what `read_examples` gives, the questions of another split; without shots it is not called.
     """
     asked = list(questions[: setting.limit])
     if not setting.shots:
         return asked
-    drawn = [draw_shots(i, len(questions), shots=setting.shots, seed=setting.seed) for i in range(len(asked))]
+    examples = read_examples()
+    drawn = [draw_shots(i, len(examples), shots=setting.shots, seed=setting.seed) for i in range(len(asked))]
     return [
-        replace(question, context=EXAMPLE_END.join([*(questions[i].solved for i in examples), question.context]))
-        for question, examples in zip(asked, drawn, strict=True)
+        replace(question, context=EXAMPLE_END.join([*(examples[i].solved for i in chosen), question.context]))
+        for question, chosen in zip(asked, drawn, strict=True)
     ]
 
 
-def name_shots(setting: Setting) -> str:
-    """How many solved examples stand before a question, for a protocol."""
-    return f"{setting.shots}-shot, examples drawn from the other items" if setting.shots else "zero-shot"
+def name_shots(setting: Setting, split: str) -> str:
+    """How many solved examples stand before a question and of which split, for a protocol."""
+    return describe_shots(setting.shots or 0, setting.seed, f"the {split} split")
 
 
 def score_accuracy(
@@ -237,32 +242,45 @@ def score_accuracy(
     metric: str = "accuracy",
     counted: np.ndarray | None = None,
 ) -> ItemScores:
-    """The share of questions, all of equally many choices, whose answer is the choice where `compared` is least.
+    """The share of questions whose answer is the choice where `compared` is least.
 
     Among k choices that are least alike an answer counts 1/k, as if one of them were drawn: a model that does not tell
-    them apart then scores at chance. `counted` [questions] is 1 for those that the metric is about, None for all.
+    them apart then scores at chance, the mean of 1 / number of choices. `counted` [questions] is 1 for those that the
+    metric is about, None for all.
     """
-    n_choices = {len(question.choices) for question in questions}
-    assert len(n_choices) == 1, n_choices
     ones = np.ones(len(questions)) if counted is None else counted.astype(np.float64)
-    pairs = list(zip(questions, scored, strict=True))
-    credits = ones * np.array([_credit([compared(score) for score in scores], q.answer) for q, scores in pairs])
+    guesses = [1 / len(question.choices) for question in questions]
+    nats = [[compared(score) for score in scores] for scores in scored]
+    credits = ones * np.array([_credit(own, question.answer) for question, own in zip(questions, nats, strict=True)])
     return ItemScores(
         benchmark=benchmark,
         protocol=protocol,
         metric=metric,
         unit="share of questions",
         direction="higher",
-        chance=1 / n_choices.pop(),
+        chance=math.fsum(guesses * ones) / math.fsum(ones),
         description=f"{description}; standard error over questions",
         estimate=ratio_of(credits, ones),
         counted=ones,
         totals={
             "items": ones,
             "hits": credits,
-            "items_cut": ones * np.array([any(score.cut for score in scores) for _, scores in pairs]),
+            "items_cut": ones * np.array([any(score.cut for score in scores) for scores in scored]),
         },
+        items=[_describe(question, own) for question, own in zip(questions, nats, strict=True)],
     )
+
+
+def _describe(question: Question, nats: Sequence[float]) -> dict[str, Any]:
+    """A question and the nats of its choices, for people."""
+    return {
+        "prompt": question.context,
+        "candidates": [choice.text + choice.rest for choice in question.choices],
+        "nats": list(nats),
+        "answer": question.answer,
+        "chosen": int(np.argmin(nats)),
+        "right": _credit(nats, question.answer) > 0,
+    }
 
 
 def _credit(nats: Sequence[float], answer: int) -> float:

@@ -46,17 +46,22 @@ class _Passing(Exception):
 
 
 class Download:
-    """Downloads one file by way of `partial`, which is kept where it fails: the next call goes on from there."""
+    """Downloads one file by way of `partial`, which is kept where it fails: the next call goes on from there.
+
+    A file of more than `most_bytes` is given up, and nothing of it is kept.
+    """
 
     def __init__(
         self,
         partial: Path,
         *,
         progress: Progress,
+        most_bytes: int,
         attempts: int = ATTEMPTS,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self.partial = partial
+        self.most_bytes = most_bytes
         self.attempts = attempts
         self.mark = partial.with_name(partial.name + "-version")
         self.progress = progress
@@ -125,15 +130,25 @@ class Download:
     def _receive(self, response: requests.Response, *, start: int) -> None:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else None
+        self._check_size(total or 0)
         self._remember(response)
         with self.partial.open("r+b") as file:
             file.truncate(start)
             file.seek(start)
             for chunk in response.iter_content(_CHUNK_BYTES):
+                self._check_size(file.tell() + len(chunk))
                 file.write(chunk)
                 self.progress(file.tell(), total)
         if total is not None and self._size != total:
             raise _Passing(f"the connection was cut after {self._size:,} of {total:,} bytes")
+
+    def _check_size(self, n_bytes: int) -> None:
+        if n_bytes > self.most_bytes:
+            os.truncate(self.partial, 0)
+            self.mark.unlink(missing_ok=True)
+            raise DownloadError(
+                f"the server sends {n_bytes:,} bytes or more, and the file has {self.most_bytes:,} at most"
+            )
 
     def _remember(self, response: requests.Response) -> None:
         """Keep the mark of this version of the file; without one the next attempt begins anew."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
+from ladder.platform.evaluation.code_fingerprint import code_fingerprint
 from ladder.platform.evaluation.heldout_pages import Limits, Pages
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
@@ -87,7 +89,7 @@ def evaluate(
         batch_tokens=batch_tokens,
     )
     for benchmark in chosen:
-        benchmark.check(storage=storage, corpus=corpus, tokenizer=tokenizer)
+        benchmark.check(storage=storage, corpus=corpus, tokenizer=tokenizer, shots=protocol.shots)
     return [measurement for benchmark in chosen for measurement in measure(benchmark, setting)]
 
 
@@ -135,12 +137,35 @@ def score_items(benchmark: Benchmark, setting: Setting) -> list[ItemScores]:
 
 def measure(benchmark: Benchmark, setting: Setting) -> list[Measurement]:
     """The measurements of a benchmark whose data are at hand."""
+    return measure_with_items(benchmark, setting)[0]
+
+
+def measure_with_items(benchmark: Benchmark, setting: Setting) -> tuple[list[Measurement], list[ItemScores]]:
+    """The measurements, and the scores by item that they are of."""
     started = time.perf_counter()
-    measurements = [scores.measure() for scores in score_items(benchmark, setting)]
+    items = score_items(benchmark, setting)
+    measurements = [scores.measure() for scores in items]
     seconds = time.perf_counter() - started
     logger.info("scored %s in %.1f s", benchmark.name, seconds)
-    papers = [dict(benchmark.paper_scores.get(measurement.metric, {})) for measurement in measurements]
-    return [replace(m, seconds=seconds, paper_scores=paper) for m, paper in zip(measurements, papers, strict=True)]
+    scored_with = describe_scoring(benchmark, setting)
+    papers = benchmark.paper_scores
+    described = [
+        replace(m, seconds=seconds, scored_with=scored_with, paper_scores=dict(papers.get(m.metric, {})))
+        for m in measurements
+    ]
+    return described, items
+
+
+def describe_scoring(benchmark: Benchmark, setting: Setting) -> dict[str, Any]:
+    """What made a benchmark's numbers, for a reader who has only them."""
+    return {
+        "version": benchmark.version,
+        **benchmark.settings_read(setting.chosen),
+        "precision": setting.scorer.precision,
+        "device": setting.scorer.device.type,
+        "tokenizer": setting.tokenizer.name,
+        "code": code_fingerprint(),
+    }
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Puts benchmark files into storage, downloaded or from local copies, checked by sha256: all of a benchmark or nothing.
 
 A file whose publisher states no sha256 is held to the one that was installed first, which `SHA256SUMS` beside it keeps
-(`sha256sum --check` reads it).
+(`sha256sum --check` reads it). What comes out of an archive of the published sha256 is proven, and takes its place.
 """
 
 import logging
@@ -13,10 +13,11 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.evaluation.archive import ArchiveError, unpack
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, benchmark_folder, sha256_of
+from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, sha256_of
 from ladder.platform.evaluation.download import Progress
 from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
 from ladder.platform.evaluation.sources import Downloads, LocalCopies, Source, SourceError, downloads_folder
+from ladder.platform.storage import is_local
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,15 @@ def fetch(
     *,
     storage: UPath,
     source_dir: Path | None = None,
+    examples: bool = False,
+    again: bool = False,
     display: Display | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> list[UPath]:
     """The files of the benchmarks named, put into storage where they are not there already.
+
+    With `examples` also the files that solved examples are drawn from, where a benchmark has none in its prompts unless
+    they are asked for. With `again` also what is there already is replaced, whatever was installed first.
 
     "all" is every benchmark with files that is not on request; what only a person can get is then left out with a note.
     They are downloaded, or taken from `source_dir` without a network. A benchmark that cannot be had does not stop the
@@ -65,13 +71,14 @@ def fetch(
     failures: list[str] = []
     for position, benchmark in enumerate(chosen):
         try:
-            installed += install(benchmark, storage, source, display)
+            installed += install(benchmark, storage, source, display, examples=examples, again=again)
         except InputError as error:
             if benchmark.name not in names and not _is_downloadable(benchmark):
                 display.note(str(error))
             else:
                 failures.append(str(error))
-        source.forget({file.address for later in chosen[position + 1 :] for file in later.files})
+        later_files = (file for later in chosen[position + 1 :] for file in later.files + later.example_files)
+        source.forget({file.address for file in later_files})
     if len(failures) > 1:
         raise InputError(f"{len(failures)} of {len(chosen)} benchmarks were not fetched:\n  " + "\n  ".join(failures))
     if failures:
@@ -102,22 +109,34 @@ def _is_downloadable(benchmark: Benchmark) -> bool:
 
 def _foreign(benchmark: str, digest: str) -> str | None:
     """The other benchmark whose published file has this sha256, or None."""
-    others = [other for other in BENCHMARKS.values() if other.name != benchmark]
-    return next((other.name for other in others if digest in {file.sha256 for file in other.files}), None)
+    for other in BENCHMARKS.values():
+        files = other.files + other.example_files
+        if other.folder_name != benchmark and digest in {file.sha256 for file in files}:
+            return other.name
+    return None
 
 
-def install(benchmark: Benchmark, storage: UPath, source: Source, display: Display) -> list[UPath]:
+def install(
+    benchmark: Benchmark,
+    storage: UPath,
+    source: Source,
+    display: Display,
+    *,
+    examples: bool = False,
+    again: bool = False,
+) -> list[UPath]:
     """The paths of a benchmark's files, all there and right; InputError, and nothing changed, where one cannot be."""
-    folder = benchmark_folder(storage, benchmark.name)
-    sums = read_sums(folder)
-    wanting = [file for file in benchmark.files if not _is_right(folder / file.name, file, sums)]
+    folder = benchmark.folder(storage)
+    sums = {} if again else read_sums(folder)
+    files = benchmark.needed_files(1 if examples else None)
+    wanting = [file for file in files if again or not _is_right(folder / file.name, file, sums)]
     staged = {file.name: folder / (file.name + ".partial") for file in wanting}
     try:
         for file in wanting:
-            _stage(benchmark.name, file, staged[file.name], source, sums)
+            _stage(benchmark.folder_name, file, staged[file.name], source, sums)
         for name, partial in staged.items():
             _put_in_place(partial, folder / name)
-        _write_sums(folder, benchmark, sums)
+        _write_sums(folder, files, read_sums(folder), new=set(staged))
     except OSError as error:
         raise InputError(
             f"cannot write into {folder}: {error.strerror or error}; free space or name another --storage"
@@ -125,11 +144,11 @@ def install(benchmark: Benchmark, storage: UPath, source: Source, display: Displ
     finally:
         for partial in staged.values():
             _remove(partial)
-    for file in benchmark.files:
+    for file in files:
         if file not in wanting:
             display.note(f"{folder / file.name} is there already")
         display.installed(folder / file.name)
-    return [folder / file.name for file in benchmark.files]
+    return [folder / file.name for file in files]
 
 
 def _is_right(path: UPath, file: BenchmarkFile, sums: dict[str, str]) -> bool:
@@ -146,13 +165,14 @@ def _stage(benchmark: str, file: BenchmarkFile, partial: UPath, source: Source, 
         found, packed = source.find(benchmark, file)
         if packed:
             assert file.member is not None
-            unpack(found, {file.member: partial})
+            unpack(found, {file.member: partial}, most_bytes=file.most_bytes)
         else:
             _copy(found, partial)
         digest = sha256_of(partial)
-        wanted = file.sha256 or sums.get(file.name)
+        is_proven = packed and file.archive_sha256 is not None
+        wanted = file.sha256 or (None if is_proven else sums.get(file.name))
         if wanted is not None and digest != wanted:
-            held = "" if file.sha256 else f", as the one installed first had, which {SUMS} there keeps"
+            held = "" if file.sha256 else ", as the one installed first had; pass --again to put this one in its place"
             raise SourceError(f"the {file.name} in {found.name} has sha256 {digest}, wanted {wanted}{held}")
     except (SourceError, ArchiveError) as error:
         problem = f"benchmark {benchmark}: {file.name} was not installed: {error}"
@@ -176,8 +196,11 @@ def _copy(found: Path, target: UPath) -> None:
 
 
 def _put_in_place(partial: UPath, target: UPath) -> None:
-    _remove(target)
-    partial.rename(target)
+    """Replaces the target at once: whoever reads sees the old file or the new one, never none."""
+    if is_local(partial):
+        partial.replace(str(target))
+    else:
+        partial.fs.mv(partial.path, target.path)  # object stores copy over what is there
 
 
 def _remove(path: UPath) -> None:
@@ -194,9 +217,9 @@ def read_sums(folder: UPath) -> dict[str, str]:
     return {parts[1].strip(): parts[0] for parts in lines if len(parts) == 2}
 
 
-def _write_sums(folder: UPath, benchmark: Benchmark, sums: dict[str, str]) -> None:
-    """Adds to SHA256SUMS the files that it is to hold and does not yet."""
-    unstated = [file.name for file in benchmark.files if file.sha256 is None and file.name not in sums]
+def _write_sums(folder: UPath, files: Sequence[BenchmarkFile], sums: dict[str, str], *, new: set[str]) -> None:
+    """Puts into SHA256SUMS what is new of the files that it is to hold, and what it lacks."""
+    unstated = [f.name for f in files if f.sha256 is None and (f.name in new or f.name not in sums)]
     if unstated:
         kept = sums | {name: sha256_of(folder / name) for name in unstated}
         (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(kept.items())))

@@ -7,6 +7,7 @@ is what `ladder overlap` asks for: the score without the examples that the corpu
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,11 +44,24 @@ class ItemScores:
     """Sums behind the value by item [n]: nats, tokens, words, characters, bytes, hits."""
     chance: float | None = None
     """Value of guessing without reading; None where guessing has no single value."""
+    items: Sequence[Mapping[str, Any]] = ()
+    """What each item was and what became of it [n], in JSON's own types, for who looks at single answers; none where
+    its sums say all. Metrics over the same items share one list."""
 
     @property
     def n_items(self) -> int:
         """Number of items scored."""
         return len(self.counted)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """One record for each item that counts: what it was, and its part of every sum."""
+        items = self.items or [{}] * self.n_items
+        return [
+            {"benchmark": self.benchmark, "metric": self.metric, "item": index, **item}
+            | {"sums": {name: float(values[index]) for name, values in self.totals.items()}}
+            for index, item in enumerate(items)
+            if self.counted[index]
+        ]
 
     def measure(self, kept: np.ndarray | None = None) -> Measurement:
         """The measurement over the items of indices `kept`, at least one; None keeps all."""

@@ -2,12 +2,12 @@
 
 The last word is everything after the last space. Perplexity is per last word: exp of the mean nats of the whole word,
 however many tokens it has. What published reproductions differ in is what counts as right, so all are given by name:
-the whole word greedily, its last token alone, and the whole word with a stop-word filter.
+the whole word greedily (what lm-evaluation-harness prints), its last token alone (what the GPT-2 paper prints), and, as
+a benchmark of its own since it needs a search, the whole word with stop words left out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ladder.models.tokenizer import Tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of, perplexity_of
 from ladder.platform.evaluation.scoring import Request, Score
-from ladder.platform.evaluation.words import STOP_WORDS
+from ladder.platform.evaluation.word_beam import MOST_TOKENS, expected_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +50,23 @@ def make_requests(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> lis
     return requests
 
 
-@cache
-def stop_word_tokens(tokenizer: Tokenizer) -> frozenset[int]:
-    """Tokens that are a space and a whole stop word, in any case of letters; none in a tokenizer of bytes."""
-    spelled = (" " + form for word in STOP_WORDS for form in (word, word.capitalize(), word.upper()))
-    encoded = (tokenizer.encode(text) for text in spelled)
-    return frozenset(tokens[0] for tokens in encoded if len(tokens) == 1)
-
-
 def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: str, protocol: str) -> list[ItemScores]:
-    """Perplexity per last word and the three accuracies; the filtered one only where tokens can be whole words."""
-    banned = stop_word_tokens(setting.tokenizer)
+    """Perplexity per last word and the two accuracies.
+
+    A word longer than the model's context is scored as far as it fits, counts as cut and is never right.
+    """
     pairs = [(passage.context, passage.word) for passage in passages]
-    scores = setting.scorer.loglikelihood(make_requests(setting.tokenizer, pairs), banned=banned)
+    requests = make_requests(setting.tokenizer, pairs)
+    room = setting.scorer.context
+    whole = np.array([len(request.continuation) <= room for request in requests])
+    fitted = [replace(request, continuation=request.continuation[:room]) for request in requests]
+    scores = setting.scorer.loglikelihood(fitted)
     nats = np.array([score.nats for score in scores])
+    right = whole & np.array([all(score.greedy) for score in scores])
+    items = [
+        {"prompt": passage.context, "answer": passage.word, "nats": score.nats, "right": bool(is_right)}
+        for passage, score, is_right in zip(passages, scores, right, strict=True)
+    ]
     ones = np.ones(len(scores))
     totals = {
         "nats": nats,
@@ -72,7 +75,7 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
         "words": ones,
         "characters": np.array([len(passage.word) for passage in passages]),
         "bytes": np.array([len(passage.word.encode()) for passage in passages]),
-        "items_cut": np.array([score.cut_tokens > 0 for score in scores]),
+        "items_cut": ~whole | np.array([score.cut_tokens > 0 for score in scores]),
     }
     perplexity = ItemScores(
         benchmark=benchmark,
@@ -84,6 +87,7 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
         estimate=perplexity_of(nats, ones),
         counted=ones,
         totals=totals,
+        items=items,
     )
     accuracies = [
         ItemScores(
@@ -93,18 +97,48 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
             unit="share of passages",
             direction="higher",
             description=f"{description}; standard error over passages",
-            estimate=mean_of(hits),
+            estimate=mean_of(hits * whole),
             counted=ones,
-            totals={**totals, "hits": hits},
+            totals={**totals, "hits": hits * whole},
+            items=items,
         )
-        for metric, (hits, description) in _hits(scores, filtered=bool(banned)).items()
+        for metric, (hits, description) in _hits(scores).items()
     ]
     return [perplexity, *accuracies]
 
 
-def _hits(scores: Sequence[Score], *, filtered: bool) -> dict[str, tuple[np.ndarray, str]]:
+def score_expected_words(
+    setting: Setting, passages: Sequence[Passage], *, benchmark: str, protocol: str
+) -> list[ItemScores]:
+    """The share of passages whose last word is the likeliest word that is no stop word."""
+    scorer = setting.scorer
+    contexts = setting.tokenizer.encode_batch([passage.context.rstrip() for passage in passages])
+    starts = [tuple(context) or (scorer.start_token,) for context in contexts]
+    most_tokens = min(MOST_TOKENS, scorer.context - 1)  # and one that is predicted after them
+    words = expected_words(scorer, setting.tokenizer, starts, n_classes=scorer.head.shape[0], most_tokens=most_tokens)
+    hits = np.array([word == passage.word for word, passage in zip(words, passages, strict=True)], dtype=np.float64)
+    return [
+        ItemScores(
+            benchmark=benchmark,
+            protocol=protocol,
+            metric="accuracy",
+            unit="share of passages",
+            direction="higher",
+            description="the last word is the likeliest whole word that is no stop word; standard error over passages",
+            estimate=mean_of(hits),
+            counted=np.ones(len(hits)),
+            totals={"items": np.ones(len(hits)), "hits": hits},
+            items=[
+                {"prompt": passage.context, "answer": passage.word, "written": word, "right": word == passage.word}
+                for passage, word in zip(passages, words, strict=True)
+            ],
+        )
+    ]
+
+
+def _hits(scores: Sequence[Score]) -> dict[str, tuple[np.ndarray, str]]:
     """For each accuracy, whether each passage counts as right, and in what sense."""
-    hits = {
+    return {
         "accuracy": (
             np.array([all(score.greedy) for score in scores], dtype=np.float64),
             "every token of the last word is the likeliest",
@@ -114,9 +148,3 @@ def _hits(scores: Sequence[Score], *, filtered: bool) -> dict[str, tuple[np.ndar
             "the last token of the last word is the likeliest, the word's other tokens given",
         ),
     }
-    if filtered:
-        hits["accuracy_stop_word_filter"] = (
-            np.array([bool(score.allowed_greedy) and all(score.greedy[1:]) for score in scores], dtype=np.float64),
-            "as accuracy, with tokens that are whole stop words left out of the choice of the first token",
-        )
-    return hits

@@ -39,6 +39,9 @@ class Measurement:
     """One clause for a caption, standard error's unit of sampling included."""
     totals: dict[str, float] = field(default_factory=dict)
     """Sums behind the value: nats, tokens, words, characters, bytes, items, and how many items were cut."""
+    scored_with: dict[str, Any] = field(default_factory=dict)
+    """What made the number: the benchmark's version, the settings that it reads, precision, device, tokenizer, a hash
+    of the scoring code and, of a checkpoint, of its config and weights."""
     paper_scores: dict[str, float] = field(default_factory=dict)
     """Scores of the GPT-2 paper's models in the same unit, by size (Radford et al. 2019); none where it has none."""
 

@@ -10,7 +10,7 @@ from ladder.platform.evaluation.benchmarks.cnn_dailymail import CNN_DAILYMAIL
 from ladder.platform.evaluation.benchmarks.copa import COPA
 from ladder.platform.evaluation.benchmarks.coqa import COQA
 from ladder.platform.evaluation.benchmarks.enwik8 import ENWIK8
-from ladder.platform.evaluation.benchmarks.lambada import LAMBADA
+from ladder.platform.evaluation.benchmarks.lambada import LAMBADA, LAMBADA_PREPROCESSED, LAMBADA_STOP_WORDS
 from ladder.platform.evaluation.benchmarks.lm1b import LM1B
 from ladder.platform.evaluation.benchmarks.natural_questions import NATURAL_QUESTIONS
 from ladder.platform.evaluation.benchmarks.pages import PAGES_BYTES, PAGES_CLOZE, PAGES_LAST_WORD, PAGES_WORDS
@@ -20,6 +20,7 @@ from ladder.platform.evaluation.benchmarks.sst2 import SST2
 from ladder.platform.evaluation.benchmarks.story_cloze import STORY_CLOZE
 from ladder.platform.evaluation.benchmarks.text8 import TEXT8
 from ladder.platform.evaluation.benchmarks.wikitext2 import WIKITEXT2
+from ladder.platform.evaluation.benchmarks.wikitext2_raw import WIKITEXT2_RAW
 from ladder.platform.evaluation.benchmarks.wikitext103 import WIKITEXT103
 from ladder.platform.evaluation.benchmarks.winograd import WINOGRAD
 from ladder.platform.evaluation.benchmarks.wmt14 import WMT14
@@ -52,6 +53,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         STORY_CLOZE,
         CBT_CN_TEST,
         CBT_NE_TEST,
+        LAMBADA_PREPROCESSED,
+        LAMBADA_STOP_WORDS,
+        WIKITEXT2_RAW,
     )
 }
 

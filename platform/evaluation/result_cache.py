@@ -1,8 +1,8 @@
 """Measurements kept under what they depend on, so that nothing is scored twice.
 
 `scores/<checkpoint>/<benchmark>-<key>.json` in storage holds the key, in words that a person can read, and the
-measurements. Whatever changes a number changes the key: the weights, the benchmark's version and data, the tokenizer,
-the precision, the kind of processor and the protocol.
+measurements. Whatever changes a number changes the key: the weights, the benchmark's version and data, the code, the
+tokenizer, the precision, the kind of processor and the settings that the benchmark reads.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer
 from ladder.models.weights import CONFIG_FILE, weight_files
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, benchmark_folder, sha256_of
+from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, sha256_of
+from ladder.platform.evaluation.code_fingerprint import code_fingerprint
 from ladder.platform.evaluation.evaluate import Protocol
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.storage import read_json, write_json
@@ -37,6 +38,8 @@ class ResultKey:
     """Name of the benchmark."""
     version: int
     """The benchmark's version."""
+    code: str
+    """Hash of the scoring code."""
     data: dict[str, str]
     """sha256 (hex) of each of its installed files, or the corpus' fingerprint."""
     tokenizer: str
@@ -105,19 +108,18 @@ def make_key(
         assert corpus is not None, benchmark.name
         data = {"corpus": corpus.fingerprint}
     else:
-        folder = benchmark_folder(storage, benchmark.name)
-        data = {file.name: _file_sha256(folder / file.name, file) for file in benchmark.files}
-    limits = ("heldout_tokens", "limits")  # of what is made from a corpus; files have `limit`
-    read = {name: value for name, value in asdict(protocol).items() if benchmark.from_corpus or name not in limits}
+        folder = benchmark.folder(storage)
+        data = {file.name: _file_sha256(folder / file.name, file) for file in benchmark.needed_files(protocol.shots)}
     return ResultKey(
         checkpoint=checkpoint,
         benchmark=benchmark.name,
         version=benchmark.version,
+        code=code_fingerprint(),
         data=data,
         tokenizer=tokenizer.fingerprint,
         precision=precision,
         device=device,
-        protocol=read,
+        protocol=benchmark.settings_read(asdict(protocol)),
     )
 
 

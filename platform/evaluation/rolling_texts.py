@@ -24,8 +24,12 @@ def stream_nats(setting: Setting, parts: Sequence[str]) -> tuple[np.ndarray, np.
     return np.bincount(owner, weights=nats, minlength=len(parts)), np.bincount(owner, minlength=len(parts))
 
 
-def separate_nats(setting: Setting, parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def separate_nats(
+    setting: Setting, parts: Sequence[str], *, full_last_window: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Nats and tokens of each part [parts], each a text of its own after the start token."""
     tokens = setting.tokenizer.encode_batch(list(parts))
-    nats = setting.scorer.rolling(tokens, window=setting.window, stride=setting.stride)
+    nats = setting.scorer.rolling(
+        tokens, window=setting.window, stride=setting.stride, full_last_window=full_last_window
+    )
     return np.array([part.sum(dtype=np.float64) for part in nats]), np.array([len(part) for part in tokens])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
-from ladder.models.loss import token_nats, token_nats_and_likeliest
+from ladder.models.loss import scoring_head, token_nats, token_nats_and_likeliest
 from ladder.models.sizes import Size
 from ladder.platform.evaluation.branches import Tree, branch_hidden, pad_rows
 
@@ -59,8 +59,6 @@ class Score:
     """Whether each token is the likeliest one at its place."""
     cut_tokens: int
     """Tokens of the context left out on the left, since the whole did not fit the model's context."""
-    allowed_greedy: bool | None
-    """Whether the first token is the likeliest of those not banned; None where nothing was banned."""
 
     @property
     def nats(self) -> float:
@@ -86,8 +84,6 @@ class RowScore:
     """-ln p per scored token [n_scored] float32."""
     greedy: np.ndarray
     """Whether the scored token is the likeliest [n_scored] bool; empty where it was not asked for."""
-    allowed_greedy: bool | None
-    """The same for the row's first scored token among the tokens not banned."""
 
 
 def windows(n_tokens: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
@@ -125,7 +121,7 @@ class Scorer:
         """`precision` is fp32 or bf16 (autocast); `start_token` stands before a document's first token.
 
         `batch_tokens` bounds the tokens of a batch and with it the memory; None takes the device's BATCH_TOKENS.
-        The head is cast here, once, so the model's weights must stay as they are while it scores.
+        The head is made for it here, once, so the model's weights must stay as they are while it scores.
         """
         if precision not in ("fp32", "bf16"):
             raise InputError(f"unknown precision {precision!r}: wanted fp32 or bf16")
@@ -135,15 +131,14 @@ class Scorer:
         self.start_token = start_token
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.context = model.size.context
-        head = model.wte.weight.detach()  # [V, D], tied
-        self.head = head.to(torch.bfloat16) if precision == "bf16" else head
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.head = scoring_head(model.wte.weight.detach(), dtype)  # [V, D], tied
 
-    def loglikelihood(self, requests: Sequence[Request], *, banned: frozenset[int] = frozenset()) -> list[Score]:
+    def loglikelihood(self, requests: Sequence[Request]) -> list[Score]:
         """The score of each request, in order.
 
         A context too long is cut on the left, by the same tokens for all requests that share it, so that candidates
-        stay comparable. Tokens in `banned` are left out for `allowed_greedy` alone. Raises InputError for a
-        continuation longer than the model's context.
+        stay comparable. Raises InputError for a continuation longer than the model's context.
         """
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, request in enumerate(requests):
@@ -158,17 +153,23 @@ class Scorer:
         scores: dict[int, RowScore] = {}
         if isinstance(self.model, GPT2):
             shared = [[(index, rows[index]) for index in members] for members in groups.values()]
-            scores = self._score_shared(self.model, shared, banned)
+            scores = self._score_shared(self.model, shared)
         alone = [index for index in rows if index not in scores]
-        scores.update(zip(alone, self.score_rows([rows[index] for index in alone], banned=banned), strict=True))
+        scores.update(zip(alone, self.score_rows([rows[index] for index in alone]), strict=True))
         return [_score(scores[index], cut[index]) for index in range(len(requests))]
 
     def rolling(
-        self, texts: Sequence[Sequence[int] | np.ndarray], *, window: int | None = None, stride: int | None = None
+        self,
+        texts: Sequence[Sequence[int] | np.ndarray],
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        full_last_window: bool = False,
     ) -> list[np.ndarray]:
         """-ln p in nats of every token of each text, float32 [n_tokens]; the first follows the start token.
 
-        `window` defaults to the model's context and `stride` to the window: see `windows`.
+        `window` defaults to the model's context and `stride` to the window: see `windows`. With `full_last_window` a
+        text's last window reaches back as far as the others do, as lm-evaluation-harness has it.
         """
         window = self.context if window is None else window
         stride = window if stride is None else stride
@@ -180,53 +181,85 @@ class Scorer:
         for text in texts:
             tokens = np.concatenate([[self.start_token], np.asarray(text, dtype=np.int64)])
             spans = list(windows(len(text), window, stride))
+            if full_last_window:
+                spans = [(max(0, end - window), scored, end) for _, scored, end in spans]
             rows += [Row(tokens=tokens[start : end + 1], n_scored=end - scored) for start, scored, end in spans]
             n_rows.append(len(spans))
         scores = iter(self.score_rows(rows, greedy=False))
         empty = np.zeros(0, np.float32)
         return [np.concatenate([empty, *(score.nats for score in itertools.islice(scores, n))]) for n in n_rows]
 
-    def score_rows(
-        self, rows: Sequence[Row], *, banned: frozenset[int] = frozenset(), greedy: bool = True
-    ) -> list[RowScore]:
+    def next_log_probabilities(
+        self, groups: Sequence[tuple[tuple[int, ...], Sequence[tuple[int, ...]]]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """(index, ln p of the token that follows each end [ends, V] float32) of every (context, ends), in any order.
+
+        An end stands after the context and may be empty. A context too long is cut as in `loglikelihood`.
+        """
+        open_ends = [[(*end, 0) for end in ends] for _, ends in groups]  # the last is predicted, so any token does
+        trees = [
+            Tree(trunk=self._fit(context, max(map(len, ends)))[0], ends=tuple(ends))
+            for (context, _), ends in zip(groups, open_ends, strict=True)
+        ]
+        with self._quietly():
+            for batch in self._tree_batches(trees):
+                chosen = [trees[index] for index in batch]
+                states = self._end_states(chosen)  # [B, ends, D]
+                log_probabilities = (states.to(self.head.dtype) @ self.head.T).float().log_softmax(-1)
+                yield from zip(batch, log_probabilities, strict=True)
+
+    def _end_states(self, trees: Sequence[Tree]) -> Tensor:
+        """Hidden states [B, ends, D] that predict the last token of each end of trees with equally many."""
+        if isinstance(self.model, GPT2):
+            lasts = np.cumsum([len(end) for tree in trees for end in tree.ends]) - 1
+            states = branch_hidden(self.model, trees, self.device)[torch.from_numpy(lasts).to(self.device)]
+        else:
+            rows = [(*tree.trunk, *end[:-1]) for tree in trees for end in tree.ends]
+            lasts = np.array([len(row) - 1 for row in rows])
+            hidden = self.model.hidden(pad_rows(rows).to(self.device))
+            states = hidden[torch.arange(len(rows), device=self.device), torch.from_numpy(lasts).to(self.device)]
+        return states.view(len(trees), -1, states.shape[-1])
+
+    def score_rows(self, rows: Sequence[Row], *, greedy: bool = True) -> list[RowScore]:
         """The score of each row, in order; rows are batched by length, the longest first.
 
         Without `greedy` it is not found out whether tokens are the likeliest, which costs a tenth more.
         """
         scores: dict[int, RowScore] = {}
         with self._quietly():
-            allowed = self._allowed(banned)
             for batch in bucket([len(row.tokens) - 1 for row in rows], self.batch_tokens):
                 chosen = [rows[index] for index in batch]
                 hidden = self.model.hidden(pad_rows([row.tokens[:-1] for row in chosen]).to(self.device))  # [B, T, D]
                 flat = torch.from_numpy(_scored_positions(chosen, hidden.shape[1])).to(self.device)
                 states = hidden.flatten(0, 1)[flat]  # [M, D]
-                scores.update(zip(batch, self._read(states, chosen, allowed, greedy=greedy), strict=True))
+                scores.update(zip(batch, self._read(states, chosen, greedy=greedy), strict=True))
         return [scores[index] for index in range(len(rows))]
 
-    def _score_shared(
-        self, model: GPT2, groups: Sequence[Sequence[tuple[int, Row]]], banned: frozenset[int]
-    ) -> dict[int, RowScore]:
+    def _score_shared(self, model: GPT2, groups: Sequence[Sequence[tuple[int, Row]]]) -> dict[int, RowScore]:
         """Scores by index of the (index, row) in `groups`, each one context with several continuations.
 
         A group longer than a batch is left out: alone, its rows need less memory.
         """
-        trees = [(members, _tree([row for _, row in members])) for members in groups]
-        trees = [(members, tree) for members, tree in trees if tree.n_tokens <= self.batch_tokens]
+        pairs = [(members, _tree([row for _, row in members])) for members in groups]
+        pairs = [(members, tree) for members, tree in pairs if tree.n_tokens <= self.batch_tokens]
         scores: dict[int, RowScore] = {}
         with self._quietly():
-            allowed = self._allowed(banned)
-            for n_ends in sorted({len(members) for members, _ in trees}):
-                alike = [(members, tree) for members, tree in trees if len(members) == n_ends]
-                for batch in bucket([tree.n_tokens for _, tree in alike], self.batch_tokens):
-                    hidden = branch_hidden(model, [alike[index][1] for index in batch], self.device)  # [M, D]
-                    indices, rows = zip(*(member for index in batch for member in alike[index][0]), strict=True)
-                    scores.update(zip(indices, self._read(hidden, rows, allowed, greedy=True), strict=True))
+            for batch in self._tree_batches([tree for _, tree in pairs]):
+                hidden = branch_hidden(model, [pairs[index][1] for index in batch], self.device)  # [M, D]
+                indices, rows = zip(*(member for index in batch for member in pairs[index][0]), strict=True)
+                scores.update(zip(indices, self._read(hidden, rows, greedy=True), strict=True))
         return scores
 
-    def _read(
-        self, hidden: Tensor, rows: Sequence[Row], allowed: tuple[Tensor, Tensor] | None, *, greedy: bool
-    ) -> list[RowScore]:
+    def _tree_batches(self, trees: Sequence[Tree]) -> Iterator[list[int]]:
+        """Batches of indices of trees with equally many ends."""
+        by_ends: dict[int, list[int]] = {}
+        for index, tree in enumerate(trees):
+            by_ends.setdefault(len(tree.ends), []).append(index)
+        for alike in by_ends.values():
+            for batch in bucket([trees[index].n_tokens for index in alike], self.batch_tokens):
+                yield [alike[position] for position in batch]
+
+    def _read(self, hidden: Tensor, rows: Sequence[Row], *, greedy: bool) -> list[RowScore]:
         """Scores of `rows` from the hidden states [M, D] that predict their scored tokens, row after row."""
         targets = torch.from_numpy(np.concatenate([np.asarray(row.tokens[-row.n_scored :]) for row in rows]))
         targets = targets.to(self.device)
@@ -239,30 +272,7 @@ class Scorer:
             raise InputError("the model gives scores that are not finite numbers: its weights are broken")
         ends = np.cumsum([row.n_scored for row in rows])
         starts = ends - [row.n_scored for row in rows]
-        firsts: list[bool | None] = [None] * len(rows)
-        if allowed is not None:
-            first = torch.from_numpy(starts).to(self.device)
-            firsts = self._allowed_greedy(hidden[first], targets[first], allowed)
-        return [
-            RowScore(nats=nats[a:b], greedy=flags[a:b], allowed_greedy=flag)
-            for a, b, flag in zip(starts, ends, firsts, strict=True)
-        ]
-
-    def _allowed_greedy(self, hidden: Tensor, targets: Tensor, allowed: tuple[Tensor, Tensor]) -> list[bool | None]:
-        """Whether each target [R] is the likeliest allowed token after hidden [R, D]; never for a banned one."""
-        head, places = allowed
-        place = places[targets]
-        _, greedy = token_nats_and_likeliest(hidden, head, place.clamp(min=0))
-        return [bool(flag) for flag in (greedy & (place >= 0)).cpu()]
-
-    def _allowed(self, banned: frozenset[int]) -> tuple[Tensor, Tensor] | None:
-        """The head without the banned rows, and each token's row in it (negative if banned); None if nothing is."""
-        if not banned:
-            return None
-        keep = torch.ones(self.head.shape[0], dtype=torch.bool, device=self.device)
-        keep[torch.tensor(sorted(banned), device=self.device)] = False
-        places = torch.where(keep, keep.cumsum(0) - 1, -1)
-        return self.head[keep], places
+        return [RowScore(nats=nats[a:b], greedy=flags[a:b]) for a, b in zip(starts, ends, strict=True)]
 
     def _fit(self, context: tuple[int, ...], n_continuation: int) -> tuple[tuple[int, ...], int]:
         """The end of a context that fits before `n_continuation` tokens, at least one, and how many tokens were cut."""
@@ -317,5 +327,4 @@ def _score(row: RowScore, cut_tokens: int) -> Score:
         token_nats=tuple(float(value) for value in row.nats),
         greedy=tuple(bool(flag) for flag in row.greedy),
         cut_tokens=cut_tokens,
-        allowed_greedy=row.allowed_greedy,
     )

@@ -50,11 +50,13 @@ class LocalCopies:
         self.foreign = foreign
 
     def find(self, benchmark: str, file: BenchmarkFile) -> tuple[Path, bool]:
-        """A copy with the published content; the file itself goes before the archive."""
+        """A copy with the published content; what a checksum proves goes before what is only named so."""
         looked = [(file.name, file.sha256, False)]
         if file.downloadable:  # under the name that a browser gives it, which may be an archive's
             packed = file.member is not None
             looked.append((file_name(file.address), file.archive_sha256 if packed else file.sha256, packed))
+        names = " and no ".join(dict.fromkeys(name for name, _, _ in looked))
+        looked.sort(key=lambda one: one[1] is None)
         problems: list[str] = []
         for name, wanted, packed in looked:
             for path in self._candidates(benchmark, name, wanted):
@@ -64,7 +66,6 @@ class LocalCopies:
                 problems.append(problem)
         if problems:
             raise SourceError("; ".join(problems))
-        names = " and no ".join(dict.fromkeys(name for name, _, _ in looked))
         raise SourceError(f"no {names} in {self.folder} or {self.folder / benchmark}")
 
     def forget(self, needed: Collection[str]) -> None:
@@ -107,7 +108,7 @@ class Downloads:
             raise self.failed[address]
         if address not in self.got:
             try:
-                self.got[address] = self._download(address, file.archive_sha256 if file.member else file.sha256)
+                self.got[address] = self._download(file)
             except SourceError as error:
                 self.failed[address] = error
                 raise
@@ -119,14 +120,21 @@ class Downloads:
             shutil.rmtree(self.got.pop(address).parent, ignore_errors=True)
         _remove_empty(self.folder)
 
-    def _download(self, address: str, sha256: str | None) -> Path:
+    def _download(self, file: BenchmarkFile) -> Path:
+        address, sha256 = file.address, file.archive_sha256 if file.member else file.sha256
         name = file_name(address)
         folder = self.folder / hashlib.sha256(address.encode()).hexdigest()[:16]
         pooch.get_logger().setLevel("WARNING")  # what it says of each download, the display says
         try:
             folder.mkdir(parents=True, exist_ok=True)
             partial = folder / (name + ".partial")
-            download = Download(partial, progress=self.progress(name), attempts=self.attempts, wait=self.wait)
+            download = Download(
+                partial,
+                progress=self.progress(name),
+                most_bytes=file.most_bytes,
+                attempts=self.attempts,
+                wait=self.wait,
+            )
             known = None if sha256 is None else f"sha256:{sha256}"
             return Path(pooch.retrieve(address, known_hash=known, fname=name, path=folder, downloader=download))
         except DownloadError as error:

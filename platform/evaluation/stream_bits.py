@@ -59,6 +59,7 @@ class Stream:
                 estimate=bits_of(nats, units),
                 counted=units,
                 totals={**totals, "nats": nats, "tokens": tokens, "blocks": np.ones(len(blocks))},
+                items=[{"text": block} for block in blocks],
             )
         ]
 

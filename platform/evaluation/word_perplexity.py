@@ -1,8 +1,7 @@
 """Perplexity per original word of sets of tokenized text, as in the GPT-2 paper (Radford et al. 2019, section 3.1).
 
 The text is de-tokenized without loss before it is scored, and the nats are divided by the number of original words,
-line ends counted as words, as published perplexities of these sets are. `perplexity_raw` scores the file's text as it
-stands and divides by the same number. `<unk>` and `N` stay as they are in both.
+line ends counted as words, as published perplexities of these sets are. `<unk>` and `N` stay as they are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,15 +53,34 @@ class WordSet:
     """The same in words, for the protocol."""
 
     def score(self, setting: Setting) -> list[ItemScores]:
-        """Perplexity of the de-tokenized and of the raw text."""
+        """Perplexity of the de-tokenized text per original word."""
         items = self.read_items(setting.storage)[: setting.limit]
-        plain = [self.detokenize(item) for item in items]
-        raw = ["".join(line.raw + "\n" for line in item) for item in items]
+        texts = [self.detokenize(item) for item in items]
         words = np.array([count_words(item) for item in items])
-        return [
-            self._score_texts(setting, plain, words, "perplexity"),
-            self._score_texts(setting, raw, words, "perplexity_raw"),
-        ]
+        nats, tokens = self.nats(setting, texts)
+        sums = [text_totals(text) for text in texts]  # of the text as scored; words are the original ones
+        scores = ItemScores(
+            benchmark=self.benchmark,
+            protocol="de-tokenized text, nats / original words with line ends, "
+            f"{self.manner}, {describe_windows(setting)}",
+            metric="perplexity",
+            unit="perplexity per original word",
+            direction="lower",
+            description="exp of nats per original word of the de-tokenized text; "
+            f"standard error over {self.items}, delta method",
+            estimate=perplexity_of(nats, words),
+            counted=words,
+            totals={
+                "nats": nats,
+                "tokens": tokens,
+                "words": words,
+                "characters": np.array([total["characters"] for total in sums]),
+                "bytes": np.array([total["bytes"] for total in sums]),
+                self.items.split(" ")[0]: np.ones(len(texts)),
+            },
+            items=[{"text": text} for text in texts],
+        )
+        return [scores]
 
     def read_texts(self, storage: UPath, corpus: Corpus | None) -> list[str]:
         """The de-tokenized text of each item."""
@@ -89,31 +107,6 @@ class WordSet:
     def tokenize(self, text: str) -> list[tuple[str, ...]]:
         """The words of each line that `detokenize` made a text of."""
         return [tuple(self.detokenizer.undo(line)) for line in text.split("\n")[:-1]]
-
-    def _score_texts(self, setting: Setting, texts: Sequence[str], words: np.ndarray, metric: str) -> ItemScores:
-        """Perplexity of the items' `texts` per original word [items]."""
-        nats, tokens = self.nats(setting, texts)
-        form = "raw" if metric == "perplexity_raw" else "de-tokenized"
-        sums = [text_totals(text) for text in texts]  # of the text as scored; words are the original ones
-        return ItemScores(
-            benchmark=self.benchmark,
-            protocol=f"{form} text, nats / original words with line ends, {self.manner}, {describe_windows(setting)}",
-            metric=metric,
-            unit="perplexity per original word",
-            direction="lower",
-            description=f"exp of nats per original word of the {form} text; "
-            f"standard error over {self.items}, delta method",
-            estimate=perplexity_of(nats, words),
-            counted=words,
-            totals={
-                "nats": nats,
-                "tokens": tokens,
-                "words": words,
-                "characters": np.array([total["characters"] for total in sums]),
-                "bytes": np.array([total["bytes"] for total in sums]),
-                self.items.split(" ")[0]: np.ones(len(texts)),
-            },
-        )
 
 
 def count_words(lines: Sequence[Line]) -> int:

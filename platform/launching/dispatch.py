@@ -6,7 +6,6 @@ shape as there are runs that wait and room for them, the largest run first, and 
 
 import contextlib
 import logging
-import math
 import tempfile
 import time
 import uuid
@@ -24,7 +23,9 @@ from ladder.models.errors import InputError
 from ladder.platform.launching.cluster import MAX_LANES, Cluster, on_this_node
 from ladder.platform.launching.control import Control, SweepStopped
 from ladder.platform.launching.display import Display
-from ladder.platform.launching.lanes import LaneHost, Shape, score_worker, shape_of
+from ladder.platform.launching.lanes import LaneHost, score_worker, scoring_shape, shape_of
+from ladder.platform.launching.leftovers import Leftovers
+from ladder.platform.launching.nodes import Shape, have_room
 from ladder.platform.runs.lease import void
 from ladder.platform.runs.status import RunStatus, Status, read_status
 from ladder.platform.storage import is_local, is_refusal, remove_folder, run_folder
@@ -88,6 +89,8 @@ class Dispatcher:
         """Runs that workers of this driver finished, or failed."""
         self.scoring: dict[Any, str] = {}
         self.barren: Counter[Shape | str] = Counter()
+        self.leftovers: Leftovers | None = None
+        """What lanes that died may have left; None until one has."""
         # Train's own, of no use afterwards; all nodes must see it.
         shared = storage / "sweeps" / sweep.name / f".ray-{self.name}"
         self.ray_folder = UPath(tempfile.mkdtemp(prefix="ladder-ray-")) if cluster.local else shared
@@ -104,6 +107,8 @@ class Dispatcher:
 
         Raises InputError where lanes cannot be started at all, SweepStopped where somebody asked for the end.
         """
+        if self.display is not None:
+            self.display.begin(self.sweep.name, len(self.jobs), self.cluster.describe())
         self._start_host()
         told = {key for key, status in self.statuses.items() if status.ended}
         try:
@@ -190,9 +195,7 @@ class Dispatcher:
             return False
         if self.lanes and psutil.virtual_memory().available < LANE_BYTES:
             return False
-        there = {"cores": self.cluster.cpus, "GPUs": self.cluster.gpus}
-        used = {what: math.fsum(lane.shape.total[what] for lane in self.lanes) for what in there}
-        return all(used[what] + wanted <= there[what] + 1e-6 for what, wanted in shape.total.items())
+        return have_room([*(lane.shape for lane in self.lanes), shape], self.cluster.types)
 
     def _start_lane(self, shape: Shape, jobs: Sequence[Job]) -> None:
         name = self._new_name()
@@ -201,9 +204,13 @@ class Dispatcher:
         self.most_lanes = max(self.most_lanes, len(self.lanes))
 
     def _start_scoring(self, key: str, job: Job) -> None:
-        shape = self.shapes[key]
+        shape = scoring_shape(job, self.cluster)
         task = ray.remote(score_worker).options(
-            num_cpus=shape.cpus, num_gpus=min(shape.gpus, 1), accelerator_type=shape.accelerator, max_retries=0
+            num_cpus=shape.cpus,
+            num_gpus=shape.gpus,
+            accelerator_type=shape.accelerator,
+            label_selector=shape.labels or None,
+            max_retries=0,
         )
         self.scoring[task.remote(job, self._new_name(), self.host)] = key
 
@@ -224,6 +231,8 @@ class Dispatcher:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + self.look_seconds
+        if self.leftovers is not None and any(lane.running is None for lane in self.lanes):
+            self.leftovers.remove()
         mine = {lane.running for lane in self.lanes}
         for key, status in self.statuses.items():
             if status.status == "running" and key not in mine and key not in self.scoring.values():
@@ -251,6 +260,7 @@ class Dispatcher:
                 self._look(lane.running)
             error = self._error_of(lane)
             if error is not None:
+                self.leftovers = self.leftovers or Leftovers()
                 self._note_error(lane, error)
             elif not lane.took_any:  # what it could not get is with somebody else, or has ended
                 for job in self._open_jobs().get(lane.shape, []):
@@ -325,12 +335,10 @@ class Dispatcher:
                 void(folder, owner=status.owner or "", outcome="released")
 
     def _refuse_what_never_fits(self, key: str) -> None:
-        wanted, there = self.shapes[key].total, {"cores": self.cluster.cpus, "GPUs": self.cluster.gpus}
-        for what, number in wanted.items():
-            if number > there[what]:
-                whose = "this machine has" if self.cluster.local else "the cluster has, at most,"
-                raise InputError(
-                    f"run {key} wants {number:g} {what} ({self.shapes[key].workers} workers), {whose} "
-                    f"{there[what]:g}. Ask for less with --workers, --cpus-per-worker or --gpus-per-worker, or use "
-                    "a larger cluster (--address)."
-                )
+        shape = self.shapes[key]
+        if not have_room([shape], self.cluster.types):
+            raise InputError(
+                f"run {key} wants {shape}, and {self.cluster.describe()}. Ask for less with --workers, "
+                "--cpus-per-worker or --gpus-per-worker, for another --accelerator-type, or use a larger cluster "
+                "(--address)."
+            )

@@ -14,6 +14,10 @@ from ladder.platform.runs.status import RunStatus
 COLOURS = {"waiting": "dim", "running": "cyan", "finished": "green", "failed": "red"}
 
 
+TO_DO = "are to be done"
+"""In what a driver says once it has looked at the sweep and the cluster and refused nothing."""
+
+
 class Display:
     """Shows the state of a sweep's runs on standard error."""
 
@@ -33,6 +37,12 @@ class Display:
     ) -> None:
         if self.live is not None:
             self.live.stop()
+
+    def begin(self, sweep: str, number: int, where: str) -> None:
+        """Say that so many runs are begun, and on what."""
+        self.console.print(
+            f"sweep {sweep}: {number} runs {TO_DO}; {where}", highlight=False, soft_wrap=True, markup=False
+        )
 
     def show(self, statuses: Sequence[RunStatus]) -> None:
         """Show where the runs stand now."""

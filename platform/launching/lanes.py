@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -26,7 +26,10 @@ from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.costs import fits
+from ladder.platform.gpus import gpu_named
 from ladder.platform.launching.cluster import Cluster, gpus_per_worker, node_is_lost
+from ladder.platform.launching.nodes import Shape, place
 from ladder.platform.runs.attempt import NOTHING, Attempt, Holds, Listener, begin, is_trained, report_error
 from ladder.platform.runs.lease import LeaseLost, newest_claim
 from ladder.platform.runs.status import missing_benchmarks
@@ -45,26 +48,24 @@ LANE_FAILURES = 8
 """Restarts of a lane's workers before the driver starts another lane. Each run counts its own failures."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What the workers of a lane are given; the runs of one lane share it."""
-
-    workers: int
-    cpus: int
-    """Processor cores of one worker."""
-    gpus: float
-    """GPUs of one worker."""
-    accelerator: str | None
-    """Ray's name of the GPU; None: any."""
-
-    @property
-    def total(self) -> dict[str, float]:
-        """What a lane of this shape holds."""
-        return {"cores": self.workers * self.cpus, "GPUs": self.workers * self.gpus}
-
-
 def shape_of(job: Job, cluster: Cluster) -> Shape:
-    """The shape of the lane that a job goes to."""
+    """The shape of the lane that a job goes to: as its execution asks, on nodes that hold it."""
+    shape = _asked(job, cluster)
+
+    def too_small(accelerator: str) -> bool:
+        gpu = gpu_named(accelerator)
+        return gpu is not None and not fits(job.run, replace(job.execution, gpus_per_worker=shape.gpus), gpu)
+
+    return place(shape, cluster.types, too_small, grows=cluster.grows)
+
+
+def scoring_shape(job: Job, cluster: Cluster) -> Shape:
+    """The shape of a task that scores what several workers trained: the weights fit any GPU, and a node that is still
+    up will do."""
+    return place(replace(_asked(job, cluster), workers=1), cluster.types, lambda accelerator: False, grows=False)
+
+
+def _asked(job: Job, cluster: Cluster) -> Shape:
     execution = job.execution
     return Shape(
         workers=execution.workers,
@@ -133,8 +134,9 @@ def make_trainer(
         scaling_config=ScalingConfig(
             num_workers=shape.workers,
             use_gpu=bool(shape.gpus),
-            resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
-            accelerator_type=shape.accelerator,
+            resources_per_worker=shape.resources,
+            placement_strategy=shape.strategy,
+            label_selector=shape.labels or None,
         ),
         run_config=RunConfig(  # type: ignore[arg-type]  # the stub means the class of before version 2
             name=name,  # new at each start: Train silently resumes a name that it knows

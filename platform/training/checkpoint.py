@@ -1,8 +1,9 @@
 """A checkpoint: the weights as Hugging Face reads them, and beside them all that training needs to go on exactly.
 
-    model.safetensors  config.json      what `ladder evaluate` and `transformers` read
-    optimizer.safetensors               the optimizer's moments by parameter, the random state
-    training.json                       where training stood, and a checksum of every file
+    model.safetensors  config.json          what `ladder evaluate` and `transformers` read
+    tokenizer.json  tokenizer_config.json   what `AutoTokenizer` reads, and lm-evaluation-harness by it
+    optimizer.safetensors                   the optimizer's moments by parameter, the random state
+    training.json                           where training stood, and a checksum of every file
 
 Saving is in two steps: `take_snapshot` copies the tensors, which the training loop waits for, and `write_checkpoint`
 writes the copy from another thread. Nothing is pickled. The files hold whole tensors, so that any number of workers

@@ -36,12 +36,12 @@ def test_one_that_is_fast_and_wrong_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     time_as(monkeypatch, sdpa=1.0, blocked=0.1)
-    attend = attention_choice.attend
+    attend = attention_choice.self_attend
 
-    def wrong(q, k, v, *, backend):  # type: ignore[no-untyped-def]
-        return attend(q, k, v, backend=backend) * (1.1 if backend == "blocked" else 1.0)
+    def wrong(heads, *, backend):  # type: ignore[no-untyped-def]
+        return attend(heads, backend=backend) * (1.1 if backend == "blocked" else 1.0)
 
-    monkeypatch.setattr(attention_choice, "attend", wrong)
+    monkeypatch.setattr(attention_choice, "self_attend", wrong)
     with caplog.at_level(logging.WARNING):
         backend, reason = compare_backends(("sdpa", "blocked"), SMALL, CPU, torch.float32)
     assert backend == "sdpa" and "blocked differs from the plain attention by 0.21" in reason

@@ -1,5 +1,6 @@
 """Generation: neither the cache nor the company changes a text, and each way of drawing keeps its promise."""
 
+import copy
 import math
 import random
 from collections.abc import Sequence
@@ -220,6 +221,26 @@ def test_under_autocast_the_cache_is_bf16_and_texts_are_written(model: GPT2) -> 
     with torch.autocast("cpu", torch.bfloat16):
         written = continuations(model, RAGGED, n_tokens=8, sampling=GREEDY)
     assert all(len(tokens) == 8 for tokens in written)
+
+
+def test_under_autocast_what_is_written_does_not_depend_on_where_the_logits_lie(model: GPT2) -> None:
+    """All logits moved by -110, as GPT-2's lie: the final norm gives a constant and each class's row reads it."""
+    far = copy.deepcopy(model)
+    with torch.no_grad():
+        far.ln_f.weight[0], far.ln_f.bias[0] = 0.0, 4.0
+        near = copy.deepcopy(far)
+        far.wte.weight[:, 0] -= 110 / 4
+        # The blocks read the embedding as well: they get the same input as before.
+        far.wpe.weight[:, 0] += 110 / 4
+    asked = {"n_tokens": 12, "sampling": GREEDY, "seeds": None}
+    prompts = [row for row in RAGGED if len(row) < 10]
+    exact = generate(far, prompts, **asked)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, wanted = generate(far, prompts, **asked), generate(near, prompts, **asked)
+    assert [row.tokens for row in rounded] == [row.tokens for row in wanted]
+    assert sum(row.nats for row in rounded) == pytest.approx(sum(row.nats for row in wanted), rel=1e-3)
+    in_fp32 = generate(near, prompts, **asked)
+    assert sum(row.nats for row in exact) == pytest.approx(sum(row.nats for row in in_fp32), rel=1e-5)
 
 
 def test_nothing_asked_for_is_nothing(model: GPT2) -> None:

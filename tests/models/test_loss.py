@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ladder.models import loss
-from ladder.models.loss import next_token_nats, token_nats, token_nats_and_likeliest
+from ladder.models.loss import next_token_nats, scoring_head, token_nats, token_nats_and_likeliest
 
 
 def inputs(vocabulary: int = 50, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,6 +98,57 @@ def test_of_equally_likely_tokens_the_first_counts_as_the_likeliest(monkeypatch:
     monkeypatch.setitem(loss.TILES, "cpu", (2, 6))
     hidden, head = torch.zeros(2, 4), torch.randn(9, 4)
     assert token_nats_and_likeliest(hidden, head, torch.tensor([0, 8]))[1].tolist() == [True, False]
+
+
+def moved(shift: float, n_tokens: int = 4000, n_classes: int = 2000) -> tuple[Tensor, Tensor, Tensor]:
+    """hidden [M, 64], head [V, 64] whose logits have a standard deviation of 2.5 and a mean of `shift`, and targets."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(n_tokens, 64, generator=generator)
+    head = torch.randn(n_classes, 64, generator=generator) * 2.5 / 8
+    hidden[:, 0], head[:, 0] = 4.0, shift / 4
+    probabilities = (hidden @ head.T).softmax(1)
+    return hidden, head, torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+
+@pytest.mark.parametrize("shift", [0.0, -110.0])
+@pytest.mark.parametrize("cast_before", [False, True])
+def test_in_bf16_the_nats_do_not_depend_on_where_the_logits_lie(shift: float, cast_before: bool) -> None:
+    hidden, head, targets = moved(shift)
+    logits = hidden.double() @ head.double().T
+    exact = F.cross_entropy(logits, targets, reduction="none")
+    likeliest = logits.argmax(1)
+    given = scoring_head(head, torch.bfloat16) if cast_before else head
+    with torch.autocast("cpu", torch.bfloat16):
+        nats = token_nats(hidden, given, targets)
+        hits = token_nats_and_likeliest(hidden, given, likeliest)[1]
+    assert abs(float((nats - exact).mean())) < 0.002
+    assert float((nats - exact).abs().mean()) < 0.01  # the rounding of hidden and head themselves
+    assert 1 - float(hits.float().mean()) < 0.03
+
+
+def test_in_bf16_a_confident_token_is_neither_below_zero_nor_above_its_nats_on_average() -> None:
+    """Targets of p from .9 to 1: a sum that rounds the target's logit otherwise than the numerator is off by it."""
+    hidden, head, _ = moved(0.0, n_tokens=8000)
+    hidden = hidden * 3
+    logits = hidden.double() @ head.double().T
+    exact, targets = -logits.log_softmax(1).max(1).values, logits.argmax(1)
+    sure = exact < 0.1
+    assert int(sure.sum()) > 500
+    # In bf16 the states and the head are rounded too; the truth is that of the rounded ones.
+    head = scoring_head(head, torch.bfloat16)
+    hidden = hidden.to(torch.bfloat16)
+    logits = hidden.double() @ head.double().T
+    exact = F.cross_entropy(logits, targets, reduction="none")
+    with torch.autocast("cpu", torch.bfloat16):
+        nats = token_nats(hidden, head, targets)
+    assert bool((nats >= 0).all())
+    assert float(nats[sure].mean()) == pytest.approx(float(exact[sure].mean()), rel=0.01)
+    assert float((nats - exact)[sure].abs().mean()) < 0.1 * float(exact[sure].mean())
+
+
+def test_in_fp32_the_head_is_taken_as_it_is() -> None:
+    head = inputs()[1].detach()
+    assert scoring_head(head, torch.float32) is head
 
 
 def test_without_gradients_none_are_computed() -> None:

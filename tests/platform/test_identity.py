@@ -137,7 +137,7 @@ def test_a_sweep_in_bf16_goes_on_in_it_where_that_is_slow_with_one_warning(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ladder.platform.command.run.run_sweep", stop)
+    monkeypatch.setattr("ladder.platform.launching.sweep.run_sweep", stop)
     code, _, err = ladder("run", sweep, "--storage", storage)
     assert code == 130 and err.count("Warning") == 1 and "it stays in bf16, which is slow here" in err
     assert "Warning" not in ladder("run", sweep, "--storage", storage, "--gpus-per-worker", 1)[2]

@@ -29,7 +29,7 @@ def overlap_with(storage: UPath, names: Sequence[str] | None) -> Callable[[Corpu
         for benchmark in chosen:
             if benchmark.texts is None:
                 continue
-            missing = benchmark.missing(storage=storage, corpus=corpus)
+            missing = benchmark.missing(storage=storage, corpus=corpus, shots=0)
             if missing is None:
                 try:
                     texts[benchmark.name] = benchmark.texts(storage, corpus)

@@ -57,7 +57,7 @@ def _items(lines: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
     item: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            item.append((number, line.rstrip("\r")))
+            item.append((number, line))
         elif item:
             yield item
             item = []
@@ -164,6 +164,7 @@ def make_benchmark(
         name=name,
         source=f"Children's Book Test, {words}, {split} split: {ITEMS[split]:,} items of ten candidates",
         score=partial(score, benchmark=name, file=file, split=split),
+        reads=frozenset({"limit"}),
         texts=partial(read_texts, benchmark=name, file=file),
         citation="Hill et al. 2015, The Goldilocks principle, arXiv:1511.02301",
         files=(file,),

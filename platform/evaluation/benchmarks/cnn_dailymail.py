@@ -7,8 +7,9 @@ official ROUGE-L takes of a summary of several sentences, so that is called roug
 start is kept, where news says what matters; the paper does not say what it did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from upath import UPath
@@ -17,17 +18,23 @@ from ladder.models.errors import InputError
 from ladder.models.generation import Sampling
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.answers import Answer, describe_shots, prompt_room, write_answers
+from ladder.platform.evaluation.answers import Answer, describe_answers, prompt_room, write_answers
 from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
-from ladder.platform.evaluation.sentences import split_sentences
-from ladder.platform.evaluation.shots import draw_shots
+from ladder.platform.evaluation.sentences import has_ended, split_sentences
+from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 FILE = BenchmarkFile(
     name="test-00000-of-00001.parquet",
     sha256="04e322d2634a96dba76bf9a6294fbbe48e0b36abeae43f13d86ba2c3bebffe4e",
     address="https://huggingface.co/datasets/abisee/cnn_dailymail/resolve/"
     "96df5e686bee6baa90b8bee7c28b81fa3fa6223d/3.0.0/test-00000-of-00001.parquet",
+)
+
+EXAMPLES = BenchmarkFile(
+    name="validation-00000-of-00001.parquet",
+    sha256=None,
+    address=FILE.address.replace("/test-", "/validation-"),
 )
 
 SHOTS = 0
@@ -96,7 +103,7 @@ def fit_article(article: Article, tokenizer: Tokenizer, *, n_tokens: int) -> Art
 
 def is_summarized(text: str) -> bool:
     """Whether the sentences of the summary stay as they are however the text goes on."""
-    return len(split_sentences(text)) > N_SENTENCES
+    return has_ended(text, N_SENTENCES)
 
 
 def rouge(summary: Sequence[str], highlights: Sequence[str]) -> list[float]:
@@ -112,18 +119,19 @@ def rouge(summary: Sequence[str], highlights: Sequence[str]) -> list[float]:
 
 def score(setting: Setting) -> list[ItemScores]:
     """ROUGE-1, 2, L and their average over the articles."""
-    articles = read_articles(benchmark_folder(setting.storage, "cnn-dailymail") / FILE.name)
+    folder = benchmark_folder(setting.storage, "cnn-dailymail")
+    chosen = read_articles(folder / FILE.name)[: setting.limit]
     shots = SHOTS if setting.shots is None else setting.shots
-    chosen = articles[: setting.limit]
+    examples = read_articles(folder / EXAMPLES.name) if shots else []
     room = prompt_room(setting.scorer.context, ANSWER_TOKENS) - len(setting.tokenizer.encode(QUESTION))
     fitted = [fit_article(article, setting.tokenizer, n_tokens=room) for article in chosen]
-    draws = [draw_shots(item, len(articles), shots=shots, seed=setting.seed) for item in range(len(chosen))]
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(chosen))]
+    prompts = [
+        make_prompt([examples[index] for index in drawn], article) for drawn, article in zip(draws, fitted, strict=True)
+    ]
     answers = write_answers(
         setting,
-        [
-            make_prompt([articles[index] for index in drawn], article)
-            for drawn, article in zip(draws, fitted, strict=True)
-        ],
+        prompts,
         n_tokens=ANSWER_TOKENS,
         stop=is_summarized,
         sampling=SAMPLING,
@@ -132,11 +140,18 @@ def score(setting: Setting) -> list[ItemScores]:
     summaries = [split_sentences(answer.text)[:N_SENTENCES] for answer in answers]
     values = np.array([rouge(*pair) for pair in zip(summaries, [a.highlights for a in chosen], strict=True)])
     shortened = np.array([short is not whole for short, whole in zip(fitted, chosen, strict=True)])
-    prompting = f"{describe_shots(shots, setting.seed, 'articles')}, seed {setting.seed}"
-    return _describe(answers, shortened, values, prompting)
+    prompting = f"{describe_shots(shots, setting.seed, 'the validation split')}, seed {setting.seed}"
+    items = describe_answers(prompts, ["\n".join(summary) for summary in summaries], [a.highlights for a in chosen])
+    return _describe(answers, shortened, values, prompting, items)
 
 
-def _describe(answers: Sequence[Answer], shortened: np.ndarray, values: np.ndarray, prompting: str) -> list[ItemScores]:
+def _describe(
+    answers: Sequence[Answer],
+    shortened: np.ndarray,
+    values: np.ndarray,
+    prompting: str,
+    items: Sequence[Mapping[str, Any]],
+) -> list[ItemScores]:
     totals = {
         "items": np.ones(len(answers)),
         **{metric: values[:, column] for column, metric in enumerate(METRICS)},
@@ -155,6 +170,7 @@ def _describe(answers: Sequence[Answer], shortened: np.ndarray, values: np.ndarr
             estimate=mean_of(totals[metric]),
             counted=totals["items"],
             totals=totals,
+            items=items,
         )
         for metric in METRICS
     ]
@@ -170,9 +186,14 @@ CNN_DAILYMAIL = Benchmark(
     name="cnn-dailymail",
     source="CNN/Daily Mail 3.0.0 (not anonymized), test split: 11,490 articles",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    samples=True,
+    version=2,
     texts=read_texts,
     citation="Hermann et al. 2015, arXiv:1506.03340; See et al. 2017, arXiv:1704.04368",
     files=(FILE,),
+    example_files=(EXAMPLES,),
+    shots=SHOTS,
     paper_scores={
         "rouge1": {"1542M": 29.34},
         "rouge2": {"1542M": 8.27},

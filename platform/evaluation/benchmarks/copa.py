@@ -37,6 +37,13 @@ FILE = BenchmarkFile(
     "0d59e0efc834004be53ba7569a7793ea8fb13741/datasets/copa-test.xml",
 )
 
+EXAMPLES = BenchmarkFile(
+    name="copa-dev.xml",
+    sha256="6251d7d99de4cbc6a2c3323923213e5e73071d286039b97a0908736e2be093bc",
+    address="https://raw.githubusercontent.com/drwiner/COPA/"
+    "0d59e0efc834004be53ba7569a7793ea8fb13741/datasets/copa-dev.xml",
+)
+
 CONNECTIVES = {"cause": "because", "effect": "so"}
 """The word between premise and ending, by what is asked for."""
 
@@ -109,14 +116,15 @@ def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
 
 def score(setting: Setting) -> list[ItemScores]:
     """The accuracy over the questions."""
-    questions = ask(setting, read_questions(benchmark_folder(setting.storage, "copa") / FILE.name))
+    folder = benchmark_folder(setting.storage, "copa")
+    questions = ask(setting, read_questions(folder / FILE.name), lambda: read_questions(folder / EXAMPLES.name))
     return [
         score_accuracy(
             questions,
             score_choices(setting, questions),
             compared=mean_nats,
             benchmark="copa",
-            protocol=f'premise, "because" or "so", ending; average token log-probability, {name_shots(setting)}',
+            protocol=f'premise, "because" or "so", ending; average token log-probability, {name_shots(setting, "dev")}',
             description="the right ending has the higher average log-probability of its tokens",
         )
     ]
@@ -126,8 +134,11 @@ COPA = Benchmark(
     name="copa",
     source="Choice of Plausible Alternatives, test split: 500 questions of two endings",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    version=2,
     texts=read_texts,
     citation="Roemmele et al. 2011, Choice of plausible alternatives; heuristic: Radford et al. 2018, Improving "
     "language understanding by generative pre-training, section 5",
     files=(FILE,),
+    example_files=(EXAMPLES,),
 )

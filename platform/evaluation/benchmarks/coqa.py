@@ -24,15 +24,21 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.answers import Answer, describe_shots, ends_line, first_line, overlap_f1, write_answers
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder
+from ladder.platform.evaluation.answers import Answer, ends_line, first_line, overlap_f1, write_answers
+from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder, load_json
 from ladder.platform.evaluation.item_scores import ItemScores, ratio_of
-from ladder.platform.evaluation.shots import draw_shots
+from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 FILE = BenchmarkFile(
     name="coqa-dev-v1.0.json",
     sha256="dfa367a9733ce53222918d0231d9b3bedc2b8ee831a2845f62dfc70701f2540a",
     address="https://downloads.cs.stanford.edu/nlp/data/coqa/coqa-dev-v1.0.json",
+)
+
+EXAMPLES = BenchmarkFile(
+    name="coqa-train-v1.0.json",
+    sha256="b0fdb2bc1bd38dd3ca2ce5fa2ac3e02c6288ac914f241ac409a655ffb6619fa6",
+    address="https://downloads.cs.stanford.edu/nlp/data/coqa/coqa-train-v1.0.json",
 )
 
 SHOTS = 0
@@ -65,7 +71,7 @@ class Conversation:
 def read_conversations(path: UPath) -> list[Conversation]:
     """The conversations of CoQA's JSON file; InputError names the story that is not in its format."""
     try:
-        stories = json.loads(path.read_bytes())["data"]
+        stories = load_json(path.read_bytes().decode("utf-8"))["data"]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start + 1}; fetch coqa again") from error
     except json.JSONDecodeError as error:
@@ -104,11 +110,9 @@ def _texts(entries: Sequence[Any]) -> list[str]:
     return [" ".join(entry["input_text"].split()) for entry in ordered]
 
 
-def make_prompts(conversations: Sequence[Conversation], item: int, *, shots: int, seed: int) -> list[str]:
+def make_prompts(examples: Sequence[Conversation], asked: Conversation) -> list[str]:
     """The prompt of each question of a conversation; each begins with the one before, which is so not read again."""
-    examples = [conversations[index] for index in draw_shots(item, len(conversations), shots=shots, seed=seed)]
     before = "".join(_write_turns(example, example.turns) + "\n" for example in examples)
-    asked = conversations[item]
     return [
         before + _write_turns(asked, asked.turns[:index]) + f"Q: {turn.question}\nA:"
         for index, turn in enumerate(asked.turns)
@@ -131,18 +135,24 @@ def answer_f1(answer: str, right: Sequence[str]) -> float:
 
 def score(setting: Setting) -> list[ItemScores]:
     """F1 per question; conversations are the items."""
-    conversations = read_conversations(benchmark_folder(setting.storage, "coqa") / FILE.name)
+    folder = benchmark_folder(setting.storage, "coqa")
+    chosen = read_conversations(folder / FILE.name)[: setting.limit]
     shots = SHOTS if setting.shots is None else setting.shots
-    chosen = range(len(conversations))[: setting.limit]
-    prompts = [make_prompts(conversations, item, shots=shots, seed=setting.seed) for item in chosen]
+    examples = read_conversations(folder / EXAMPLES.name) if shots else []
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(chosen))]
+    prompts = [
+        make_prompts([examples[index] for index in drawn], conversation)
+        for drawn, conversation in zip(draws, chosen, strict=True)
+    ]
     flat = [prompt for of_one in prompts for prompt in of_one]
     answers = iter(write_answers(setting, flat, n_tokens=ANSWER_TOKENS, stop=ends_line))
-    totals = [_sum_answers(conversations[item], [next(answers) for _ in prompts[item]]) for item in chosen]
+    given = [[next(answers) for _ in conversation.turns] for conversation in chosen]
+    totals = [_sum_answers(*pair) for pair in zip(chosen, given, strict=True)]
     columns = {name: np.array([total[name] for total in totals]) for name in totals[0]}
     return [
         ItemScores(
             benchmark="coqa",
-            protocol=f"document and conversation so far, {describe_shots(shots, setting.seed, 'conversations')}, "
+            protocol=f"document and conversation so far, {describe_shots(shots, setting.seed, 'the train split')}, "
             "greedy answer to the end of the line, official F1",
             metric="f1",
             unit="F1 of words, 0 to 1",
@@ -151,8 +161,18 @@ def score(setting: Setting) -> list[ItemScores]:
             estimate=ratio_of(columns["f1"], columns["questions"]),
             counted=columns["questions"],
             totals=columns,
+            items=[_describe(*pair) for pair in zip(chosen, given, strict=True)],
         )
     ]
+
+
+def _describe(conversation: Conversation, answers: Sequence[Answer]) -> dict[str, Any]:
+    """A conversation and what was written, for people."""
+    turns = [
+        {"question": turn.question, "written": first_line(answer.text), "answers": list(turn.answers)}
+        for turn, answer in zip(conversation.turns, answers, strict=True)
+    ]
+    return {"document": conversation.document, "turns": turns}
 
 
 def _sum_answers(conversation: Conversation, answers: Sequence[Answer]) -> dict[str, float]:
@@ -179,8 +199,12 @@ COQA = Benchmark(
     name="coqa",
     source="CoQA, dev split, version 1.0: 500 conversations of 7,983 questions",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    version=2,
     texts=read_texts,
     citation="Reddy et al. 2019, CoQA: A Conversational Question Answering Challenge, arXiv:1808.07042",
     files=(FILE,),
+    example_files=(EXAMPLES,),
+    shots=SHOTS,
     paper_scores={"f1": {"1542M": 0.55}},
 )

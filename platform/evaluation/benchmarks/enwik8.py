@@ -13,6 +13,7 @@ ENWIK8 = Benchmark(
     name="enwik8",
     source="enwik8, the last 5,000,000 of its 100,000,000 bytes",
     score=STREAM.score,
+    reads=frozenset({"limit", "window", "stride"}),
     texts=STREAM.read_texts,
     citation="Mahoney 2006, Large text compression benchmark, mattmahoney.net/dc/text.html",
     files=(

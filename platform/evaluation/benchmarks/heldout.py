@@ -101,6 +101,7 @@ HELDOUT = Benchmark(
     name="heldout",
     source="the held-out split of the corpus, from its start",
     score=score,
+    reads=frozenset({"heldout_tokens"}),
     texts=read_texts,
     citation="the loss that L(N, D) is fitted to: Hoffmann et al. 2022, arXiv:2203.15556",
     reads_corpus_tokens=True,

@@ -21,6 +21,7 @@ FILE = BenchmarkFile(
     member="1-billion-word-language-modeling-benchmark-r13output/heldout-monolingual.tokenized.shuffled/"
     "news.en.heldout-00000-of-00050",
     archive_sha256="01ba60381110baf7f189dfd2b8374de371e8c9a340835793f190bdae9e90a34e",
+    most_bytes=1 << 31,
 )
 
 
@@ -44,6 +45,8 @@ LM1B = Benchmark(
     name="lm1b",
     source="One Billion Word Benchmark, part 0 of 50 of the held-out sentences: 159,658 words with ends of sentences",
     score=WORDS.score,
+    reads=frozenset({"limit", "window", "stride"}),
+    version=2,
     texts=WORDS.read_texts,
     citation="Chelba et al. 2013, One billion word benchmark for measuring progress, arXiv:1312.3005",
     files=(FILE,),

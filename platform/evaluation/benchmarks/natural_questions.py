@@ -7,13 +7,13 @@ The prompt is seeded with question-answer pairs (Radford et al. 2019, section 3.
     Q: who was the ruler of england in 1616?
     A:
 
-The answer is greedy and ends with the line. The paper prints neither its pairs nor their form; these are other
-questions of the same file. Confidence is the probability of the whole answer, its end included.
+The answer is greedy and ends with the line. The paper prints neither its pairs nor their form; these are questions of
+the train split. Confidence is the probability of the whole answer, its end included.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,23 +22,30 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.answers import describe_shots, ends_line, first_line, matches, write_answers
+from ladder.platform.evaluation.answers import describe_answers, ends_line, first_line, matches, write_answers
 from ladder.platform.evaluation.benchmark import (
     Benchmark,
     BenchmarkFile,
     Setting,
     benchmark_folder,
+    load_json,
     read_text_lines,
 )
 from ladder.platform.evaluation.estimates import Estimate, estimate_mean
 from ladder.platform.evaluation.item_scores import Estimator, ItemScores, mean_of
-from ladder.platform.evaluation.shots import draw_shots
+from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 FILE = BenchmarkFile(
     name="NQ-open.dev.jsonl",
     sha256="f15567f38099f3615f5b8a685c0aef449c11ad90d3da3735e8d1b98115b40616",
     address="https://raw.githubusercontent.com/google-research-datasets/natural-questions/"
     "fb26a3073b1fe636c97302890a27b491d6530130/nq_open/NQ-open.dev.jsonl",
+)
+
+EXAMPLES = BenchmarkFile(
+    name="NQ-open.train.jsonl",
+    sha256=None,
+    address=FILE.address.replace("dev", "train"),
 )
 
 SHOTS = 5
@@ -72,7 +79,7 @@ def read_questions(path: UPath) -> list[Question]:
 
 def _read_question(path: UPath, number: int, line: str) -> Question:
     try:
-        record = json.loads(line)
+        record = load_json(line)
         text, answers = record["question"], record["answer"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         wanted = 'wanted an object such as {"question": "...", "answer": ["..."]}'
@@ -87,21 +94,26 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip()) and "\n" not in value
 
 
-def make_prompt(questions: Sequence[Question], item: int, *, shots: int, seed: int) -> str:
-    """The prompt of an item: other questions with their first answers, then the question."""
-    examples = [questions[index] for index in draw_shots(item, len(questions), shots=shots, seed=seed)]
+def make_prompt(examples: Sequence[Question], question: Question) -> str:
+    """The prompt of a question: examples with their first answers, then the question."""
     pairs = [f"Q: {example.text}?\nA: {example.answers[0]}\n" for example in examples]
-    return "".join(pairs) + f"Q: {questions[item].text}?\nA:"
+    return "".join(pairs) + f"Q: {question.text}?\nA:"
 
 
 def score(setting: Setting) -> list[ItemScores]:
     """Exact match over all answers and over the most confident, and the calibration error."""
-    questions = read_questions(benchmark_folder(setting.storage, "natural-questions") / FILE.name)
+    folder = benchmark_folder(setting.storage, "natural-questions")
+    questions = read_questions(folder / FILE.name)[: setting.limit]
     shots = SHOTS if setting.shots is None else setting.shots
-    chosen = range(len(questions))[: setting.limit]
-    prompts = [make_prompt(questions, item, shots=shots, seed=setting.seed) for item in chosen]
+    examples = read_questions(folder / EXAMPLES.name) if shots else []
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(questions))]
+    prompts = [
+        make_prompt([examples[index] for index in drawn], question)
+        for drawn, question in zip(draws, questions, strict=True)
+    ]
     answers = write_answers(setting, prompts, n_tokens=ANSWER_TOKENS, stop=ends_line)
-    hits = [matches(first_line(answer.text), questions[item].answers) for item, answer in enumerate(answers)]
+    lines = [first_line(answer.text) for answer in answers]
+    hits = [matches(line, question.answers) for line, question in zip(lines, questions, strict=True)]
     nats = np.array([answer.nats for answer in answers])
     totals = {
         "items": np.ones(len(answers)),
@@ -111,10 +123,13 @@ def score(setting: Setting) -> list[ItemScores]:
         "tokens": np.array([answer.n_tokens for answer in answers]),
         "items_cut": np.array([answer.cut for answer in answers]),
     }
-    return describe_scores(totals, describe_shots(shots, setting.seed, "questions"))
+    items = describe_answers(prompts, lines, [question.answers for question in questions])
+    return describe_scores(totals, describe_shots(shots, setting.seed, "the train split"), items)
 
 
-def describe_scores(totals: dict[str, np.ndarray], prompting: str) -> list[ItemScores]:
+def describe_scores(
+    totals: dict[str, np.ndarray], prompting: str, items: Sequence[Mapping[str, Any]] = ()
+) -> list[ItemScores]:
     """The metrics of `hits` and `confidence`, each [questions]."""
     hits, confidence = totals["hits"], totals["confidence"]
     confident = f"{100 * CONFIDENT_SHARE:.0f}"
@@ -145,6 +160,7 @@ def describe_scores(totals: dict[str, np.ndarray], prompting: str) -> list[ItemS
             estimate=estimate,
             counted=totals["items"],
             totals=totals,
+            items=items,
         )
         for metric, unit, estimate, description in described
     ]
@@ -186,9 +202,13 @@ NATURAL_QUESTIONS = Benchmark(
     name="natural-questions",
     source="Natural Questions, open version, dev split: 3,610 questions",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    version=2,
     texts=read_texts,
     citation="Kwiatkowski et al. 2019, Natural Questions, TACL 7; Lee et al. 2019, arXiv:1906.00300 (open version)",
     files=(FILE,),
+    example_files=(EXAMPLES,),
+    shots=SHOTS,
     paper_scores={
         "exact_match": {"1542M": 0.041},
         "exact_match_most_confident_1_percent": {"1542M": 0.631},

@@ -166,6 +166,7 @@ def _score_openings(setting: Setting, benchmark: str) -> ItemScores:
         estimate=(perplexity_of if by_word else bits_of)(pages.opening_nats, counted),
         counted=counted,
         totals={**totals, "nats": pages.opening_nats, "pages": np.ones(len(sums))},
+        items=[{"text": text} for text in pages.openings],
     )
 
 
@@ -183,23 +184,28 @@ PAGES_LAST_WORD = Benchmark(
     name="pages-last-word",
     source="last words of sentences in pages held out of the corpus",
     score=score_last_word,
+    reads=frozenset({"limits"}),
+    version=2,
     citation="protocol of Paperno et al. 2016, arXiv:1606.06031",
 )
 PAGES_CLOZE = Benchmark(
     name="pages-cloze",
     source="sentences with a gap in pages held out of the corpus, ten candidates",
     score=score_cloze,
+    reads=frozenset({"limits"}),
     citation="protocol of Hill et al. 2015, The Goldilocks principle, arXiv:1511.02301",
 )
 PAGES_WORDS = Benchmark(
     name="pages-words",
     source="starts of pages held out of the corpus",
     score=score_words,
+    reads=frozenset({"limits"}),
     citation="perplexity per word as in Radford et al. 2019, section 3.1",
 )
 PAGES_BYTES = Benchmark(
     name="pages-bytes",
     source="starts of pages held out of the corpus",
     score=score_bytes,
+    reads=frozenset({"limits"}),
     citation="bits per byte as in Radford et al. 2019, section 3.1",
 )

@@ -49,6 +49,8 @@ PTB = Benchmark(
     name="ptb",
     source="Penn Treebank, Mikolov's preparation, test split: 3,761 sentences, 82,430 words with line ends",
     score=WORDS.score,
+    reads=frozenset({"limit", "window", "stride"}),
+    version=2,
     texts=WORDS.read_texts,
     citation="Marcus et al. 1993, Building a large annotated corpus of English; Mikolov et al. 2010, Recurrent neural "
     "network based language model",

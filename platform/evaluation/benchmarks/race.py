@@ -6,7 +6,7 @@ a sentence with a gap ("_") keeps the gap.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ladder.platform.evaluation.benchmark import (
     BenchmarkFile,
     Setting,
     benchmark_folder,
+    load_json,
     read_text_lines,
 )
 from ladder.platform.evaluation.choices import (
@@ -40,6 +41,8 @@ FILE = BenchmarkFile(
     member="RACE/test/",
     archive_sha256="b2769cc9fdc5c546a693300eb9a966cec6870bd349fbc44ed5225f8ad33006e5",
 )
+
+EXAMPLES = replace(FILE, name="race-dev.jsonl", member="RACE/dev/")
 
 LEVELS = ("middle", "high")
 """Folders of the test split: 1,436 questions and 3,498."""
@@ -67,9 +70,9 @@ def read_exams(path: UPath) -> list[Exam]:
     for number, line in enumerate(read_text_lines(path), start=1):
         where = f"{path}, line {number}"
         try:
-            entry = json.loads(line)
+            entry = load_json(line)
             level = entry["file"].split("/")[0]
-            exam = json.loads(entry["text"])
+            exam = load_json(entry["text"])
             fields = [exam[name] for name in ("article", "questions", "options", "answers")]
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             wanted = "wanted a file of RACE as `ladder fetch race` writes it"
@@ -116,7 +119,11 @@ def score(setting: Setting) -> list[ItemScores]:
     path = benchmark_folder(setting.storage, "race") / FILE.name
     exams = read_exams(path)
     warn_of_count(path, len(exams), QUESTIONS)
-    questions = ask(setting, [exam.question for exam in exams])
+    questions = ask(
+        setting,
+        [exam.question for exam in exams],
+        lambda: [exam.question for exam in read_exams(path.with_name(EXAMPLES.name))],
+    )
     scored = score_choices(setting, questions)
     levels = np.array([exam.level for exam in exams[: len(questions)]])
     parts = {"accuracy": np.ones(len(questions))} | {f"accuracy_{level}": levels == level for level in LEVELS}
@@ -128,7 +135,7 @@ def score(setting: Setting) -> list[ItemScores]:
             benchmark="race",
             metric=metric,
             counted=counted,
-            protocol=f"passage, question, option; average token log-probability, {name_shots(setting)}",
+            protocol=f"passage, question, option; average token log-probability, {name_shots(setting, 'dev')}",
             description="the right option has the highest average log-probability of its tokens",
         )
         for metric, counted in parts.items()
@@ -140,8 +147,11 @@ RACE = Benchmark(
     name="race",
     source="RACE, test split: 4,934 questions of four options",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    version=2,
     texts=read_texts,
     citation="Lai et al. 2017, RACE, arXiv:1704.04683; heuristic: Radford et al. 2018, Improving language "
     "understanding by generative pre-training, section 5",
     files=(FILE,),
+    example_files=(EXAMPLES,),
 )

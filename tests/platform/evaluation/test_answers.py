@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from upath import UPath
 
 from ladder.models.generation import GREEDY, Sampling, generate
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
+from ladder.platform.evaluation import answers
 from ladder.platform.evaluation.answers import (
-    describe_shots,
     first_line,
     matches,
     normalize,
@@ -18,6 +19,7 @@ from ladder.platform.evaluation.answers import (
 )
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.evaluate import DEFAULT_PROTOCOL, make_setting
+from ladder.platform.evaluation.shots import describe_shots
 
 
 def set_up(model: GPT2, folder: Path, precision: str = "fp32") -> Setting:
@@ -104,4 +106,19 @@ def test_the_first_line_has_no_space_around_it() -> None:
 
 def test_a_protocol_says_how_many_examples_there_are() -> None:
     assert describe_shots(0, 3, "lines") == "zero-shot"
-    assert describe_shots(2, 3, "lines") == "2-shot, examples drawn from the other lines (seed 3)"
+    assert describe_shots(2, 3, "the train split") == "2-shot, examples drawn from the train split (seed 3)"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_answers_are_written_in_the_precision_asked_for(
+    byte_gpt2: GPT2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    seen: list[bool] = []
+
+    def watch(*arguments: object, **options: object) -> object:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr(answers, "generate", watch)
+    write_answers(set_up(byte_gpt2, tmp_path, precision=precision), ["ab"], n_tokens=2, stop=lambda text: False)
+    assert seen == [precision == "bf16"]

@@ -230,15 +230,40 @@ def test_a_choice_longer_than_the_context_is_scored_as_far_as_it_fits(bigram: Ca
 def test_solved_examples_stand_before_a_question_apart_by_blank_lines(bigram: Callable[..., GPT2]) -> None:
     model, tokenizer = bigram(classes=257, context=8), load_tokenizer("bytes")
     questions = [make_question(f"question {n}:", f" yes {n}", f" no {n}", answer=n % 2) for n in range(6)]
-    whole = ask(setting_of(model, tokenizer, shots=2, seed=5), questions)
+    train = [make_question(f"example {n}:", f" yes {n}", f" no {n}", answer=n % 2) for n in range(4)]
+    whole = ask(setting_of(model, tokenizer, shots=2, seed=5), questions, lambda: train)
     for index, question in enumerate(whole):
         first, second, last = question.context.split("\n\n")
         assert last == questions[index].context
-        others = {other.solved for other in questions} - {questions[index].solved}
-        assert {first, second} <= others and first != second
+        assert {first, second} <= {example.solved for example in train} and first != second
         assert question.choices == questions[index].choices
-    assert ask(setting_of(model, tokenizer, shots=2, seed=5, limit=2), questions) == whole[:2]
-    assert ask(setting_of(model, tokenizer, shots=2, seed=6), questions) != whole
-    assert ask(setting_of(model, tokenizer), questions) == questions
-    assert name_shots(setting_of(model, tokenizer, shots=2)) == "2-shot, examples drawn from the other items"
-    assert name_shots(setting_of(model, tokenizer, shots=0)) == "zero-shot"
+    assert ask(setting_of(model, tokenizer, shots=2, seed=5, limit=2), questions, lambda: train) == whole[:2]
+    assert ask(setting_of(model, tokenizer, shots=2, seed=6), questions, lambda: train) != whole
+    assert ask(setting_of(model, tokenizer, shots=9), questions[:1], lambda: train)[0].context.count("\n\n") == 4
+
+
+def test_without_shots_no_other_split_is_read(bigram: Callable[..., GPT2]) -> None:
+    setting = setting_of(bigram(classes=257, context=8), load_tokenizer("bytes"))
+    questions = [make_question("question:", " yes", " no")]
+    assert ask(setting, questions, lambda: pytest.fail("the examples were read")) == questions
+
+
+def test_a_protocol_names_the_split_of_the_examples_and_the_seed(bigram: Callable[..., GPT2]) -> None:
+    model, tokenizer = bigram(classes=257, context=8), load_tokenizer("bytes")
+    said = name_shots(setting_of(model, tokenizer, shots=2, seed=7), "train")
+    assert said == "2-shot, examples drawn from the train split (seed 7)"
+    assert name_shots(setting_of(model, tokenizer, shots=0), "train") == "zero-shot"
+
+
+def test_questions_of_unequal_numbers_of_choices_have_the_mean_chance(bigram: Callable[..., GPT2]) -> None:
+    model, tokenizer = bigram(classes=257, context=8), load_tokenizer("bytes")
+    questions = [
+        make_question("ab", " c", " d"),
+        make_question("ab", " c", " d", " e", " f"),
+        make_question("b", " c", " d"),
+    ]
+    scored = score_choices(setting_of(model, tokenizer), questions)
+    options = {"compared": total_nats, "benchmark": "b", "protocol": "p", "description": "d"}
+    assert score_accuracy(questions, scored, **options).measure().chance == pytest.approx((1 / 2 + 1 / 4 + 1 / 2) / 3)
+    some = score_accuracy(questions, scored, **options, counted=np.array([0, 1, 0]))
+    assert some.measure().chance == 0.25

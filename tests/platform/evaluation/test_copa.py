@@ -12,7 +12,7 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmark import sha256_of
-from ladder.platform.evaluation.benchmarks.copa import FILE, begin_small, read_questions
+from ladder.platform.evaluation.benchmarks.copa import EXAMPLES, FILE, begin_small, read_questions
 from ladder.platform.evaluation.evaluate import Protocol, evaluate
 
 ITEM = (
@@ -103,10 +103,18 @@ def test_the_average_per_token_decides_and_not_the_sum(bigram: Callable[..., GPT
 def test_shots_and_limit_are_honoured(byte_gpt2: GPT2, tmp_path: Path) -> None:
     path = UPath(tmp_path) / "benchmarks" / "copa" / FILE.name
     write_items(path, *[make_item(premise=f"We ran {number}.") for number in range(4)])
+    write_items(path.with_name(EXAMPLES.name), make_item())
     protocol = Protocol(limit=3, shots=1)
     (score,) = evaluate(byte_gpt2, load_tokenizer("bytes"), ["copa"], storage=UPath(tmp_path), protocol=protocol)
     assert score.count == 3
-    assert score.protocol.endswith("1-shot, examples drawn from the other items")
+    assert score.protocol.endswith("1-shot, examples drawn from the dev split (seed 0)")
+
+
+def test_the_real_dev_split_has_500_examples_none_of_which_is_scored(shared: Path, folder: UPath) -> None:
+    scored = {question.solved for question in read_questions(folder / FILE.name)}
+    examples = read_questions(UPath(shared / "benchmarks" / "copa" / EXAMPLES.name))
+    assert len(examples) == 500
+    assert not scored & {example.solved for example in examples}
 
 
 @pytest.mark.parametrize(

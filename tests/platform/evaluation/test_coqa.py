@@ -48,7 +48,7 @@ def install(storage: Path, stories: list[dict[str, Any]]) -> UPath:
 
 def test_the_prompt_is_the_document_the_conversation_so_far_and_the_question(tmp_path: Path) -> None:
     conversations = read_conversations(install(tmp_path, STORIES))
-    prompts = make_prompts(conversations, 0, shots=0, seed=0)
+    prompts = make_prompts([], conversations[0])
     assert prompts == [
         "Cotton was a white kitten.\n\nQ: What color?\nA:",
         "Cotton was a white kitten.\n\nQ: What color?\nA: white\nQ: Who?\nA:",
@@ -57,7 +57,7 @@ def test_the_prompt_is_the_document_the_conversation_so_far_and_the_question(tmp
 
 def test_a_shot_is_another_conversation_with_its_answers(tmp_path: Path) -> None:
     conversations = read_conversations(install(tmp_path, STORIES[:2]))
-    (prompt,) = make_prompts(conversations, 1, shots=4, seed=0)
+    (prompt,) = make_prompts(conversations[:1], conversations[1])
     assert prompt == (
         "Cotton was a white kitten.\n\nQ: What color?\nA: white\nQ: Who?\nA: Cotton\n\n"
         "Asta was a fish.\n\nQ: What was she?\nA:"
@@ -68,7 +68,7 @@ def test_no_prompt_holds_its_own_answer(tmp_path: Path) -> None:
     marked = [story(f"Text {i}.", ["Q1", "Q2", "Q3"], [f"<{i} {turn}>" for turn in range(3)]) for i in range(5)]
     conversations = read_conversations(install(tmp_path, marked))
     for item in range(5):
-        for turn, prompt in enumerate(make_prompts(conversations, item, shots=2, seed=3)):
+        for turn, prompt in enumerate(make_prompts(conversations[:item][:2], conversations[item])):
             assert [f"<{item} {later}>" in prompt for later in range(3)] == [later < turn for later in range(3)]
 
 
@@ -108,10 +108,7 @@ def test_scores_are_per_question_with_errors_over_conversations(
 def test_a_document_is_read_once_for_all_its_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = GPT2(parse_size("2x32h2", context=256, vocabulary=257), seed=1)
     install(tmp_path, STORIES)
-    longest = [
-        max(map(len, make_prompts(read_conversations(next(tmp_path.rglob("*.json"))), i, shots=0, seed=0)))
-        for i in range(3)
-    ]
+    longest = [max(map(len, make_prompts([], read_conversations(next(tmp_path.rglob("*.json")))[i]))) for i in range(3)]
     read: list[int] = []
     hidden = model.hidden
     monkeypatch.setattr(

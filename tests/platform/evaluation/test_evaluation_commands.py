@@ -1,7 +1,9 @@
 """The commands `evaluate`, `fetch` and `generate`."""
 
+import io
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from upath import UPath
 
 from ladder.models.errors import InputError
@@ -18,9 +21,10 @@ from ladder.models.weights import save_weights
 from ladder.platform.command.evaluate import command as evaluate_command
 from ladder.platform.command.fetch import command as fetch_command
 from ladder.platform.command.generate import command as generate_command
-from ladder.platform.command.scores import paper_scores, short_names
+from ladder.platform.command.scores import paper_scores, scores_table, short_names
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting
+from ladder.platform.evaluation.checkpoint_scores import Outcome
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import BENCHMARKS
@@ -137,7 +141,7 @@ def test_evaluate_goes_past_a_benchmark_that_fails(checkpoint: str, storage: str
     table, _ = run_to_error(evaluate_command, checkpoint, "--storage", storage)
     lines = [" ".join(line.split()) for line in table.splitlines()]
     assert "bad failed, see below" in lines
-    assert "good accuracy 0.75 0.25 4 from cache 117M 0.25 345M 0.5" in lines
+    assert "good accuracy 0.75 0.25 share of items higher 4 from cache 117M 0.25 345M 0.5" in lines
     assert "gone absent: ladder fetch gone" in lines
     assert "story-cloze absent: ladder fetch story-cloze --from DIR" in lines
 
@@ -198,6 +202,24 @@ def test_the_papers_scores_are_of_the_sizes_around() -> None:
     assert sizes(1e12) == ["762M", "1542M"]
 
 
+def test_the_table_says_unit_direction_chance_and_how_many_items_were_cut() -> None:
+    scored = {"benchmark": "b", "protocol": "", "unit": "share of questions", "count": 1200}
+    measurements = (
+        Measurement(metric="m", value=0.5, direction="higher", chance=0.25, totals={"items_cut": 1012.0}, **scored),
+        Measurement(metric="n", value=0.5, direction="lower", totals={"items_cut": 0.0}, **scored),
+    )
+    outcome = Outcome(checkpoint="c", benchmark="b", measurements=measurements, params_total=10)
+    console = Console(width=200, file=io.StringIO())
+    console.print(scores_table([outcome], {}, ["c"]))
+    titles, first, second = (re.split(r"\s{2,}", line.strip()) for line in console.file.getvalue().splitlines())
+    assert titles == [
+        "benchmark", "metric", "value", "std. error", "chance", "unit", "better", "items", "cut", "seconds",
+        "GPT-2 paper",
+    ]  # fmt: skip
+    assert first == ["b", "m", "0.5", "0.25", "share of questions", "higher", "1,200", "1,012", "0.0"]
+    assert second == ["b", "n", "0.5", "share of questions", "lower", "1,200", "0.0"]
+
+
 def test_checkpoints_are_told_apart_by_short_names() -> None:
     assert short_names(["a/run-1/step-5", "a/run-2/step-5"]) == {"a/run-1/step-5": "run-1", "a/run-2/step-5": "run-2"}
     assert list(short_names(["run/step-1", "run/step-2"]).values()) == ["step-1", "step-2"]
@@ -242,3 +264,31 @@ def test_fetch_tells_what_failed_after_what_was_installed(shared: Path, storage:
 @pytest.mark.parametrize("command", [evaluate_command, fetch_command, generate_command])
 def test_help_shows_an_example(command: click.Command) -> None:
     assert "Example" in CliRunner().invoke(command, ["--help"]).stdout
+
+
+def test_samples_are_a_line_for_every_item_with_what_became_of_it(checkpoint: str, tmp_path: Path) -> None:
+    for name, content in (
+        ("lambada/lambada_test.jsonl", '{"text": "aa bb"}\n{"text": "ab b\u00e4"}\n'),
+        ("sst2/stsa.binary.dev", "1 a good film .\n0 a bad film .\n1 a film .\n"),
+    ):
+        (tmp_path / "benchmarks" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "benchmarks" / name).write_text(content, encoding="utf-8")
+    path = tmp_path / "samples.jsonl"
+    asked = [checkpoint, "--storage", str(tmp_path), "--benchmarks", "lambada,sst2", "--device", "cpu", "--json"]
+    for _ in range(2):  # the second time with scores in the cache, which have no items
+        measured = json.loads(run(evaluate_command, *asked, "--samples", str(path))[0])
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        assert [(line["benchmark"], line["item"]) for line in lines] == [
+            ("lambada", 0), ("lambada", 1), ("sst2", 0), ("sst2", 1), ("sst2", 2),
+        ]  # fmt: skip
+    assert all(line["checkpoint"] == checkpoint for line in lines)
+    assert (lines[1]["prompt"], lines[1]["answer"]) == ("ab", " b\u00e4")
+    film = lines[2]
+    assert film["prompt"] == "a good film. very"
+    assert film["candidates"] == [" negative", " positive"]
+    assert (film["answer"], film["chosen"]) == (1, int(film["nats"][0] > film["nats"][1]))
+    values = {f"{m['benchmark']}/{m['metric']}": m["value"] for m in measured}
+    assert np.mean([line["right"] for line in lines[2:]]) == pytest.approx(values["sst2/accuracy"])
+    assert math.exp(sum(line["nats"] for line in lines[:2]) / 2) == pytest.approx(values["lambada/perplexity"])
+    with pytest.raises(InputError, match="cannot write .*: No such file or directory; name another"):
+        run(evaluate_command, *asked, "--samples", str(tmp_path / "nowhere" / "a.jsonl"))

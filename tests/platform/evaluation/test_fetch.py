@@ -8,7 +8,7 @@ import json
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -180,10 +180,11 @@ def test_two_commands_do_not_write_to_one_download(server: Server, tmp_path: Pat
 
     def second(seconds: float) -> None:
         with pytest.raises(DownloadError, match="another process is downloading it"):
-            Download(partial, progress=lambda received, total: None)(url, str(tmp_path / "b.txt"))
+            Download(partial, progress=lambda received, total: None, most_bytes=1 << 30)(url, str(tmp_path / "b.txt"))
 
     told: list[tuple[int, int | None]] = []
-    Download(partial, progress=lambda *counts: told.append(counts), wait=second)(url, str(tmp_path / "a.txt"))
+    download = Download(partial, progress=lambda *counts: told.append(counts), most_bytes=1 << 30, wait=second)
+    download(url, str(tmp_path / "a.txt"))
     assert (tmp_path / "a.txt").read_bytes() == CONTENT
     assert (told[0], told[-1]) == ((CHUNK, len(CONTENT)), (len(CONTENT), len(CONTENT)))
     assert everything(tmp_path) == ["a.txt"]
@@ -309,6 +310,80 @@ def test_without_a_published_checksum_the_first_file_installed_is_held_to(
     with pytest.raises(InputError, match="wanted .*, as the one installed first had"):
         fetch(["made-up"], storage=UPath(tmp_path))
     assert (tmp_path / "benchmarks/made-up/a.txt").read_bytes() == b"damaged"
+    fetch(["made-up"], storage=UPath(tmp_path), again=True)
+    assert (tmp_path / "benchmarks/made-up/a.txt").read_bytes() == b"second"
+    assert (tmp_path / "benchmarks/made-up/SHA256SUMS").read_text() == f"{sha256(b'second')}  a.txt\n"
+
+
+def test_what_a_published_archive_holds_takes_the_place_of_what_was_only_named_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packed = tar_gz({"a.txt": b"right"})
+    file = BenchmarkFile(
+        name="a.txt",
+        sha256=None,
+        address="http://127.0.0.1:9/pack.tgz",
+        member="a.txt",
+        archive_sha256=sha256(packed),
+    )
+    add(monkeypatch, "made-up", file)
+    installed, copies = tmp_path / "benchmarks/made-up/a.txt", tmp_path / "copies"
+    copies.mkdir()
+    (copies / "a.txt").write_bytes(b"wrong")
+    fetch(["made-up"], storage=UPath(tmp_path), source_dir=copies)
+    assert installed.read_bytes() == b"wrong"
+    (copies / "pack.tgz").write_bytes(packed)
+    installed.unlink()
+    fetch(["made-up"], storage=UPath(tmp_path), source_dir=copies)
+    assert installed.read_bytes() == b"right"
+    assert installed.with_name("SHA256SUMS").read_text() == f"{sha256(b'right')}  a.txt\n"
+
+
+def test_a_server_that_sends_more_than_the_file_has_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = BenchmarkFile(name="a.txt", sha256=None, address=f"{server.address}/a.txt", most_bytes=1000)
+    server.files["a.txt"] = bytes(1001)
+    add(monkeypatch, "made-up", file)
+    with pytest.raises(InputError, match="the server sends 1,001 bytes or more, and the file has 1,000 at most"):
+        fetch(["made-up"], storage=UPath(tmp_path), wait=no_wait)
+    assert everything(tmp_path) == []
+    server.files["a.txt"] = bytes(1000)
+    assert fetch(["made-up"], storage=UPath(tmp_path))[0].stat().st_size == 1000
+
+
+@pytest.mark.parametrize("member", ["a.txt", "folder/"])
+@pytest.mark.parametrize("pack", [tar_gz, zipped])
+def test_a_member_that_unpacks_to_more_than_it_may_have_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, member: str, pack: Callable[..., bytes]
+) -> None:
+    server.files["pack"] = pack({"a.txt": bytes(1 << 22), "folder/a.txt": bytes(1 << 22)})
+    file = BenchmarkFile(name="a.txt", sha256=None, address=f"{server.address}/pack", member=member, most_bytes=1 << 21)
+    add(monkeypatch, "made-up", file)
+    with pytest.raises(InputError, match="a.txt has more than the 2,097,152 bytes that it may have"):
+        fetch(["made-up"], storage=UPath(tmp_path))
+    assert not list((tmp_path / "benchmarks").rglob("a.txt*"))
+
+
+def test_a_file_is_never_away_while_it_is_replaced(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(monkeypatch, "made-up", plain(server, b"right"))
+    (tmp_path / "benchmarks/made-up").mkdir(parents=True)
+    installed = tmp_path / "benchmarks/made-up/text.txt"
+    installed.write_bytes(b"damaged")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "rename"):
+            patch.setattr(Path, name, fail)
+        with pytest.raises(InputError, match="Input/output error"):
+            fetch(["made-up"], storage=UPath(tmp_path))
+    assert installed.read_bytes() == b"damaged"
+    fetch(["made-up"], storage=UPath(tmp_path))
+    assert installed.read_bytes() == b"right"
 
 
 @pytest.mark.parametrize(
@@ -454,3 +529,25 @@ def test_what_cannot_be_fetched_is_said(tmp_path: Path) -> None:
         fetch(["heldout"], storage=UPath(tmp_path), source_dir=tmp_path)
     with pytest.raises(InputError, match="unknown benchmark lamda"):
         fetch(["lamda"], storage=UPath(tmp_path), source_dir=tmp_path)
+
+
+def test_the_split_that_examples_are_drawn_from_is_fetched_where_it_is_asked_for(shared: Path, tmp_path: Path) -> None:
+    storage, source = UPath(tmp_path / "storage"), shared / "benchmarks"
+    assert [path.name for path in fetch(["sst2"], storage=storage, source_dir=source)] == ["stsa.binary.dev"]
+    benchmark = BENCHMARKS["sst2"]
+    assert benchmark.missing(storage=storage, corpus=None) is None
+    missing = benchmark.missing(storage=storage, corpus=None, shots=1)
+    assert missing is not None and "`ladder fetch sst2 --examples`" in missing
+    both = fetch(["sst2"], storage=storage, source_dir=source, examples=True)
+    assert [path.name for path in both] == ["stsa.binary.dev", "stsa.binary.train"]
+    assert benchmark.missing(storage=storage, corpus=None, shots=1) is None
+
+
+def test_a_benchmark_with_examples_in_its_own_prompt_needs_their_split(tmp_path: Path) -> None:
+    folder = tmp_path / "benchmarks" / "natural-questions"
+    folder.mkdir(parents=True)
+    (folder / "NQ-open.dev.jsonl").write_text("{}")
+    benchmark = BENCHMARKS["natural-questions"]
+    missing = benchmark.missing(storage=UPath(tmp_path), corpus=None)
+    assert missing is not None and "NQ-open.train.jsonl" in missing and "`ladder fetch natural-questions`" in missing
+    assert benchmark.missing(storage=UPath(tmp_path), corpus=None, shots=0) is None

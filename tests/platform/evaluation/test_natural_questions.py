@@ -15,6 +15,7 @@ from ladder.platform.evaluation.answers import Answer
 from ladder.platform.evaluation.benchmarks import natural_questions
 from ladder.platform.evaluation.benchmarks.natural_questions import (
     ANSWER_TOKENS,
+    EXAMPLES,
     NATURAL_QUESTIONS,
     Question,
     describe_scores,
@@ -22,17 +23,21 @@ from ladder.platform.evaluation.benchmarks.natural_questions import (
     read_questions,
 )
 from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.shots import draw_shots
 
 NAME = NATURAL_QUESTIONS.files[0].name
 
 QUESTIONS = [Question(text=f"question {i}", answers=(f"<answer {i}>", f"<other {i}>")) for i in range(12)]
 
+TRAIN = [Question(text=f"example {i}", answers=(f"<solved {i}>", f"<also {i}>")) for i in range(8)]
+
 
 def install(storage: Path, questions: list[Question]) -> None:
     folder = storage / "benchmarks" / "natural-questions"
     folder.mkdir(parents=True)
-    lines = [json.dumps({"question": q.text, "answer": list(q.answers)}) + "\n" for q in questions]
-    (folder / NAME).write_text("".join(lines), encoding="utf-8")
+    for name, contents in ((NAME, questions), (EXAMPLES.name, TRAIN)):
+        lines = [json.dumps({"question": q.text, "answer": list(q.answers)}) + "\n" for q in contents]
+        (folder / name).write_text("".join(lines), encoding="utf-8")
 
 
 def test_the_real_file_holds_3610_questions_whose_answers_fit(shared: Path, gpt2_vocabulary: None) -> None:
@@ -45,18 +50,10 @@ def test_the_real_file_holds_3610_questions_whose_answers_fit(shared: Path, gpt2
     assert max(shortest) + 1 <= ANSWER_TOKENS  # with the end of the line
 
 
-def test_the_prompt_is_other_pairs_and_the_question() -> None:
-    prompt = make_prompt(QUESTIONS[:2], 0, shots=5, seed=0)
-    assert prompt == "Q: question 1?\nA: <answer 1>\nQ: question 0?\nA:"
-    assert make_prompt(QUESTIONS, 3, shots=0, seed=0) == "Q: question 3?\nA:"
-
-
-def test_no_prompt_holds_its_own_answer_and_a_seed_draws_others() -> None:
-    for item, question in enumerate(QUESTIONS):
-        prompt = make_prompt(QUESTIONS, item, shots=11, seed=4)
-        assert not any(answer in prompt for answer in question.answers)
-        assert prompt.count("Q:") == 12
-    assert make_prompt(QUESTIONS, 0, shots=3, seed=0) != make_prompt(QUESTIONS, 0, shots=3, seed=1)
+def test_the_prompt_is_solved_pairs_and_the_question() -> None:
+    prompt = make_prompt(TRAIN[1:2], QUESTIONS[0])
+    assert prompt == "Q: example 1?\nA: <solved 1>\nQ: question 0?\nA:"
+    assert make_prompt([], QUESTIONS[3]) == "Q: question 3?\nA:"
 
 
 def test_scores_are_those_of_known_answers(byte_gpt2: GPT2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +72,10 @@ def test_scores_are_those_of_known_answers(byte_gpt2: GPT2, tmp_path: Path, monk
     measured = evaluate(
         byte_gpt2, load_tokenizer("bytes"), ["natural-questions"], storage=UPath(tmp_path), protocol=protocol
     )
-    assert prompts == [make_prompt(QUESTIONS, item, shots=2, seed=9) for item in range(4)]
+    for item, prompt in enumerate(prompts):
+        drawn = [TRAIN[index] for index in draw_shots(item, len(TRAIN), shots=2, seed=9)]
+        assert prompt == make_prompt(drawn, QUESTIONS[item])
+    assert len(set(prompts)) == 4
     scores = {m.metric: m for m in measured}
     assert scores["exact_match"].value == 0.5
     assert scores["exact_match"].count == 4
@@ -135,6 +135,7 @@ def test_a_small_model_is_scored_the_same_way_twice(byte_gpt2: GPT2, tmp_path: P
         (b'{"question": " ", "answer": ["b"]}\n', "line 1: wanted a question"),
         (b'{"question": "a", "answer": ["b\\nc"]}\n', "line 1: wanted a question of one line"),
         (b'{"question": "a", "answer": ["\xff"]}\n', "line 1: not UTF-8"),
+        (b'{"question": "a \\uDC00", "answer": ["b"]}\n', "line 1: .* half of a surrogate pair"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, complaint: str) -> None:

@@ -11,7 +11,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
-from ladder.platform.evaluation.benchmarks.race import FILE, RACE, read_exams
+from ladder.platform.evaluation.benchmarks.race import EXAMPLES, FILE, RACE, read_exams
 from ladder.platform.evaluation.evaluate import Protocol, evaluate
 
 
@@ -81,11 +81,12 @@ def test_the_average_per_token_decides_and_not_the_sum(bigram: Callable[..., GPT
 
 def test_a_school_without_a_question_has_no_score(byte_gpt2: GPT2, tmp_path: Path) -> None:
     install(tmp_path, make_line("high/1.txt"), make_line("middle/1.txt"))
+    write_lines(UPath(tmp_path) / "benchmarks" / "race" / EXAMPLES.name, make_line("high/2.txt"))
     protocol = Protocol(limit=2, shots=1)
     scores = evaluate(byte_gpt2, load_tokenizer("bytes"), ["race"], storage=UPath(tmp_path), protocol=protocol)
     assert [score.metric for score in scores] == ["accuracy", "accuracy_high"]
     assert [score.count for score in scores] == [2, 2]
-    assert scores[0].protocol.endswith("1-shot, examples drawn from the other items")
+    assert scores[0].protocol.endswith("1-shot, examples drawn from the dev split (seed 0)")
     assert scores[0].totals["items_cut"] == 2  # passages of 64 bytes and more
 
 

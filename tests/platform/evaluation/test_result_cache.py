@@ -19,6 +19,7 @@ from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation import checkpoint_scores
 from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting
 from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, find_cached, score_checkpoint
+from ladder.platform.evaluation.code_fingerprint import code_fingerprint, syntax
 from ladder.platform.evaluation.evaluate import Protocol
 from ladder.platform.evaluation.heldout_pages import Limits
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
@@ -54,7 +55,15 @@ def scored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Setting]:
         return [scores]
 
     file = BenchmarkFile(name="a.txt", sha256=None, address="http://127.0.0.1:9/a.txt")
-    made = Benchmark(name="counted", source="made up", score=score, citation="none", files=(file,))
+    made = Benchmark(
+        name="counted",
+        source="made up",
+        score=score,
+        reads=frozenset({"limit", "shots", "seed", "window"}),
+        samples=True,
+        citation="none",
+        files=(file,),
+    )
     monkeypatch.setitem(BENCHMARKS, "counted", made)
     (tmp_path / "benchmarks/counted").mkdir(parents=True)
     (tmp_path / "benchmarks/counted/a.txt").write_text("data")
@@ -91,10 +100,9 @@ def test_a_second_call_scores_nothing_and_gives_the_same(scored: list[Setting], 
     [
         {"precision": "bf16"},
         {"protocol": Protocol(limit=3)},
-        {"protocol": Protocol(shots=0)},
+        {"protocol": Protocol(shots=1)},
         {"protocol": Protocol(seed=1)},
         {"protocol": Protocol(window=32)},
-        {"protocol": Protocol(stride=32)},
     ],
 )
 def test_what_changes_a_number_is_scored_again(
@@ -105,11 +113,59 @@ def test_what_changes_a_number_is_scored_again(
     assert len(scored) == 2
 
 
-def test_what_only_a_corpus_has_does_not_matter_to_a_benchmark_of_files(
-    scored: list[Setting], task: ScoringTask
+def test_a_setting_that_the_benchmark_does_not_read_does_not_matter(
+    scored: list[Setting], task: ScoringTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only(task)
-    assert only(replace(task, protocol=Protocol(heldout_tokens=7, limits=Limits(pages=1)))).cached
+    assert only(replace(task, protocol=Protocol(heldout_tokens=7, limits=Limits(pages=1), stride=3))).cached
+    assert only(replace(task, protocol=Protocol(shots=0))).cached, "which is its own number"
+    monkeypatch.setitem(BENCHMARKS, "counted", replace(BENCHMARKS["counted"], samples=False))
+    only(task)
+    assert only(replace(task, protocol=Protocol(seed=5))).cached, "without examples nothing is drawn"
+    assert not only(replace(task, protocol=Protocol(seed=5, shots=2))).cached
+
+
+def test_other_code_is_scored_again(scored: list[Setting], task: ScoringTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(task)
+    monkeypatch.setattr("ladder.platform.evaluation.result_cache.code_fingerprint", lambda: "other")
+    assert not only(task).cached
+
+
+def test_comments_layout_and_docstrings_are_no_other_code() -> None:
+    source = 'def f(x):\n    """Doc."""\n    return x + 1\n'
+    assert syntax(source) == syntax("def f( x ):  # comment\n    return (x + 1)\n")
+    assert syntax(source) != syntax("def f(x):\n    return x + 2\n")
+    assert syntax('"""Only this."""\n') == syntax("pass\n")
+
+
+def test_the_scoring_code_and_the_network_are_hashed_and_what_brings_files_is_not() -> None:
+    read: list[str] = []
+
+    def read_text(path: Path, encoding: str) -> str:
+        read.append("/".join(path.parts[-2:]))
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_text", read_text)
+        code_fingerprint.__wrapped__()
+    assert {"models/loss.py", "evaluation/scoring.py", "evaluation/choices.py", "benchmarks/ptb.py"} <= set(read)
+    assert not {"evaluation/fetch.py", "evaluation/result_cache.py"} & set(read)
+
+
+def test_measurements_say_what_made_them(scored: list[Setting], task: ScoringTask, checkpoint: Path) -> None:
+    (measurement,) = only(replace(task, protocol=Protocol(limit=2))).measurements
+    assert measurement.to_json()["scored_with"] == {
+        "version": 1,
+        "limit": 2,
+        "shots": 0,
+        "seed": 0,
+        "window": None,
+        "precision": "fp32",
+        "device": "cpu",
+        "tokenizer": "bytes",
+        "code": code_fingerprint(),
+        "checkpoint_sha256": checkpoint_sha256(checkpoint),
+    }
 
 
 def test_another_checkpoint_version_or_file_is_scored_again(
@@ -173,6 +229,18 @@ def test_a_file_that_is_not_the_published_one_is_warned_of(
     assert "a.txt is not the published file" in caplog.text
 
 
+def test_tokenizer_device_precision_and_checkpoint_are_parts_of_the_key(
+    scored: list[Setting], tmp_path: Path, gpt2_vocabulary: None
+) -> None:
+    given = {"checkpoint": "c", "tokenizer": load_tokenizer("bytes"), "precision": "fp32", "device": "cpu"}
+    others = {"checkpoint": "d", "tokenizer": load_tokenizer("gpt2"), "precision": "bf16", "device": "cuda"}
+    shared = {"storage": UPath(tmp_path), "corpus": None, "protocol": Protocol()}
+    digests = {make_key(BENCHMARKS["counted"], **shared, **given).digest}
+    for name, other in others.items():
+        digests.add(make_key(BENCHMARKS["counted"], **shared, **(given | {name: other})).digest)
+    assert len(digests) == 5
+
+
 def test_a_corpus_is_part_of_the_key_of_what_is_made_from_it(small_corpus: Corpus) -> None:
     def digest(corpus: Corpus, protocol: Protocol) -> str:
         return make_key(
@@ -190,10 +258,10 @@ def test_a_corpus_is_part_of_the_key_of_what_is_made_from_it(small_corpus: Corpu
     digests = {
         digest(small_corpus, Protocol()),
         digest(other, Protocol()),
-        digest(small_corpus, Protocol(heldout_tokens=7)),
+        digest(small_corpus, Protocol(heldout_tokens=7)),  # not read by it
         digest(small_corpus, Protocol(limits=Limits(pages=1))),
     }
-    assert len(digests) == 4
+    assert len(digests) == 3
 
 
 def test_an_incomplete_checkpoint_has_no_hash_and_one_problem(

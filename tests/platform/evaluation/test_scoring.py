@@ -52,14 +52,26 @@ def test_nats_of_a_continuation_are_those_of_its_table_of_probabilities(
     assert model.longest <= 10
 
 
-def test_banned_tokens_are_left_out_of_the_filtered_choice_alone(bigram: Callable[..., GPT2]) -> None:
+@pytest.mark.parametrize("batch_tokens", [24, 4096])
+def test_the_next_tokens_probabilities_are_those_of_transformers(
+    tiny_gpt2: GPT2, reference: torch.nn.Module, batch_tokens: int
+) -> None:
+    groups = [((1, 2, 3), [()]), ((4,) * 20, [(5,), (6, 7)]), ((8, 9), [(10, 11, 12), (), (13,)]), ((14,), [(), (15,)])]
+    found = dict(scorer(tiny_gpt2, batch_tokens=batch_tokens).next_log_probabilities(groups))
+    assert sorted(found) == [0, 1, 2, 3]
+    for index, (context, ends) in enumerate(groups):
+        kept = context[-(16 - max(map(len, ends))) :]
+        for end, log_probabilities in zip(ends, found[index], strict=True):
+            with torch.no_grad():
+                wanted = reference(torch.tensor([[*kept, *end]])).logits[0, -1].double().log_softmax(-1)
+            assert log_probabilities.tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
+
+
+def test_the_next_tokens_probabilities_of_a_table_are_its_rows(bigram: Callable[..., GPT2]) -> None:
     model = bigram(classes=6, context=8)
-    order = model.log_probabilities[2].argsort(descending=True).tolist()
-    asked = [Request(context=(2,), continuation=(token,)) for token in order[:3]]
-    scores = scorer(model).loglikelihood(asked, banned=frozenset(order[:1]))
-    assert [score.greedy for score in scores] == [(True,), (False,), (False,)]
-    assert [score.allowed_greedy for score in scores] == [False, True, False]
-    assert scorer(model).loglikelihood(asked)[0].allowed_greedy is None
+    ((index, found),) = scorer(model).next_log_probabilities([((2,), [(), (3,), (4, 5)])])
+    assert index == 0
+    assert torch.allclose(found, model.log_probabilities[[2, 3, 5]], atol=1e-6)
 
 
 @pytest.mark.parametrize(

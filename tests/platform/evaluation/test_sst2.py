@@ -11,7 +11,14 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmark import sha256_of
-from ladder.platform.evaluation.benchmarks.sst2 import FILE, SST2, make_questions, read_sentences, write_sentence
+from ladder.platform.evaluation.benchmarks.sst2 import (
+    EXAMPLES,
+    FILE,
+    SST2,
+    make_questions,
+    read_sentences,
+    write_sentence,
+)
 from ladder.platform.evaluation.evaluate import Protocol, evaluate
 
 
@@ -80,9 +87,13 @@ def test_a_model_that_knows_the_word_after_very_is_right(bigram: Callable[..., G
 def test_shots_and_limit_are_honoured(byte_gpt2: GPT2, tmp_path: Path) -> None:
     install(tmp_path, b"1 a film .\n1 b film .\n0 c film .\n")
     protocol = Protocol(limit=2, shots=2)
+    with pytest.raises(InputError, match="stsa.binary.train: get it with `ladder fetch sst2 --examples`"):
+        evaluate(byte_gpt2, load_tokenizer("bytes"), ["sst2"], storage=UPath(tmp_path), protocol=protocol)
+    examples = tmp_path / "benchmarks" / "sst2" / EXAMPLES.name
+    examples.write_bytes(b"1 a film of this year .\n0 a longer film of this year .\n")
     (score,) = evaluate(byte_gpt2, load_tokenizer("bytes"), ["sst2"], storage=UPath(tmp_path), protocol=protocol)
     assert score.count == 2
-    assert score.protocol.endswith("2-shot, examples drawn from the other items")
+    assert score.protocol.endswith("2-shot, examples drawn from the train split (seed 0)")
     assert score.totals["items_cut"] == 2  # three sentences are more than 64 bytes
 
 

@@ -9,7 +9,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
-from ladder.platform.evaluation.benchmarks.story_cloze import FILE, STORY_CLOZE, read_questions
+from ladder.platform.evaluation.benchmarks.story_cloze import EXAMPLES, FILE, STORY_CLOZE, read_questions
 from ladder.platform.evaluation.evaluate import Protocol, evaluate
 
 HEADER = (
@@ -36,12 +36,12 @@ def test_a_story_is_four_sentences_and_an_ending(tmp_path: Path) -> None:
 
 
 def test_the_likelier_ending_per_token_is_chosen(bigram: Callable[..., GPT2], tmp_path: Path) -> None:
-    rows = [ROW.replace("He got up.", "He ppppppp.").removesuffix("2") + answer for answer in "21"]
+    rows = [ROW.replace("He got up.", "He pppppppppppp.").removesuffix("2") + answer for answer in "21"]
     install(tmp_path, *rows)
     model = bigram(classes=257, context=128)
     table = model.log_probabilities
     table[:] = 0.0
-    table[ord("p"), ord("p")] = 2.0  # seven are less likely than the other ending, but not for their number
+    table[ord("p"), ord("p")] = 2.0  # twelve are less likely than the other ending, but not for their number
     (score,) = evaluate(model, load_tokenizer("bytes"), ["story-cloze"], storage=UPath(tmp_path))
     assert (score.value, score.count, score.chance) == (0.5, 2, 0.5)
     first = Protocol(limit=1)
@@ -51,10 +51,11 @@ def test_the_likelier_ending_per_token_is_chosen(bigram: Callable[..., GPT2], tm
 
 def test_shots_and_limit_are_honoured(byte_gpt2: GPT2, tmp_path: Path) -> None:
     install(tmp_path, *[ROW] * 4)
+    write_rows(UPath(tmp_path) / "benchmarks" / "story-cloze" / EXAMPLES.name, ROW)
     protocol = Protocol(limit=3, shots=1)
     (score,) = evaluate(byte_gpt2, load_tokenizer("bytes"), ["story-cloze"], storage=UPath(tmp_path), protocol=protocol)
     assert (score.count, score.totals["items_cut"]) == (3, 3)
-    assert score.protocol.endswith("1-shot, examples drawn from the other items")
+    assert score.protocol.endswith("1-shot, examples drawn from the validation split (seed 0)")
 
 
 def test_the_file_is_given_only_by_people(tmp_path: Path) -> None:

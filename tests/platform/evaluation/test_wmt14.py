@@ -21,6 +21,7 @@ from ladder.platform.evaluation.benchmarks.wmt14 import (
     first_sentence,
     is_translated,
     make_prompt,
+    read_examples,
     read_pairs,
     sentence_statistics,
 )
@@ -34,6 +35,10 @@ def install(storage: Path, english: bytes, french: bytes) -> UPath:
     folder.mkdir(parents=True)
     (folder / "newstest2014.en").write_bytes(english)
     (folder / "newstest2014.fr").write_bytes(french)
+    for language, name in (("en", "Example"), ("fr", "Exemple")):
+        segments = "".join(f'<seg id="{i}">{name} {i}.</seg>\n' for i in range(6))
+        document = f'<srcset setid="newstest2013">\n<doc>\n<p>\n{segments}</p>\n</doc>\n</srcset>\n'
+        (folder / f"newstest2013-src.{language}.sgm").write_text(document)
     return folder
 
 
@@ -53,12 +58,26 @@ def test_the_real_files_hold_3003_pairs_whose_translations_fit(shared: Path, gpt
     assert max(lengths) + 1 <= ANSWER_TOKENS
 
 
-def test_the_prompt_is_other_pairs_and_the_sentence() -> None:
-    assert make_prompt(PAIRS[:2], 1, shots=5, seed=0) == "English 0. = Francais 0.\nEnglish 1. ="
-    for item, pair in enumerate(PAIRS):
-        prompt = make_prompt(PAIRS, item, shots=8, seed=2)
-        assert pair.target not in prompt
-        assert prompt.count(" =") == 9
+def test_line_ends_of_other_systems_are_no_part_of_a_sentence(tmp_path: Path) -> None:
+    folder = install(tmp_path, b"Bye.\r\nHi.\r\n", b"Adieu.\r\nSalut.\r\n")
+    assert make_prompt(read_pairs(folder)[:1], read_pairs(folder)[1]) == "Bye. = Adieu.\nHi. ="
+
+
+def test_the_prompt_is_solved_pairs_and_the_sentence() -> None:
+    assert make_prompt(PAIRS[:1], PAIRS[1]) == "English 0. = Francais 0.\nEnglish 1. ="
+
+
+def test_examples_are_the_segments_of_the_year_before(tmp_path: Path) -> None:
+    folder = install(tmp_path, b"English.\n", b"Francais.\n")
+    pairs = read_examples(folder)
+    assert len(pairs) == 6
+    assert pairs[2] == Pair(source="Example 2.", target="Exemple 2.")
+    (folder / "newstest2013-src.fr.sgm").write_text('<seg id="1">Un.</seg>\n')
+    with pytest.raises(InputError, match="newstest2013-src.en.sgm has 6 lines and newstest2013-src.fr.sgm 1"):
+        read_examples(folder)
+    (folder / "newstest2013-src.en.sgm").write_text("English.\n")
+    with pytest.raises(InputError, match="newstest2013-src.en.sgm holds no <seg>"):
+        read_examples(folder)
 
 
 def test_the_translation_is_the_first_sentence_of_the_line() -> None:
@@ -99,7 +118,9 @@ def test_scores_are_those_of_known_translations(
     to_english, to_french = evaluate(
         byte_gpt2, load_tokenizer("bytes"), ["wmt14"], storage=UPath(tmp_path), protocol=protocol
     )
-    assert [prompts[4].endswith(f"\n{lines[4]} =") for prompts, lines in zip(asked, (french, english), strict=True)]
+    for prompts, lines, example in zip(asked, (french, english), ("Exemple", "Example"), strict=True):
+        assert prompts[4].endswith(f"\n{lines[4]} =")
+        assert prompts[4].startswith(example) and prompts[4].count(" = ") == 3
     assert (to_english.metric, to_french.metric) == ("bleu_fr_en", "bleu_en_fr")
     for measured, lines in ((to_english, english), (to_french, french)):
         translations = [first_sentence(line) for line in garble(lines, 3)[:15]]

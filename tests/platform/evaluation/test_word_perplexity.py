@@ -56,13 +56,13 @@ def test_perplexity_divides_the_nats_of_each_text_by_the_original_words(
     scores = by_metric(small(wikitext2.WORDS, tmp_path, ARTICLES).score(setting_of(model, tmp_path)))
     words = len(ARTICLES.split()) + ARTICLES.count("\n")
     plain = "\n= One =\n\nA two-part thing, in 1,000 parts.\n\n= Two =\n\nShort <unk>.\n"
-    for metric, text in (("perplexity", plain), ("perplexity_raw", ARTICLES)):
-        measured = scores[metric].measure()
-        assert measured.value == pytest.approx(math.exp(table_nats(model, text) / words), rel=1e-4)
-        assert measured.count == measured.totals["words"] == words
-        assert measured.totals["bytes"] == measured.totals["tokens"] == measured.totals["characters"] == len(text)
-        assert measured.totals["articles"] == 2
-        assert measured.standard_error is not None  # there are two articles
+    assert list(scores) == ["perplexity"], "the text is scored once"
+    measured = scores["perplexity"].measure()
+    assert measured.value == pytest.approx(math.exp(table_nats(model, plain) / words), rel=1e-4)
+    assert measured.count == measured.totals["words"] == words
+    assert measured.totals["bytes"] == measured.totals["tokens"] == measured.totals["characters"] == len(plain)
+    assert measured.totals["articles"] == 2
+    assert measured.standard_error is not None  # there are two articles
 
 
 def test_sentences_are_scored_each_after_the_start_token_and_their_ends_are_words(
@@ -75,8 +75,6 @@ def test_sentences_are_scored_each_after_the_start_token_and_their_ends_are_word
     assert words.read_texts(UPath(tmp_path), None) == plain
     assert scores["perplexity"].totals["nats"] == pytest.approx([table_nats(model, text) for text in plain], rel=1e-5)
     assert scores["perplexity"].counted.tolist() == [5, 10]
-    raw = [line + "\n" for line in SENTENCES.splitlines()]
-    assert scores["perplexity_raw"].totals["nats"] == pytest.approx([table_nats(model, t) for t in raw], rel=1e-5)
 
 
 def test_a_limit_scores_the_first_items_as_if_there_were_no_more(byte_gpt2: GPT2, tmp_path: Path) -> None:
@@ -99,6 +97,24 @@ def test_window_and_stride_are_those_of_the_setting_and_named_in_the_protocol(by
         nats = setting_of(byte_gpt2, tmp_path).scorer.rolling([tokens], window=8, stride=stride)[0].sum()
         assert scores.totals["nats"].sum() == pytest.approx(nats, rel=1e-5)
     assert plain.totals["nats"].sum() != pytest.approx(sliding.totals["nats"].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("words", "is_stream"), [(ptb.WORDS, True), (wikitext2.WORDS, True), (lm1b.WORDS, False)])
+def test_a_set_is_one_stream_or_each_item_stands_alone(
+    byte_gpt2: GPT2, tmp_path: Path, words: WordSet, is_stream: bool
+) -> None:
+    lines = [f" line {number} of the set " for number in range(2 * ptb.BLOCK_LINES)]
+    content = {"lm1b": "\n".join(line.strip() for line in lines) + "\n", "ptb": "\n".join(lines) + "\n"}
+    words = small(words, tmp_path, content.get(words.benchmark, ARTICLES))
+    setting = setting_of(byte_gpt2, tmp_path)
+    (scores,) = words.score(setting)
+    texts = words.read_texts(UPath(tmp_path), None)
+    assert len(texts) >= 2
+    tokens = [list(text.encode()) for text in texts]
+    stream = setting.scorer.rolling([sum(tokens, [])])[0].sum(dtype=np.float64)
+    alone = sum(nats.sum(dtype=np.float64) for nats in setting.scorer.rolling(tokens))
+    assert scores.totals["nats"].sum() == pytest.approx(stream if is_stream else alone, rel=1e-6)
+    assert stream != pytest.approx(alone, rel=1e-5)
 
 
 def test_another_number_of_words_is_another_split(byte_gpt2: GPT2, tmp_path: Path) -> None:

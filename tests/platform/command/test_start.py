@@ -1,0 +1,54 @@
+"""The commands start fast: no heavy module is imported until a command has something to do with it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ladder.platform.command.main import COMMANDS
+
+HEAVY = {"torch", "ray", "mlflow", "polars", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "seaborn", "nltk"}
+
+STILL_HEAVY = {"status", "submit", "ui"}
+"""Commands whose modules import what they work with at their top."""
+
+CODE = """
+import contextlib, json, sys
+from ladder.platform.command.main import cli
+with contextlib.suppress(SystemExit):
+    cli(sys.argv[1:], prog_name="ladder")
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def call(*arguments: str, **environment: str) -> tuple[list[str], set[str]]:
+    """(lines written, modules imported) of a call of `ladder` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    *lines, modules = done.stdout.splitlines()
+    return lines, set(json.loads(modules))
+
+
+@pytest.mark.parametrize("command", ["", *sorted(COMMANDS.keys() - STILL_HEAVY)])
+def test_help_imports_no_heavy_module(command: str) -> None:
+    lines, modules = call(*command.split(), "--help")
+    assert lines[0].startswith(f"Usage: ladder {command}".rstrip())
+    assert not HEAVY & modules
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("ladder ", sorted(COMMANDS)), ("ladder re", ["report"]), ("ladder evaluate --sam", ["--samples"])],
+)
+def test_completion_imports_no_heavy_module_and_knows_every_command(words: str, wanted: list[str]) -> None:
+    place = str(words.count(" "))
+    lines, modules = call(_LADDER_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=place)
+    assert sorted(line.removeprefix("plain,") for line in lines if line) == wanted
+    assert not HEAVY & modules
