@@ -119,4 +119,4 @@ def _interrupted_quietly() -> Iterator[None]:
         click.echo("MLflow's server has ended.", err=True)
     finally:
         for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)

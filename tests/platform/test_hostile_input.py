@@ -171,8 +171,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     loss = LAW.score(N=N, D=D) * np.exp(0.002 * np.random.default_rng(0).standard_normal(12))
     names = [f"{SCRIPTS[i % 3]} {i}" for i in range(12)]
     columns = {SCRIPTS[0]: N, SCRIPTS[1]: D, f"loss {SCRIPTS[2]} $x^$": loss, "run": names, "size": names}
-    table = folder / "runs.csv"
-    pl.DataFrame(columns | {"family": [SCRIPTS[0]] * 12}).write_csv(table)
+    table = folder / "runs.parquet"
+    pl.DataFrame(columns | {"family": [SCRIPTS[0]] * 12}).write_parquet(table)
     options = ["--params", SCRIPTS[0], "--tokens", SCRIPTS[1], "--score", f"loss {SCRIPTS[2]} $x^$=loss"]
     options += ["--run", "run", "--size", "size", "--pool", "--name", "runs", "--storage", str(folder)]
     done = CliRunner().invoke(report, ["--table", str(table), *options], catch_exceptions=False)

@@ -73,7 +73,8 @@ def test_status_of_a_sweep_that_never_ran_is_waiting(output: Callable[..., str],
     output("corpus", "build", "c", *inputs, "--tokenizer", "bytes", "--heldout", "0.5", "--storage", tmp_path)
     status = json.loads(output("status", sweep, "--json", "--storage", tmp_path))
     (run,) = status["runs"]
-    assert run == {"run": run["run"], "status": "waiting", "tokens": 0, "reason": None}
+    assert run == {"run": run["run"], "status": "waiting", "tokens": 0, "reason": None, "gpu_hours": 0.0}
+    assert status["counts"]["waiting"] == 1 and status["gpu_hours_spent"] == 0 == status["core_hours_spent"]
 
 
 def test_bench_measures_a_size(output: Callable[..., str]) -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.command.retry import command as retry
+from ladder.platform.command.status import command as status
 from ladder.platform.identity import mark_schema
 from ladder.platform.launching.control import Control, SweepStopped
 from ladder.platform.launching.dispatch import Dispatcher
@@ -60,11 +64,11 @@ def test_a_budget_of_nothing_is_refused(tmp_path: Path, hours: float) -> None:
 def driver(tmp_path: Path) -> Callable[[float | None, Any], Dispatcher]:
     """A driver with one run and without a cluster."""
 
-    def make(hours: float | None, status: Any) -> Dispatcher:
+    def make(hours: float | None, word: Any) -> Dispatcher:
         made: Any = Dispatcher.__new__(Dispatcher)
         made.storage, made.sweep = UPath(tmp_path), SimpleNamespace(name="s", benchmarks=())
         made.control = make_control(UPath(tmp_path), hours)
-        made.statuses, made.jobs = {RUN.key: RunStatus(run=RUN, status=status)}, {RUN.key: None}
+        made.statuses, made.jobs = {RUN.key: RunStatus(run=RUN, status=word)}, {RUN.key: None}
         made.lanes, made.scoring, made._worked_on = [], {}, set()
         made._halted, made._next_control, made.calls = False, 0.0, []
         made.host = SimpleNamespace(halt=SimpleNamespace(remote=lambda: made.calls.append("halt")))
@@ -108,13 +112,18 @@ def test_a_driver_takes_a_failed_run_up_again_that_was_opened(driver: Any, tmp_p
     assert made.statuses[RUN.key].status == "waiting" and not made._is_done()
 
 
+def call(command: click.Command, sweep: Sweep, *options: str) -> str:
+    """What a command on a sweep prints, in this process."""
+    arguments = [str(sweep.file), *options, "--storage", str(sweep.storage)]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 def test_a_sweep_whose_budget_is_spent_launches_nothing(tmp_path: Path, storage: UPath) -> None:
     mark_schema(storage)
     sweep = Sweep(tmp_path, storage, tokens=(1024,))
-    shown = subprocess.run(
-        ladder("status", sweep.file, "--storage", storage, "--json", "--price", 2), capture_output=True, text=True
-    )
-    before = json.loads(shown.stdout)
+    before = json.loads(call(status, sweep, "--json", "--price", "2"))
     key = before["runs"][0]["run"]
     assert before["gpu_hours_spent"] == 0 and before["gpu_hours_to_come"] is None
     spend(run_folder(storage, "path", key), "released", hours=5.0, gpus=2.0)
@@ -122,10 +131,7 @@ def test_a_sweep_whose_budget_is_spent_launches_nothing(tmp_path: Path, storage:
     assert done.wait(120) == 3, sweep.said()
     assert "the budget of 10 GPU-hours is spent (10 were taken)" in sweep.said()
     assert [claim.epoch for claim in sweep.claims().values()] == [1], "nothing was launched"
-    shown = subprocess.run(
-        ladder("status", sweep.file, "--storage", storage, "--json", "--price", 2), capture_output=True, text=True
-    )
-    after = json.loads(shown.stdout)
+    after = json.loads(call(status, sweep, "--json", "--price", "2"))
     assert after["gpu_hours_spent"] == pytest.approx(10) and after["cost_spent"] == pytest.approx(20)
     assert {row["run"]: row["gpu_hours"] for row in after["runs"]}[key] == pytest.approx(10)
 
@@ -150,23 +156,15 @@ def test_a_stopped_sweep_ends_at_once_and_goes_on_bit_for_bit(tmp_path: Path, st
 def test_a_run_that_failed_is_opened_again_by_its_key(tmp_path: Path, storage: UPath) -> None:
     mark_schema(storage)
     sweep = Sweep(tmp_path, storage, tokens=(1024,))
-
-    def call(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        command = ladder(arguments[0], sweep.file, *arguments[1:], "--storage", storage)
-        return subprocess.run(command, capture_output=True, text=True)
-
-    keys = [row["run"] for row in json.loads(call("status", "--json").stdout)["runs"]]
-    wrong = call("retry", "1x99")
-    assert wrong.returncode == 2 and "1x99 is no run of it" in wrong.stderr
-    assert "None of its runs failed" in wrong.stderr
+    keys = [row["run"] for row in json.loads(call(status, sweep, "--json"))["runs"]]
+    with pytest.raises(InputError, match="1x99 is no run of it.*None of its runs failed"):
+        call(retry, sweep, "1x99")
     for key in keys:
         lease = acquire(run_folder(storage, "path", key), "a")
         assert lease is not None
         lease.end("failed", "the loss is not finite")
-    watched = call("status", "--watch")
-    assert watched.returncode == 0 and "0 of 2 runs finished, 2 failed" in watched.stdout, "it ends with the runs"
-    opened = call("retry", keys[0])
-    assert opened.returncode == 0 and "it had failed: the loss is not finite" in opened.stdout
-    assert "0 of 2 runs finished, 1 waiting, 1 failed" in call("status").stdout
-    assert "1 runs are open again" in call("retry").stdout
-    assert "2 waiting" in call("status").stdout
+    assert "0 of 2 runs finished, 2 failed" in call(status, sweep, "--watch"), "it ends with the runs"
+    assert "it had failed: the loss is not finite" in call(retry, sweep, keys[0])
+    assert "0 of 2 runs finished, 1 waiting, 1 failed" in call(status, sweep)
+    assert "1 runs are open again" in call(retry, sweep)
+    assert "2 waiting" in call(status, sweep)

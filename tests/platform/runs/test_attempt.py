@@ -40,7 +40,8 @@ def test_the_heartbeat_publishes_points_and_progress(run: UPath) -> None:
     wait_until(lambda: read_curve(run))
     (point,) = read_curve(run)
     assert point["step"] == 10 and abs(point["time_ms"] / 1000 - time.time()) < 60
-    wait_until(lambda: newest_claim(run).progress == {"phase": "training", "loss": 3.0})  # type: ignore[union-attr]
+    said = {"phase": "training", "loss": 3.0}
+    wait_until(lambda: said.items() <= newest_claim(run).progress.items())  # type: ignore[union-attr]
     attempt.end("finished")
     assert heard[0]["outcome"] is None and heard[-1]["outcome"] == "finished" and heard[-1]["loss"] == 3.0
 
@@ -63,7 +64,7 @@ def test_a_refused_write_stops_neither_the_heartbeat_nor_the_curve(
         wait_until(lambda: len(refused) >= 4)
     assert "503 Slow Down" in caplog.text
     attempt.say(step=10)
-    wait_until(lambda: newest_claim(run).progress == {"step": 10})  # type: ignore[union-attr]
+    wait_until(lambda: newest_claim(run).progress.get("step") == 10)  # type: ignore[union-attr]
     assert [point["step"] for point in read_curve(run)] == [10]
     attempt.end("released")
 
