@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,7 @@ class Cloud:
 
     def stop(self) -> None:
         kill_family(self.head.pid)
+        shutil.rmtree(self.ray, ignore_errors=True)  # its processes may still be writing
 
 
 @pytest.fixture
