@@ -200,7 +200,7 @@ def declared_types(config: Mapping[str, Any]) -> tuple[NodeType, ...]:
 
 def count_lasting(config: Mapping[str, Any]) -> int:
     """Nodes that such a file keeps up, whatever is asked for: the head and each type's least."""
-    return 1 + sum(words.get("min_workers", 0) for words in config.get("available_node_types", {}).values())
+    return 1 + sum(int(words.get("min_workers", 0)) for words in config.get("available_node_types", {}).values())
 
 
 def present_types(nodes: Iterable[Mapping[str, float]]) -> tuple[NodeType, ...]:
