@@ -6,14 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
+.PHONY: cluster demo test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/ladder run demo
 	$(BIN)/ladder report demo
 
+# A process on each of up to eight cores; a file's tests stay together.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
 
 # Ten lost nodes, a head that dies, a minute without object storage, twenty compiled shapes, the demo with three seeds:
 # another half an hour.
@@ -50,6 +51,10 @@ bench-fit: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python bench/training.py
+
+# What the nodes of a cluster install (docs/cluster.md): cluster.yaml mounts it.
+cluster: $(VENV)/installed
+	bash platform/cluster/pack.sh $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -24,6 +24,13 @@ _xformers: dict[str, Any] = {}
 """xformers' attention and its causal bias, once `_load_xformers` ran: torch.compile can read them but not make them."""
 
 
+def self_attend(heads: Tensor, *, backend: str) -> Tensor:
+    """Causal attention of queries, keys and values in one tensor [B, T, 3, H, K], scaled by 1/sqrt(K): [B, T, H, K]."""
+    if backend == "blocked":
+        return attend_in_blocks(heads)
+    return attend(*heads.unbind(2), backend=backend)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, *, backend: str, causal: bool = True) -> Tensor:
     """Attention of q [B, T, H, K] over k, v [B, S, H, K], scaled by 1/sqrt(K): [B, T, H, K].
 
@@ -35,7 +42,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, backend: str, causal: bool = True
     if backend == "reference":
         return _attend_reference(q, k, v, causal)
     if backend == "blocked" and causal:
-        return attend_in_blocks(q, k, v)
+        return attend_in_blocks(torch.stack((q, k, v), 2))
     assert backend in BACKENDS, f"no attention back end {backend!r}"
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, T or S, K], no copies
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)

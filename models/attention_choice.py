@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend
 
-from ladder.models.attention import attend, choose_backend
+from ladder.models.attention import choose_backend, self_attend
+from ladder.models.errors import InputError
 from ladder.models.sizes import Size
 
 CHECKED_SEQUENCES = 1
@@ -66,8 +67,21 @@ class AttentionChoice:
     """Why it was chosen, in one clause."""
 
 
-def choose_attention(asked: str, shape: AttentionShape, device: torch.device, dtype: torch.dtype) -> AttentionChoice:
-    """The attention for `asked` ("auto" or a name) and a shape; errors as of `choose_backend`."""
+def choose_attention(
+    asked: str, shape: AttentionShape, device: torch.device, dtype: torch.dtype, *, before: str | None = None
+) -> AttentionChoice:
+    """The attention for `asked` ("auto" or a name) and a shape; errors as of `choose_backend`.
+
+    "auto" keeps the back end that the run had `before`, where that can run here: another one rounds differently.
+    """
+    if asked == "auto" and before is not None:
+        try:
+            choose_backend(before, device, dtype, width=shape.width)
+        except InputError as error:
+            logger.warning("attention is chosen anew: the run had %s before, and %s", before, error)
+        else:
+            operator = find_operator(before, shape, device, dtype)
+            return AttentionChoice(backend=before, operator=operator, reason="the run had it before")
     backend, reason = choose_backend(asked, device, dtype, width=shape.width)
     if asked == "auto" and backend == "xformers":
         backend, reason = compare_backends(("xformers", "sdpa"), shape, device, dtype)
@@ -126,7 +140,7 @@ def _sample(shape: AttentionShape, sequences: int, device: torch.device, dtype: 
 def _forward_and_backward(backend: str, x: Tensor) -> tuple[Tensor, Tensor]:
     """Output [B, T, H, K], and the gradient of half its square in x [B, T, 3, H, K]."""
     leaf = x.detach().requires_grad_(True)
-    y = attend(*leaf.unbind(2), backend=backend)
+    y = self_attend(leaf, backend=backend)
     (gradient,) = torch.autograd.grad(y, leaf, y.detach())
     return y.detach(), gradient
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ladder.models.attention import BACKENDS, attend
+from ladder.models.attention import BACKENDS, self_attend
 from ladder.models.cache import Place
-from ladder.models.gelu import gelu
+from ladder.models.gelu import gelu_
 from ladder.models.parametrization import BaseShape, scales_of
 from ladder.models.sizes import MLP_RATIO, Size
 
@@ -42,11 +42,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, place: Place | None) -> Tensor:
         batch, length, width = x.shape
         heads = self.c_attn(x).view(batch, length, 3, self.n_head, width // self.n_head)  # [B, T, 3, H, K]
-        q, k, v = heads.unbind(2)  # [B, T, H, K]
         if place is None:
-            y = attend(q, k, v, backend=self.backend)
+            y = self_attend(heads, backend=self.backend)  # [B, T, H, K]
         else:
-            y = place.attend(self.layer, q, k, v, backend=self.backend)
+            y = place.attend(self.layer, *heads.unbind(2), backend=self.backend)
         projected: Tensor = self.c_proj(y.reshape(batch, length, width))  # [B, T, D]
         return projected
 
@@ -60,7 +59,7 @@ class MLP(nn.Module):
         self.c_proj = nn.Linear(MLP_RATIO * size.d_model, size.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.c_proj(gelu(self.c_fc(x)))
+        y: Tensor = self.c_proj(gelu_(self.c_fc(x)))
         return y
 
 

@@ -188,10 +188,13 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS_FILE).exists() or not index.exists():
         return [folder / WEIGHTS_FILE]
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+        shards = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{index} is not an index of shards ({error}); it is damaged: copy it again") from error
-    return [folder / shard for shard in sorted(shards)]
+    for shard in shards:
+        if not isinstance(shard, str) or shard in ("", ".", "..") or Path(shard).name != shard:
+            raise InputError(f"{index} names {shard!r}, which is no file of its folder; it is damaged: copy it again")
+    return [folder / shard for shard in sorted(set(shards))]
 
 
 def _check_shapes(model: GPT2, tensors: dict[str, Tensor], folder: Path) -> None:

@@ -141,9 +141,14 @@ def planned_memory(run: Run, execution: Execution, rate: Rate) -> MemoryPlan:
     return plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
 
 
+def fits(run: Run, execution: Execution, gpu: Gpu) -> bool:
+    """Whether at least one sequence at a time of a run is predicted to fit the GPU, or the share of it, of a worker."""
+    return _plan_on(run, execution, gpu).fits
+
+
 def refuse_too_large(run: Run, execution: Execution, gpu: Gpu) -> None:
     """InputError where not even one sequence of a run fits the GPU that it asks for."""
-    plan = plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
+    plan = _plan_on(run, execution, gpu)
     if not plan.fits:
         raise InputError(
             f"{run.key} does not fit {execution.gpus_per_worker or 1:g} of {gpu.name}: one sequence of "
@@ -151,6 +156,10 @@ def refuse_too_large(run: Run, execution: Execution, gpu: Gpu) -> None:
             f"{plan.training.strategy} on {execution.workers} workers and there are {plan.memory_bytes / 2**30:,.1f}. "
             "Ask for another accelerator_type, for more workers, or take the size out of the sweep."
         )
+
+
+def _plan_on(run: Run, execution: Execution, gpu: Gpu) -> MemoryPlan:
+    return plan_memory(run, execution, on_gpu=True, memory_bytes=int(gpu.memory_bytes * execution_share(execution)))
 
 
 def execution_share(execution: Execution) -> float:

@@ -47,6 +47,13 @@ def sweep_file(name_or_file: str) -> Path:
     return known[name_or_file]
 
 
+def tracked_name(sweep: str, corpus: str | None) -> str:
+    """The name under which a sweep's runs are tracked: that of its file, or a name in the tracking store as it is."""
+    is_file = sweep in known_sweeps() or sweep.endswith(".py") or len(Path(sweep).parts) > 1
+    name = load_sweep(sweep).name if is_file else sweep
+    return name + (f"-{corpus}" if corpus else "")
+
+
 def _execute(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"ladder_sweep_{path.stem}", path)
     assert spec is not None and spec.loader is not None, "a .py file has a loader"

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, hide_credentials
 from ladder.models.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -150,9 +150,8 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
     experiment = client.get_experiment_by_name(sweep)
     if experiment is None:
         known = ", ".join(sorted(e.name for e in client.search_experiments() if e.name != "Default")) or "none"
-        raise InputError(
-            f"the store {tracking_uri} has no sweep {sweep!r}; it has {known}. Run `ladder run {sweep}` first"
-        )
+        where = hide_credentials(tracking_uri)
+        raise InputError(f"the store {where} has no sweep {sweep!r}; it has {known}. Run `ladder run {sweep}` first")
     parents = search(client, experiment.experiment_id, "sweep")
     parent = max(parents, key=lambda run: run.info.start_time, default=None)
     tags: Mapping[str, str] = parent.data.tags if parent else {}
@@ -170,7 +169,7 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
         failed=make_failed(runs),
         provenance=Provenance(
             origin={
-                "tracking store": tracking_uri,
+                "tracking store": hide_credentials(tracking_uri),
                 "MLflow experiment": experiment.experiment_id,
                 "MLflow run of the sweep": parent.info.run_id if parent else "none",
             },
@@ -246,8 +245,8 @@ def is_heldout(name: str) -> bool:
 
 
 def is_score(name: str) -> bool:
-    """True for a measurement, False for what describes the training or the machine."""
-    return not name.startswith(("train/", "system/"))
+    """True for a measurement, False for what describes the training or the machine, or repeats a loss for a chart."""
+    return not name.startswith(("train/", "system/", "scaling/"))
 
 
 def finite(value: float) -> float | None:

@@ -62,6 +62,15 @@ def corpus_option(function: Function) -> Function:
     )
 
 
+def budget_option(function: Function) -> Function:
+    """`--budget-gpu-hours`."""
+    return click.option(
+        "--budget-gpu-hours",
+        type=float,
+        help="Launch no further run once the sweep has taken so many GPU-hours, in all calls together.",
+    )(function)
+
+
 def choose(
     name_or_file: str,
     storage: UPath,

@@ -5,7 +5,7 @@ import polars as pl
 from upath import UPath
 
 from ladder.analysis.api import HELDOUT_LOSS, Fit, FitOptions, Points, SweepData, fit_law, make_points, read_sweep
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.identity import check_schema
 from ladder.platform.storage import is_local
 from ladder.platform.tracking.database import tracking_uri
@@ -17,7 +17,7 @@ def read_finished(name_or_file: str, corpus: str | None, storage: UPath, trackin
     check_schema(storage)
     given = name_or_file in known_sweeps() or name_or_file.endswith(".py")
     name = (load_sweep(name_or_file).name if given else name_or_file) + (f"-{corpus}" if corpus else "")
-    where = "" if is_local(storage) and tracking is None else f" from {tracking or storage}"
+    where = "" if is_local(storage) and tracking is None else f" from {hide_credentials(tracking or str(storage))}"
     click.echo(f"reading the runs of {name}{where} ...", err=True)  # MLflow alone takes seconds to import
     return read_sweep(tracking_uri(tracking, storage), name)
 

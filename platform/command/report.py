@@ -13,7 +13,7 @@ from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option
 from ladder.platform.identity import check_schema
 from ladder.platform.storage import report_path
-from ladder.sweeps.load import known_sweeps, load_sweep
+from ladder.sweeps.load import tracked_name
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -79,7 +79,9 @@ def command(
             )
         from ladder.platform.tracking.database import tracking_uri
 
-        path = report_sweeps([sweep_name(sweep, corpus) for sweep in sweeps], storage, tracking_uri(tracking, storage))
+        path = report_sweeps(
+            [tracked_name(sweep, corpus) for sweep in sweeps], storage, tracking_uri(tracking, storage)
+        )
     click.echo(path)
 
 
@@ -124,7 +126,7 @@ def report_sweeps(names: Sequence[str], storage: UPath, uri: str) -> UPath:
         page = Path(folder) / path.name
         written = write_report(data[0], page) if len(data) == 1 else write_comparison(data[0], data[1], page)
         publish(written, path)
-        log_page(open_tracking(uri), names, written)
+        log_page(open_tracking(uri), names, written, path)
     return path
 
 
@@ -135,8 +137,9 @@ def publish(written: Path, path: UPath) -> UPath:
     return path
 
 
-def log_page(client: "MlflowClient", names: Sequence[str], written: Path) -> None:
-    """Stores a page with the run of each sweep that it is about; a comparison in a folder of its own."""
+def log_page(client: "MlflowClient", names: Sequence[str], written: Path, path: UPath) -> None:
+    """Stores a page with the run of each sweep that it is about, which names its `path` in the storage too; a
+    comparison goes into a folder of its own."""
     from ladder.platform.tracking.records import find_parent
 
     for name in names:
@@ -144,10 +147,4 @@ def log_page(client: "MlflowClient", names: Sequence[str], written: Path) -> Non
         parent = find_parent(client, name)
         if parent is not None:
             client.log_artifact(parent, str(written), f"report-with-{others}" if others else "report")
-
-
-def sweep_name(sweep: str, corpus: str | None) -> str:
-    """The name under which a sweep's runs are tracked: that of its file, or a name in the tracking store as it is."""
-    is_file = sweep in known_sweeps() or sweep.endswith(".py") or len(Path(sweep).parts) > 1
-    name = load_sweep(sweep).name if is_file else sweep
-    return name + (f"-{corpus}" if corpus else "")
+            client.set_tag(parent, f"ladder.report-with-{others}" if others else "ladder.report", str(path))

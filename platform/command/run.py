@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from upath import UPath
 
-from ladder.platform.command.chosen import Chosen, begin, corpus_option, execution_options
+from ladder.platform.command.chosen import Chosen, begin, budget_option, corpus_option, execution_options
 from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
 from ladder.platform.identity import local_precision
 
 if TYPE_CHECKING:
     from ladder.platform.launching.sweep import SweepOutcome
+
+HALTED = 3
+"""Exit code of a sweep whose work ended before its runs did, as asked: nothing failed, and it can be resumed."""
 
 
 @click.command("run")
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 @tracking_option
 @click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
 @click.option("--retry-failed", is_flag=True, help="Take failed runs up again too, from their last checkpoint.")
+@budget_option
 @execution_options
 @json_option
 def command(
@@ -29,19 +33,23 @@ def command(
     tracking: str | None,
     address: str | None,
     retry_failed: bool,
+    budget_gpu_hours: float | None,
     as_json: bool,
     **execution: Any,
 ) -> None:
     """Train and score the runs of SWEEP that are not finished: the name of a sweep that comes with ladder, or a file.
 
-    Ctrl-C stops it; the same command goes on from the last checkpoints. The exit code is 1 where a run failed.
+    Ctrl-C stops it, and `ladder stop` does from elsewhere; the same command goes on from the last checkpoints. The
+    exit code is 1 where a run failed, 3 where the work was stopped or the budget is spent.
 
     \b
     Examples:
       ladder run demo
+      ladder run gpt2 --budget-gpu-hours 500 --address auto
       ladder run cpu --corpus web --concurrent-runs 2
       ladder run my_sweep.py --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
     """
+    from ladder.platform.launching.control import SweepStopped
     from ladder.platform.launching.display import Display
     from ladder.platform.launching.sweep import run_sweep
     from ladder.platform.tracking.database import tracking_uri
@@ -50,21 +58,28 @@ def command(
     if address is None:
         warn_of_slow_precision(chosen)
     assert chosen.corpus is not None, "only a dry run goes without a corpus"
-    outcome = run_sweep(
-        chosen.sweep,
-        chosen.runs,
-        corpus=chosen.corpus,
-        storage=storage,
-        tracking=tracking_uri(tracking, storage),
-        address=address,
-        retry_failed=retry_failed,
-        display=Display(),
-    )
+    try:
+        outcome = run_sweep(
+            chosen.sweep,
+            chosen.runs,
+            corpus=chosen.corpus,
+            storage=storage,
+            tracking=tracking_uri(tracking, storage),
+            address=address,
+            retry_failed=retry_failed,
+            budget_gpu_hours=budget_gpu_hours,
+            display=Display(),
+        )
+    except SweepStopped as stopped:
+        click.echo(f"sweep {chosen.sweep.name}: {stopped}; `ladder run` goes on from the last checkpoints.", err=True)
+        raise SystemExit(HALTED) from None
     _tell(chosen, outcome)
     if as_json:
         echo_json(_summary(chosen, outcome))
-    if any(status.status != "finished" for status in outcome.statuses):
+    if any(status.status == "failed" for status in outcome.statuses):
         raise SystemExit(1)
+    if any(status.status != "finished" for status in outcome.statuses):
+        raise SystemExit(HALTED if outcome.budget.budget_is_spent else 1)
 
 
 def warn_of_slow_precision(chosen: Chosen) -> None:
@@ -86,17 +101,22 @@ def _tell(chosen: Chosen, outcome: "SweepOutcome") -> None:
         click.echo(text, err=True)
 
     finished = sum(status.status == "finished" for status in outcome.statuses)
-    if not outcome.worked_on:
+    if outcome.budget.budget_is_spent and finished < len(outcome.statuses):
+        echo(
+            f"sweep {chosen.sweep.name}: the budget of {outcome.budget.budget_gpu_hours:g} GPU-hours is spent "
+            f"({outcome.budget.gpu_hours:.4g} were taken), so no further run was launched; the same command with a "
+            "larger one goes on."
+        )
+    if not outcome.worked_on and all(status.ended for status in outcome.statuses):
         echo(f"sweep {chosen.sweep.name}: all {len(outcome.statuses)} runs had ended before, nothing to train.")
-    else:
-        assert outcome.overhead_seconds is not None
+    elif outcome.overhead_seconds is not None:
         echo(
             f"sweep {chosen.sweep.name}: {finished} of {len(outcome.statuses)} runs finished; {outcome.worked_on} "
             f"were worked on in {duration(outcome.wall_seconds)}, {outcome.slots} at a time, "
             f"{outcome.overhead_seconds:.1f} s a run and slot of it neither training nor scoring."
         )
     for status in outcome.statuses:
-        if status.status != "finished":
+        if status.status == "failed" or not (status.ended or outcome.budget.budget_is_spent):
             echo(f"  {status.run.key} {status.status}: {status.reason or 'no result'}")
     if finished:
         echo(f"Next: ladder report {chosen.sweep.name}")

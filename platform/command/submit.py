@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from ladder.models.errors import InputError
 from ladder.platform.command.chosen import (
     GPT2_VOCABULARY,
+    budget_option,
     corpus_option,
     execution_arguments,
     execution_options,
@@ -14,7 +14,7 @@ from ladder.platform.command.chosen import (
     with_execution,
 )
 from ladder.platform.launching.submission import logs, submit, wait
-from ladder.platform.storage import is_local, open_storage
+from ladder.platform.storage import open_storage
 from ladder.sweeps.load import load_sweep, sweep_file
 
 
@@ -28,37 +28,49 @@ from ladder.sweeps.load import load_sweep, sweep_file
     required=True,
     help="Folder or URI as the cluster sees it: s3://, gs://, or a folder that all nodes share.",
 )
-@click.option("--tracking", envvar="MLFLOW_TRACKING_URI", show_envvar=True, help="MLflow as the cluster sees it.")
+@click.option(
+    "--tracking",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    help="MLflow as the cluster sees it.  [default: the MLFLOW_TRACKING_URI of the head]",
+)
 @corpus_option
+@budget_option
 @execution_options
-@click.option("--wait", "waits", is_flag=True, help="Wait for the end; the exit code is 1 where the job failed.")
+@click.option("--wait", "waits", is_flag=True, help="Wait for the end; the exit code is then the job's.")
 def command(
-    sweep: str, address: str, storage: str, tracking: str | None, corpus: str | None, waits: bool, **execution: Any
+    sweep: str,
+    address: str,
+    storage: str,
+    tracking: str | None,
+    corpus: str | None,
+    budget_gpu_hours: float | None,
+    waits: bool,
+    **execution: Any,
 ) -> None:
     """Run SWEEP as a job on a running Ray cluster: this code and the sweep's file go there, and need not stay here.
 
+    Waits until the cluster has taken the sweep; where no node can hold a run, the exit code is 2.
+
     \b
     Examples:
-      ray up cluster.yaml && ray dashboard cluster.yaml
-      ladder submit gpt2 --address http://127.0.0.1:8265 --storage s3://bucket/ladder --tracking http://10.0.0.5:5000
+      ray up cluster.yaml; ray dashboard cluster.yaml &
+      ladder submit gpt2 --address http://127.0.0.1:8265 --storage s3://bucket/ladder
       ladder submit mine.py --address http://127.0.0.1:8265 --storage s3://bucket/ladder --accelerator-type H100
       ladder status gpt2 --storage s3://bucket/ladder
     """
     # What is wrong with the sweep or the options is said here, not in a log on the cluster.
     executions(with_execution(load_sweep(sweep), execution), GPT2_VOCABULARY)
-    root = open_storage(storage)
-    if not is_local(root) and tracking is None:
-        raise InputError(f"storage {storage} is remote: name the MLflow server with --tracking.")
-    options = ["--storage", str(root)]
+    options = ["--storage", str(open_storage(storage))]
     options += ["--tracking", tracking] if tracking else []
     options += ["--corpus", corpus] if corpus else []
-    options += execution_arguments(execution)
+    options += execution_arguments({"budget_gpu_hours": budget_gpu_hours, **execution})
     job_id = submit(sweep_file(sweep), options, address=address)
     click.echo(f"submitted as {job_id}; follow it with: ray job logs --address {address} --follow {job_id}", err=True)
     click.echo(job_id)
-    if waits:
-        status = wait(job_id, address=address)
+    code = wait(job_id, address=address, until_begun=not waits)
+    if waits or code:
         click.echo(logs(job_id, address=address), err=True)
-        click.echo(f"{job_id} {status}", err=True)
-        if status != "SUCCEEDED":
-            raise SystemExit(1)
+        click.echo(f"{job_id} {'succeeded' if code == 0 else f'failed with exit code {code}'}", err=True)
+    if code:
+        raise SystemExit(code)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ FORMAT = 1
 CHUNK_BYTES = 1 << 22
 CHUNK_TOKENS = 1 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +224,9 @@ def _read_description(folder: UPath) -> Corpus:
         raise InputError(f"{path} is damaged ({error!r}); {_remedy(folder.name)}") from error
     if corpus.fingerprint != content.get("fingerprint"):
         raise InputError(f"{path} was changed since it was built; {_remedy(folder.name)}")
+    for shard in [shard for split in splits.values() for shard in split.shards]:  # both become names of files
+        if PurePosixPath(shard.name).name != shard.name or not SHA256.fullmatch(shard.sha256):
+            raise InputError(f"{path} is damaged (shard {shard.name!r}, {shard.sha256!r}); {_remedy(folder.name)}")
     return corpus
 
 

@@ -3,18 +3,22 @@
 import logging
 import os
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 import torch
 from ray._private.state import state as ray_state
+from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.launching.nodes import NodeType, count_lasting, declared_types, present_types, read_autoscaler
 from ladder.platform.processes import count_cores
 from ladder.platform.storage import exists, is_local
 from ladder.sweeps.words import Execution
@@ -33,6 +37,8 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+NODES_SECONDS = 40.0
+"""How long to wait for machines of one's own, whose size nobody declared: `ray up` starts one after another."""
 MAX_LANES = 64
 """Ray Train runs that one driver has at one time: each costs the head node about 1.5 GB."""
 
@@ -43,14 +49,29 @@ class Cluster:
 
     local: bool
     """Whether it was started here, for this sweep."""
-    cpus: float
-    """Processor cores that it has, or can grow to."""
-    gpus: float
-    """GPUs that it has, or can grow to."""
+    types: tuple[NodeType, ...]
+    """The nodes that it has, or can grow to."""
     hosts: frozenset[str] = field(default_factory=frozenset)
     """Addresses of its nodes now."""
     grows: bool = False
     """Whether an autoscaler adds nodes when they are asked for."""
+
+    @property
+    def cpus(self) -> float:
+        """Processor cores that it has, or can grow to."""
+        return sum(kind.cpus * kind.count for kind in self.types)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that it has, or can grow to."""
+        return sum(kind.gpus * kind.count for kind in self.types)
+
+    def describe(self) -> str:
+        """What it has, or can grow to, as a message says it."""
+        if self.local:
+            return f"this machine has {self.cpus:g} cores and {self.gpus:g} GPUs"
+        able = [kind for kind in self.types if kind.cpus]  # the head may have none for tasks
+        return f"the cluster has, at most, {'; '.join(map(str, able)) or 'no node for it'}"
 
 
 @contextmanager
@@ -133,21 +154,29 @@ def _connect(address: str) -> Cluster:
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {name: os.environ[name] for name in ENVIRONMENT}},
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
         raise InputError(
             f"no Ray cluster answers at {address}: {error}. Start one with `ray up cluster.yaml`."
         ) from error
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    now = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    most = ray_state.get_max_resources_from_cluster_config()  # None without an autoscaler
-    able = {name: max(now.get(name, 0), (most or {}).get(name, 0)) for name in ("CPU", "GPU")}
+    port = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
+    autoscaler = read_autoscaler(port)
+    nodes = _wait_for_nodes(0 if autoscaler is None else count_lasting(autoscaler))
     return Cluster(
         local=False,
-        cpus=able["CPU"],
-        gpus=able["GPU"],
+        types=declared_types(autoscaler or {}) or present_types(node["Resources"] for node in nodes),
         hosts=frozenset(node["NodeManagerAddress"] for node in nodes),
-        grows=most is not None,
+        grows=autoscaler is not None and autoscaler.get("max_workers", 0) > 0,
     )
+
+
+def _wait_for_nodes(number: int) -> list[dict[str, Any]]:
+    """The nodes that are up, once there are so many or `NODES_SECONDS` are over."""
+    deadline = time.monotonic() + NODES_SECONDS
+    while True:
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        if len(nodes) >= number or time.monotonic() > deadline:
+            return nodes
+        time.sleep(1)
 
 
 def _start_local() -> Cluster:
@@ -164,4 +193,4 @@ def _start_local() -> Cluster:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    return Cluster(local=True, cpus=cpus, gpus=gpus)
+    return Cluster(local=True, types=(NodeType(name="this machine", cpus=cpus, gpus=gpus),))

@@ -6,7 +6,6 @@ shape as there are runs that wait and room for them, the largest run first, and 
 
 import contextlib
 import logging
-import math
 import tempfile
 import time
 import uuid
@@ -22,8 +21,11 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.launching.cluster import MAX_LANES, Cluster, on_this_node
+from ladder.platform.launching.control import Control, SweepStopped
 from ladder.platform.launching.display import Display
-from ladder.platform.launching.lanes import LaneHost, Shape, score_worker, shape_of
+from ladder.platform.launching.lanes import LaneHost, score_worker, scoring_shape, shape_of
+from ladder.platform.launching.leftovers import Leftovers
+from ladder.platform.launching.nodes import Shape, have_room
 from ladder.platform.runs.lease import void
 from ladder.platform.runs.status import RunStatus, Status, read_status
 from ladder.platform.storage import is_local, is_refusal, remove_folder, run_folder
@@ -68,9 +70,11 @@ class Dispatcher:
         statuses: Sequence[RunStatus],
         *,
         storage: UPath,
+        control: Control,
         display: Display | None,
     ) -> None:
         self.cluster, self.sweep, self.storage, self.display = cluster, sweep, storage, display
+        self.control = control
         self.statuses = {status.run.key: status for status in statuses}
         largest_first = sorted(jobs, key=lambda job: job.run.size.flops_exact(job.run.recipe.tokens), reverse=True)
         self.jobs = {job.run.key: job for job in largest_first}
@@ -85,30 +89,41 @@ class Dispatcher:
         """Runs that workers of this driver finished, or failed."""
         self.scoring: dict[Any, str] = {}
         self.barren: Counter[Shape | str] = Counter()
+        self.leftovers: Leftovers | None = None
+        """What lanes that died may have left; None until one has."""
         # Train's own, of no use afterwards; all nodes must see it.
         shared = storage / "sweeps" / sweep.name / f".ray-{self.name}"
         self.ray_folder = UPath(tempfile.mkdtemp(prefix="ladder-ray-")) if cluster.local else shared
         self._started = 0
-        self._next_look = 0.0
+        self._next_look = self._next_control = 0.0
+        self._halted = False
+        self._worked_on: set[str] = set()
+        """Runs that somebody here worked on since the last look at what was spent."""
         self.look_seconds = 5.0 if is_local(storage) else 60.0
 
-    def run(self, *, ended: Callable[[Run], object]) -> list[RunStatus]:
-        """Work until every run has ended, here or at another driver; `ended` is told of each that does.
+    def run(self, *, ended: Callable[[Run, list[RunStatus]], object]) -> list[RunStatus]:
+        """Work until every run has ended, here or at another driver, or the budget is spent and what was going on then
+        has ended; `ended` is told of each that does, and where all stand then.
 
-        Raises InputError where lanes cannot be started at all.
+        Raises InputError where lanes cannot be started at all, SweepStopped where somebody asked for the end.
         """
+        if self.display is not None:
+            self.display.begin(self.sweep.name, len(self.jobs), self.cluster.describe())
         self._start_host()
         told = {key for key, status in self.statuses.items() if status.ended}
         try:
             with self.display or contextlib.nullcontext():
-                while not all(status.ended for status in self.statuses.values()):
-                    self._start_what_fits()
+                while not self._is_done():
+                    if not self._halted:
+                        self._start_what_fits()
                     time.sleep(0.2 if not self.lanes else 1.0)
                     self._hear()
                     self._collect()
+                    self._follow_control()
+                    told = {key for key in told if self.statuses[key].ended}  # not one that is tried again
                     for key in [k for k, s in self.statuses.items() if s.ended and k not in told]:
                         told.add(key)
-                        ended(self.statuses[key].run)
+                        ended(self.statuses[key].run, list(self.statuses.values()))
                     if self.display is not None:
                         self.display.show(list(self.statuses.values()))
         except BaseException:  # Ctrl-C above all
@@ -118,6 +133,30 @@ class Dispatcher:
             with contextlib.suppress(Exception):  # it is a leftover then, of no use to anybody
                 remove_folder(self.ray_folder)
         return list(self.statuses.values())
+
+    def _is_done(self) -> bool:
+        if self._halted and not self.lanes and not self.scoring:
+            return True
+        return all(status.ended for status in self.statuses.values())
+
+    def _follow_control(self) -> None:
+        """Follow orders that were given since the last look, and launch nothing more once the budget is spent."""
+        if time.monotonic() < self._next_control:
+            return
+        self._next_control = time.monotonic() + self.control.look_seconds
+        by = self.control.new_order("stop")
+        if by is not None:
+            raise SweepStopped(f"stopped by {by}")
+        if self.control.new_order("retry") is not None:
+            for key in self.jobs:
+                if self.statuses[key].status == "failed":
+                    self._look(key)
+        running = {key for key, status in self.statuses.items() if status.status == "running"}
+        self.control.read_usage_of(running | self._worked_on)
+        self._worked_on.clear()
+        if self.control.budget_is_spent and not self._halted:
+            self._halted = True
+            self.host.halt.remote()
 
     def _start_what_fits(self) -> None:
         """Start lanes while there are more open runs of a shape than lanes that may take one, and room."""
@@ -156,9 +195,7 @@ class Dispatcher:
             return False
         if self.lanes and psutil.virtual_memory().available < LANE_BYTES:
             return False
-        there = {"cores": self.cluster.cpus, "GPUs": self.cluster.gpus}
-        used = {what: math.fsum(lane.shape.total[what] for lane in self.lanes) for what in there}
-        return all(used[what] + wanted <= there[what] + 1e-6 for what, wanted in shape.total.items())
+        return have_room([*(lane.shape for lane in self.lanes), shape], self.cluster.types)
 
     def _start_lane(self, shape: Shape, jobs: Sequence[Job]) -> None:
         name = self._new_name()
@@ -167,9 +204,13 @@ class Dispatcher:
         self.most_lanes = max(self.most_lanes, len(self.lanes))
 
     def _start_scoring(self, key: str, job: Job) -> None:
-        shape = self.shapes[key]
+        shape = scoring_shape(job, self.cluster)
         task = ray.remote(score_worker).options(
-            num_cpus=shape.cpus, num_gpus=min(shape.gpus, 1), accelerator_type=shape.accelerator, max_retries=0
+            num_cpus=shape.cpus,
+            num_gpus=shape.gpus,
+            accelerator_type=shape.accelerator,
+            label_selector=shape.labels or None,
+            max_retries=0,
         )
         self.scoring[task.remote(job, self._new_name(), self.host)] = key
 
@@ -180,6 +221,7 @@ class Dispatcher:
     def _hear(self) -> None:
         """Take what the workers said, and look into the storage for the runs that nobody here works on."""
         for key, news in self._news().items():
+            self._worked_on.add(key)
             lane = next((lane for lane in self.lanes if lane.name == news["lane"]), None)
             if lane is not None:
                 lane.took_any, lane.running = True, key if news["outcome"] is None else None
@@ -189,6 +231,8 @@ class Dispatcher:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + self.look_seconds
+        if self.leftovers is not None and any(lane.running is None for lane in self.lanes):
+            self.leftovers.remove()
         mine = {lane.running for lane in self.lanes}
         for key, status in self.statuses.items():
             if status.status == "running" and key not in mine and key not in self.scoring.values():
@@ -216,6 +260,7 @@ class Dispatcher:
                 self._look(lane.running)
             error = self._error_of(lane)
             if error is not None:
+                self.leftovers = self.leftovers or Leftovers()
                 self._note_error(lane, error)
             elif not lane.took_any:  # what it could not get is with somebody else, or has ended
                 for job in self._open_jobs().get(lane.shape, []):
@@ -250,7 +295,7 @@ class Dispatcher:
 
     def _start_host(self) -> None:
         options = {"num_cpus": 0, "max_concurrency": 2 * MAX_LANES, "scheduling_strategy": on_this_node()}
-        self.host: Any = ray.remote(LaneHost).options(**options).remote()
+        self.host: Any = ray.remote(LaneHost).options(**options).remote(halted=self._halted)
 
     def _news(self) -> dict[str, dict[str, Any]]:
         try:
@@ -290,12 +335,10 @@ class Dispatcher:
                 void(folder, owner=status.owner or "", outcome="released")
 
     def _refuse_what_never_fits(self, key: str) -> None:
-        wanted, there = self.shapes[key].total, {"cores": self.cluster.cpus, "GPUs": self.cluster.gpus}
-        for what, number in wanted.items():
-            if number > there[what]:
-                whose = "this machine has" if self.cluster.local else "the cluster has, at most,"
-                raise InputError(
-                    f"run {key} wants {number:g} {what} ({self.shapes[key].workers} workers), {whose} "
-                    f"{there[what]:g}. Ask for less with --workers, --cpus-per-worker or --gpus-per-worker, or use "
-                    "a larger cluster (--address)."
-                )
+        shape = self.shapes[key]
+        if not have_room([shape], self.cluster.types):
+            raise InputError(
+                f"run {key} wants {shape}, and {self.cluster.describe()}. Ask for less with --workers, "
+                "--cpus-per-worker or --gpus-per-worker, for another --accelerator-type, or use a larger cluster "
+                "(--address)."
+            )

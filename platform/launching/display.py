@@ -14,6 +14,10 @@ from ladder.platform.runs.status import RunStatus
 COLOURS = {"waiting": "dim", "running": "cyan", "finished": "green", "failed": "red"}
 
 
+TO_DO = "are to be done"
+"""In what a driver says once it has looked at the sweep and the cluster and refused nothing."""
+
+
 class Display:
     """Shows the state of a sweep's runs on standard error."""
 
@@ -34,6 +38,12 @@ class Display:
         if self.live is not None:
             self.live.stop()
 
+    def begin(self, sweep: str, number: int, where: str) -> None:
+        """Say that so many runs are begun, and on what."""
+        self.console.print(
+            f"sweep {sweep}: {number} runs {TO_DO}; {where}", highlight=False, soft_wrap=True, markup=False
+        )
+
     def show(self, statuses: Sequence[RunStatus]) -> None:
         """Show where the runs stand now."""
         if self.live is not None:
@@ -48,14 +58,16 @@ class Display:
             self.shown[status.run.key] = word
 
 
-def table(statuses: Sequence[RunStatus], *, rows: int | None = None) -> Table:
-    """Runs as a table: status, loss, tokens a second, share done, time left.
+def table(statuses: Sequence[RunStatus], *, rows: int | None = None, caption: str | None = None) -> Table:
+    """Runs as a table: status, loss, tokens a second, share done, time left; below it a caption.
 
     Of more runs than `rows`, those that go on or failed are shown first; None shows all.
     """
     ended, left_out = sum(status.ended for status in statuses), len(statuses) - (rows or len(statuses))
     title = f"{ended} of {len(statuses)} runs ended" + (f", {left_out} not shown" if left_out > 0 else "")
-    grid = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    grid = Table(
+        title=title, title_justify="left", caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     for name in ("run", "status", "loss", "tokens/s", "done", "left"):
         grid.add_column(name, justify="left" if name in ("run", "status") else "right", no_wrap=True)
     for status in _most_telling(statuses, rows) if left_out > 0 else statuses:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -26,8 +26,11 @@ from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.costs import fits
+from ladder.platform.gpus import gpu_named
 from ladder.platform.launching.cluster import Cluster, gpus_per_worker, node_is_lost
-from ladder.platform.runs.attempt import Attempt, Listener, begin, is_trained, report_error
+from ladder.platform.launching.nodes import Shape, place
+from ladder.platform.runs.attempt import NOTHING, Attempt, Holds, Listener, begin, is_trained, report_error
 from ladder.platform.runs.lease import LeaseLost, newest_claim
 from ladder.platform.runs.status import missing_benchmarks
 from ladder.platform.storage import is_local, persistently
@@ -45,26 +48,24 @@ LANE_FAILURES = 8
 """Restarts of a lane's workers before the driver starts another lane. Each run counts its own failures."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What the workers of a lane are given; the runs of one lane share it."""
-
-    workers: int
-    cpus: int
-    """Processor cores of one worker."""
-    gpus: float
-    """GPUs of one worker."""
-    accelerator: str | None
-    """Ray's name of the GPU; None: any."""
-
-    @property
-    def total(self) -> dict[str, float]:
-        """What a lane of this shape holds."""
-        return {"cores": self.workers * self.cpus, "GPUs": self.workers * self.gpus}
-
-
 def shape_of(job: Job, cluster: Cluster) -> Shape:
-    """The shape of the lane that a job goes to."""
+    """The shape of the lane that a job goes to: as its execution asks, on nodes that hold it."""
+    shape = _asked(job, cluster)
+
+    def too_small(accelerator: str) -> bool:
+        gpu = gpu_named(accelerator)
+        return gpu is not None and not fits(job.run, replace(job.execution, gpus_per_worker=shape.gpus), gpu)
+
+    return place(shape, cluster.types, too_small, grows=cluster.grows)
+
+
+def scoring_shape(job: Job, cluster: Cluster) -> Shape:
+    """The shape of a task that scores what several workers trained: the weights fit any GPU, and a node that is still
+    up will do."""
+    return place(replace(_asked(job, cluster), workers=1), cluster.types, lambda accelerator: False, grows=False)
+
+
+def _asked(job: Job, cluster: Cluster) -> Shape:
     execution = job.execution
     return Shape(
         workers=execution.workers,
@@ -80,9 +81,10 @@ class LaneHost:
     In a process of its own since Ray Train waits for a run where nothing can interrupt it: a Ctrl-C ends the host.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, halted: bool = False) -> None:
         self._news: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
+        self._halted = halted
         logging.getLogger("ray.train").setLevel(logging.ERROR)
 
     def run_lane(self, name: str, shape: Shape, jobs: Sequence[Job], ray_folder: UPath) -> str | None:
@@ -98,6 +100,14 @@ class LaneHost:
         """Say where a run stands; later words replace earlier ones."""
         with self._lock:
             self._news[key] = {**progress, "lane": lane}
+
+    def halt(self) -> None:
+        """From now on the lanes take up no further run; those that go on come to their end."""
+        self._halted = True
+
+    def halted(self) -> bool:
+        """Whether no further run is to be taken up."""
+        return self._halted
 
     def take(self) -> dict[str, dict[str, Any]]:
         """What was said since the last call, by run."""
@@ -116,15 +126,17 @@ def make_trainer(
     train: Callable[[dict[str, Any]], None] | None = None,
 ) -> TorchTrainer:
     """The Ray Train run of a lane; `train` is what each worker does, None for `lane_worker`."""
+    holds: Holds = {"gpus": shape.workers * shape.gpus, "cores": float(shape.workers * shape.cpus)}
     return TorchTrainer(
         train or lane_worker,
-        train_loop_config={"lane": name, "jobs": ray.put(list(jobs)), "host": host},
+        train_loop_config={"lane": name, "jobs": ray.put(list(jobs)), "host": host, "holds": holds},
         torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=shape.workers,
             use_gpu=bool(shape.gpus),
-            resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
-            accelerator_type=shape.accelerator,
+            resources_per_worker=shape.resources,
+            placement_strategy=shape.strategy,
+            label_selector=shape.labels or None,
         ),
         run_config=RunConfig(  # type: ignore[arg-type]  # the stub means the class of before version 2
             name=name,  # new at each start: Train silently resumes a name that it knows
@@ -154,10 +166,11 @@ def lane_worker(config: dict[str, Any]) -> None:
             lane,
             scores=worker.world_size == 1,
             node=node,
+            holds=config["holds"],
             listener=lambda progress: host.post.remote(job.run.key, lane, progress),  # [4] how it stands
         )
 
-    work_through(jobs, worker, take_up)
+    work_through(jobs, worker, take_up, halted=lambda: ray.get(host.halted.remote()))
 
 
 def take_job(
@@ -168,6 +181,7 @@ def take_job(
     scores: bool = True,
     node: str | None = None,
     node_is_lost: Callable[[str], bool] = node_is_lost,
+    holds: Holds = NOTHING,
     listener: Listener | None = None,
 ) -> Attempt | None:
     """An attempt at a job's run, or None where there is nothing in it for this worker."""
@@ -182,6 +196,7 @@ def take_job(
             max_failures=job.execution.max_failures,
             node=node,
             node_is_lost=node_is_lost,
+            holds=holds,
             listener=listener,
         )
     )
@@ -199,10 +214,17 @@ def branches_later(job: Job) -> bool:
     return waits(job.relatives, standing)
 
 
-def work_through(jobs: Sequence[Job], worker: Worker, take_up: Callable[[Job], Attempt | None]) -> None:
-    """Do one job after another of those that can be taken up, until none can or the lane has lasted long enough."""
+def work_through(
+    jobs: Sequence[Job],
+    worker: Worker,
+    take_up: Callable[[Job], Attempt | None],
+    *,
+    halted: Callable[[], bool] = lambda: False,
+) -> None:
+    """Do one job after another of those that can be taken up, until none can, the lane has lasted long enough or no
+    further one is to be taken up."""
     started = time.monotonic()
-    attempts = _attempts(jobs, take_up) if worker.first else iter(())
+    attempts = _attempts(jobs, take_up, halted) if worker.first else iter(())
     for _ in range(LANE_RUNS):
         index, attempt = next(attempts, (None, None))
         index, epoch = worker.from_first((index, attempt.lease.epoch if attempt else 0))
@@ -215,9 +237,13 @@ def work_through(jobs: Sequence[Job], worker: Worker, take_up: Callable[[Job], A
             return
 
 
-def _attempts(jobs: Sequence[Job], take_up: Callable[[Job], Attempt | None]) -> Iterator[tuple[int, Attempt]]:
+def _attempts(
+    jobs: Sequence[Job], take_up: Callable[[Job], Attempt | None], halted: Callable[[], bool]
+) -> Iterator[tuple[int, Attempt]]:
     left = dict(enumerate(jobs))
     while (index := next((i for i, job in left.items() if not branches_later(job)), None)) is not None:
+        if halted():
+            return
         attempt = take_up(left.pop(index))
         if attempt is not None:
             yield index, attempt
@@ -256,6 +282,7 @@ def score_worker(job: Job, lane: str, host: Any) -> None:
         lane,
         trains=False,
         node=ray.get_runtime_context().get_node_id(),
+        holds={"gpus": float(bool(ray.get_gpu_ids())), "cores": job.execution.cpus_per_worker},
         listener=lambda progress: host.post.remote(job.run.key, lane, progress),
     )
     if attempt is not None:

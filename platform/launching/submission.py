@@ -7,14 +7,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 import ladder
 from ladder.models.errors import InputError
+from ladder.platform.launching.display import TO_DO
 from ladder.platform.provenance import write_commit
 
 AGENT_SECONDS = 90.0
 """How long a job agent may take to come up."""
+
+START_SECONDS = 60.0
+"""How long a submission is watched for a mistake that the cluster finds: a size that no node holds, above all."""
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -26,7 +31,8 @@ def submit(sweep_file: Path, options: Sequence[str], *, address: str) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="ladder-submit-") as folder:
         stage(sweep_file, Path(folder))
-        entrypoint = ["python", "-m", "ladder", "run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        run = ["run", f"submitted/{sweep_file.name}", "--address", "auto", *options]
+        entrypoint = ["python", "-m", "ladder.platform.launching.supervisor", *run]
         return _submit(_client(address), shlex.join(entrypoint), folder, address)
 
 
@@ -52,12 +58,26 @@ def stage(sweep_file: Path, folder: Path) -> None:
     shutil.copyfile(sweep_file, folder / "submitted" / sweep_file.name)
 
 
-def wait(job_id: str, *, address: str, poll_seconds: float = 2.0) -> str:
-    """Wait for a job to end; returns SUCCEEDED, FAILED or STOPPED."""
-    client = _client(address)
-    while (status := str(client.get_job_status(job_id).value)) not in ENDED:
-        time.sleep(poll_seconds)
-    return status
+def exit_code(job_id: str, *, address: str) -> int | None:
+    """A job's exit code, 1 where it was stopped or never had one; None while it goes on."""
+    info = _client(address).get_job_info(job_id)
+    if info.status.value not in ENDED:
+        return None
+    return 0 if info.status.value == "SUCCEEDED" else info.driver_exit_code or 1
+
+
+def wait(job_id: str, *, address: str, until_begun: bool = False) -> int | None:
+    """Wait for a job to end; its exit code.
+
+    `until_begun` waits only until its driver has looked at the sweep and the cluster and refused nothing, or for
+    `START_SECONDS`, and gives None then.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while (code := exit_code(job_id, address=address)) is None:
+        if until_begun and (TO_DO in logs(job_id, address=address) or time.monotonic() > deadline):
+            return None
+        time.sleep(1)
+    return code
 
 
 def logs(job_id: str, *, address: str) -> str:
@@ -68,6 +88,11 @@ def logs(job_id: str, *, address: str) -> str:
 def _client(address: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise InputError(
+            f"the job server at {address} wants a token, or another one than this: `export RAY_AUTH_MODE=token`, with "
+            "the cluster's token in ~/.ray/auth_token."
+        ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"no Ray job server answers at {address}: {error}. Wanted its dashboard's address, such as "

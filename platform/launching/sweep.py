@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mlflow.exceptions import MlflowException
@@ -21,14 +21,17 @@ from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.launching.cluster import connected, refuse_what_cannot_be_shared
+from ladder.platform.launching.control import Control, SweepStopped
 from ladder.platform.launching.dispatch import Dispatcher
 from ladder.platform.launching.display import Display
 from ladder.platform.runs.attempt import RESULT
 from ladder.platform.runs.lease import reopen
 from ladder.platform.runs.status import RunStatus, list_run_files, read_statuses
+from ladder.platform.runs.usage import Usage, read_usages
 from ladder.platform.storage import check_exclusive_create, is_refusal, persistently, read_json, run_folder
-from ladder.platform.tracking.database import open_tracking
+from ladder.platform.tracking.database import first_line, open_tracking
 from ladder.platform.tracking.records import StoreReplaced, TrackedSweep, end_sweep, open_sweep, sync_runs
+from ladder.platform.tracking.summary import describe_sweep
 from ladder.platform.training.job import Job
 from ladder.sweeps.trunks import Relative, find_relatives
 from ladder.sweeps.words import Run, Sweep
@@ -50,6 +53,8 @@ class SweepOutcome:
     """Time spent training and scoring, summed over the runs that this call finished."""
     slots: int
     """Runs that went on at one time, at most."""
+    budget: Control
+    """The budget that the call was given, and what of it is spent."""
 
     @property
     def overhead_seconds(self) -> float | None:
@@ -68,42 +73,46 @@ def run_sweep(
     tracking: str,
     address: str | None = None,
     retry_failed: bool = False,
+    budget_gpu_hours: float | None = None,
     display: Display | None = None,
 ) -> SweepOutcome:
     """Do the runs of a sweep that are not finished, on this machine or on the Ray cluster at `address`, and share them
     with whoever else works on the same sweep in the same storage.
 
-    Ctrl-C stops the runs at their last checkpoint and raises KeyboardInterrupt; the same call goes on from there.
+    Ctrl-C stops the runs at their last checkpoint and raises KeyboardInterrupt, `ladder stop` does and raises
+    SweepStopped; the same call goes on from there. Once the sweep's runs have taken `budget_gpu_hours`, in this call
+    and in others before and beside it, no further one is launched; those that go on come to their end.
     """
     started = time.perf_counter()
     check_benchmarks(sweep, corpus, storage)
     check_exclusive_create(storage)
     files = persistently(lambda: list_run_files(storage, sweep.name))
     statuses = read_statuses(storage, sweep.name, runs, benchmarks=sweep.benchmarks, files=files)
+    control = Control(storage, sweep.name, files, budget_gpu_hours=budget_gpu_hours)
     if retry_failed:
         statuses = [_retried(status, storage, sweep) for status in statuses]
     record = SweepRecord(open_tracking(tracking), sweep, runs, storage)
+    record.describe(statuses)
     pending = [status for status in statuses if not status.ended]
     slots, worked_on = 0, list[Run]()
     busy_before = {status.run.key: _busy_seconds(storage, sweep, status.run) for status in pending}
     try:
-        if pending:
-            relatives = find_relatives(runs)
-            jobs = [
-                make_job(sweep, status.run, storage, record.tracked, relatives.get(status.run.key, ()))
-                for status in pending
-            ]
+        if pending and not control.budget_is_spent:
             # A thread of its own, so that a tracking server that does not answer stops nothing else.
             with connected(address) as cluster, ThreadPoolExecutor(1) as syncing:
                 refuse_what_cannot_be_shared(cluster, storage, tracking)
-                dispatcher = Dispatcher(cluster, sweep, jobs, statuses, storage=storage, display=display)
-                statuses = dispatcher.run(ended=lambda run: syncing.submit(record.sync, [run]))
+                jobs = _make_jobs(sweep, runs, pending, storage, record.tracked)
+                dispatcher = Dispatcher(
+                    cluster, sweep, jobs, statuses, storage=storage, control=control, display=display
+                )
+                statuses = dispatcher.run(ended=lambda run, now: syncing.submit(record.note_end, run, now))
                 slots, worked_on = dispatcher.most_lanes, dispatcher.ended_here
             files = persistently(lambda: list_run_files(storage, sweep.name))
     except BaseException as error:
-        record.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        record.end("KILLED" if isinstance(error, KeyboardInterrupt | SweepStopped) else "FAILED")
         raise
     record.sync(runs, files)
+    record.describe(statuses, sum(read_usages(storage, sweep.name, files).values(), Usage()) if worked_on else None)
     record.end("FINISHED" if all(status.status == "finished" for status in statuses) else "FAILED")
     return SweepOutcome(
         statuses=statuses,
@@ -111,6 +120,7 @@ def run_sweep(
         wall_seconds=time.perf_counter() - started,
         busy_seconds=sum(_busy_seconds(storage, sweep, run) - busy_before[run.key] for run in worked_on),
         slots=slots,
+        budget=control,
     )
 
 
@@ -121,6 +131,8 @@ class SweepRecord:
     def __init__(self, client: MlflowClient, sweep: Sweep, runs: Sequence[Run], storage: UPath) -> None:
         self.client, self.sweep, self.runs, self.storage = client, sweep, runs, storage
         self.tracked = open_sweep(client, sweep, runs, storage)
+        self._next_description = 0.0
+        self._statuses: Sequence[RunStatus] = ()
 
     def sync(self, runs: Sequence[Run], files: Mapping[str, Collection[str]] | None = None) -> None:
         """Bring MLflow to what the folders of some runs say."""
@@ -130,8 +142,24 @@ class SweepRecord:
         """Write something of one's own into the sweep's records; `what` names it where MLflow does not take it."""
         self._try(what, lambda: write(self.client, self.tracked))
 
+    def note_end(self, run: Run, statuses: Sequence[RunStatus]) -> None:
+        """Bring MLflow to what the folder of a run says that ended, and twice a minute to how far the sweep is."""
+        self.sync([run])
+        self._statuses = statuses
+        if time.monotonic() > self._next_description:
+            self.describe(statuses)
+
+    def describe(self, statuses: Sequence[RunStatus], usage: Usage | None = None) -> None:
+        """Say in the parent how far the sweep is and, at the end of its work, what it took."""
+        self._statuses, self._next_description = statuses, time.monotonic() + 30
+        self._try(
+            "how far the sweep is", lambda: describe_sweep(self.client, self.tracked, self.sweep, statuses, usage)
+        )
+
     def end(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Say how the sweep's work ended."""
+        if any(known.status == "running" for known in self._statuses):  # they were interrupted with the driver
+            self.describe([replace(s, status="waiting") if s.status == "running" else s for s in self._statuses])
         self._try("how the sweep ended", lambda: end_sweep(self.client, self.tracked, status=status))
 
     def _sync(self, runs: Sequence[Run], files: Mapping[str, Collection[str]] | None) -> None:
@@ -147,8 +175,9 @@ class SweepRecord:
         except Exception as error:
             if not isinstance(error, MlflowException) and not is_refusal(error):
                 raise
-            first = str(error).strip().splitlines()[0]
-            logger.warning("MLflow did not take %s, which are kept; the next `ladder run` sends them: %s", what, first)
+            logger.warning(
+                "MLflow did not take %s, which are kept; the next `ladder run` sends them: %s", what, first_line(error)
+            )
 
 
 def check_benchmarks(sweep: Sweep, corpus: Corpus, storage: UPath) -> None:
@@ -163,6 +192,13 @@ def _retried(status: RunStatus, storage: UPath, sweep: Sweep) -> RunStatus:
         return status
     reopen(run_folder(storage, sweep.name, status.run.key))
     return RunStatus(run=status.run, status="waiting", trained=status.trained)
+
+
+def _make_jobs(
+    sweep: Sweep, runs: Sequence[Run], pending: Sequence[RunStatus], storage: UPath, tracked: TrackedSweep
+) -> list[Job]:
+    relatives = find_relatives(runs)
+    return [make_job(sweep, status.run, storage, tracked, relatives.get(status.run.key, ())) for status in pending]
 
 
 def make_job(sweep: Sweep, run: Run, storage: UPath, tracked: TrackedSweep, relatives: tuple[Relative, ...]) -> Job:

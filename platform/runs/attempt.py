@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from upath import UPath
@@ -25,15 +25,21 @@ RESULT = "result.json"
 
 Listener = Callable[[dict[str, Any]], None]
 """Told, at each beat, where the run stands."""
+Holds = Mapping[str, float]
+"""What the workers of an attempt hold of the cluster: `gpus` and `cores`."""
+NOTHING: Holds = {"gpus": 0.0, "cores": 0.0}
 
 
 class Attempt:
     """Work on a run under a lease, from `begin` to `end`."""
 
-    def __init__(self, lease: Lease, *, before: Claim | None, listener: Listener | None = None) -> None:
+    def __init__(
+        self, lease: Lease, *, before: Claim | None, holds: Holds = NOTHING, listener: Listener | None = None
+    ) -> None:
         self.lease, self.before, self.listener = lease, before, listener
         self.curve = Curve(lease.folder, lease.epoch)
-        self._progress: dict[str, Any] = {}
+        self._began = time.monotonic()
+        self._progress: dict[str, Any] = {**holds, "held_seconds": 0.0}
         self._lost: LeaseLost | None = None
         self._stop = threading.Event()
         self._beats = 1 if is_local(lease.folder) else 15  # seconds between writes
@@ -64,6 +70,7 @@ class Attempt:
 
     def renew(self) -> None:
         """Publish now where the run stands; raises OSError where the storage refuses."""
+        self.say(held_seconds=time.monotonic() - self._began)
         self.lease.renew(**self._progress)
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
@@ -72,6 +79,7 @@ class Attempt:
             return
         self._stop.set()
         self._thread.join()
+        self.say(held_seconds=time.monotonic() - self._began)
         persistently(self.curve.publish)
         persistently(lambda: self.lease.end(outcome, reason, **self._progress))
         self._tell(outcome, reason)
@@ -113,6 +121,7 @@ def begin(
     max_failures: int,
     node: str | None = None,
     node_is_lost: Callable[[str], bool] = lambda node: False,
+    holds: Holds = NOTHING,
     listener: Listener | None = None,
 ) -> Attempt | None:
     """Take up a run that this worker may do something for, or None: it is done, failed, somebody else's, or at a stage
@@ -132,7 +141,7 @@ def begin(
         if listener is not None:
             listener({"outcome": "failed", "reason": reason})
         return None
-    return Attempt(lease, before=before, listener=listener)
+    return Attempt(lease, before=before, holds=holds, listener=listener)
 
 
 def is_trained(claim: Claim | None) -> bool:

@@ -12,12 +12,12 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from upath import UPath
 
-from ladder.platform.storage import is_local, list_names, persistently, read_json, remove_folder
+from ladder.platform.storage import is_local, list_files, list_names, persistently, read_json, remove_folder
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +123,7 @@ def verify(folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"{MARK} cannot be read ({type(error).__name__}: {error})") from error
     for name, wanted in files.items():
+        _refuse_outside(name)
         path = folder / name
         size = path.stat().st_size if path.exists() else None
         if size != wanted["bytes"]:
@@ -147,10 +148,10 @@ def _first_intact(run_folder: UPath, shared: Mapping[UPath, int], scratch: Path)
         found += [kept for kept in theirs if checkpoint_step(kept) <= steps]
     for kept in sorted(found, key=checkpoint_step, reverse=True):
         local = Path(kept.path)
-        if not is_local(kept):
-            local = scratch / kept.name
-            persistently(lambda kept=kept, local=local: _download(kept, local))  # type: ignore[misc]
         try:
+            if not is_local(kept):
+                local = scratch / kept.name
+                persistently(lambda kept=kept, local=local: _download(kept, local))  # type: ignore[misc]
             verify(local)
         except DamagedCheckpoint as error:
             where = kept.parent
@@ -187,7 +188,17 @@ def _upload(file: Path, target: UPath) -> None:
 
 def _download(kept: UPath, local: Path) -> None:
     remove_folder(UPath(local))
-    kept.fs.get(kept.path, str(local), recursive=True)
+    for name in sorted(list_files(kept)):
+        _refuse_outside(name)
+        (local / name).parent.mkdir(parents=True, exist_ok=True)
+        kept.fs.get_file(f"{kept.path.rstrip('/')}/{name}", str(local / name))
+
+
+def _refuse_outside(name: str) -> None:
+    """Raises DamagedCheckpoint for a name that leads out of the checkpoint's folder; object stores keep any name."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not name:
+        raise DamagedCheckpoint(f"it names a file {name!r}, which is not in its folder")
 
 
 def _remove(checkpoint: UPath) -> None:

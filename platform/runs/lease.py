@@ -164,7 +164,8 @@ def reopen(folder: UPath) -> None:
     newest = newest_claim(folder)
     if newest is None or newest.outcome != "failed":
         return
-    opened = replace(newest, epoch=newest.epoch + 1, outcome="released", reason=None)
+    held = {"held_seconds": 0.0} if "held_seconds" in newest.progress else {}  # nobody holds anything for it
+    opened = replace(newest, epoch=newest.epoch + 1, outcome="released", reason=None, progress=newest.progress | held)
     create_exclusively(_path(folder, opened.epoch), json.dumps(asdict(opened), indent=1).encode())
 
 

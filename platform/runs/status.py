@@ -1,5 +1,6 @@
 """How far the runs of a sweep are, read from their folders: it works from anywhere that sees the storage."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -51,6 +52,14 @@ class RunStatus:
     def to_json(self) -> dict[str, Any]:
         """The row of `ladder status --json`."""
         return {"run": self.run.key, "status": self.status, "tokens": self.tokens, "reason": self.reason}
+
+
+def summarise(statuses: Sequence[RunStatus]) -> str:
+    """How many runs stand where: 3 of 24 runs finished, 2 running, 18 waiting, 1 failed."""
+    counts = Counter(status.status for status in statuses)
+    words: tuple[Status, ...] = ("running", "waiting", "failed")
+    others = [f"{counts[word]} {word}" for word in words if counts[word]]
+    return ", ".join([f"{counts['finished']} of {len(statuses)} runs finished", *others])
 
 
 def read_statuses(

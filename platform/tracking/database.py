@@ -12,10 +12,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from upath import UPath
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.storage import is_local
+from ladder.platform.tracking.view import KIND_TAGS
 
 SQLITE = "sqlite:///"
+LOGIN = (
+    "It wants to know who asks: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
+    "in the environment."
+)
 
 
 def tracking_uri(tracking: str | None, storage: UPath) -> str:
@@ -46,7 +51,8 @@ def open_tracking(uri: str) -> MlflowClient:
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
-        raise InputError(f"tracking at {uri} cannot be reached: {first_line(error)}. See --tracking.") from error
+        what = f"tracking at {hide_credentials(uri)} cannot be reached: {first_line(error)}"
+        raise InputError(f"{what}. {LOGIN if '401' in str(error) else 'See --tracking.'}") from error
     return client
 
 
@@ -57,7 +63,7 @@ def open_experiment(client: MlflowClient, name: str, storage: UPath) -> Experime
         # A server decides where artifacts go; beside an SQLite file they go into the storage.
         beside = f"{storage}/mlflow/{name}" if is_local(storage) and client.tracking_uri.startswith(SQLITE) else None
         try:
-            return client.get_experiment(client.create_experiment(name, artifact_location=beside))
+            return client.get_experiment(client.create_experiment(name, artifact_location=beside, tags=KIND_TAGS))
         except MlflowException as error:
             experiment = client.get_experiment_by_name(name)  # somebody else was quicker
             if experiment is None:
@@ -80,8 +86,8 @@ def limit_waiting() -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, short enough for a log."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What an error says, short enough for a log, without the credentials of an address in it."""
+    return hide_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
 
 
 @contextmanager

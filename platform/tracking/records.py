@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from upath import UPath
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.provenance import commit, user, versions
 from ladder.platform.runs.curve import CurvePoint, read_curve
 from ladder.platform.runs.lease import CLAIMS, Claim, newest_claim
 from ladder.platform.storage import create_exclusively, list_names, read_json
+from ladder.platform.tracking.view import LOSS, scaling_metrics
 from ladder.sweeps.tuned import describe_rule
 from ladder.sweeps.words import Run, Sweep
 
@@ -153,7 +154,8 @@ def check_store(client: "MlflowClient", tracked: TrackedSweep) -> None:
             raise
         store = "none"
     if store != tracked.store:
-        raise StoreReplaced(f"the database at {tracked.uri} is new: it has experiment {store}, not {tracked.store}")
+        where = hide_credentials(tracked.uri)
+        raise StoreReplaced(f"the database at {where} is new: it has experiment {store}, not {tracked.store}")
 
 
 def open_record(
@@ -287,19 +289,23 @@ def _write_record(
     for _, metrics in batches(curve):
         client.log_batch(record.info.run_id, metrics=metrics, synchronous=True)
     if result:
-        _log_scores(client, record.info.run_id, result)
+        _log_scores(client, record.info.run_id, run, result)
     ended_ms = int(result["time_ms"]) if result else int(curve[-1]["time_ms"]) if curve else None
     params = identity_params(run) | (result["execution"] if result else {})
     describe(client, record, params, status, reason if status == "failed" else None, ended_ms=ended_ms)
 
 
-def _log_scores(client: "MlflowClient", run_id: str, result: dict[str, Any]) -> None:
+def _log_scores(client: "MlflowClient", run_id: str, run: Run, result: dict[str, Any]) -> None:
     """Log the final scores as metrics and, with unit, direction, count and standard error, as an artifact.
 
     A result keeps its first time when more benchmarks are scored, so no score is there twice.
     """
     values = {f"{m['benchmark']}/{m['metric']}": m["value"] for m in result["measurements"]}
     for _, metrics in batches([{"step": result["step"], "time_ms": result["time_ms"], **values}]):
+        client.log_batch(run_id, metrics=metrics, synchronous=True)
+    if LOSS in values:
+        flops = run.size.flops_6nd(run.recipe.tokens)
+        metrics = scaling_metrics(run.size.params_total, flops, values[LOSS], result["time_ms"])
         client.log_batch(run_id, metrics=metrics, synchronous=True)
     client.log_text(run_id, json.dumps(result["measurements"], indent=1), MEASUREMENTS_FILE)
 

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from ladder.models.errors import hide_credentials
 from ladder.platform.runs.curve import Curve
 from ladder.platform.runs.lease import Lease, LeaseLost
 from ladder.platform.storage import is_local
@@ -71,7 +72,8 @@ class Sender:
                 return
             except Exception as error:  # whatever MLflow and what it stands on raise: training goes on without it
                 level = logging.WARNING if pause == self.pause else logging.DEBUG  # once for each outage
-                logger.log(level, "run %s: MLflow took no points, which are kept: %s", self.run.key, error)
+                what = hide_credentials(str(error))
+                logger.log(level, "run %s: MLflow took no points, which are kept: %s", self.run.key, what)
                 self._record = None  # the database may be another one by now
                 pause = min(2 * pause, LONGEST_PAUSE)
             if closing:

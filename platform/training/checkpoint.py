@@ -45,6 +45,8 @@ class TrainingState:
     """bf16 or fp32, as it came out on the device that began the run."""
     micro_batch_sequences: int
     """Sequences through the network at once, found once: sums of other micro-batches round differently."""
+    attention: str
+    """The back end of attention that the run trains with; another one rounds differently."""
     pending_nats: list[float] = field(default_factory=list)
     """Sums of nats, over all workers, of the steps since the last point of the curve."""
     shared_steps: int = 0

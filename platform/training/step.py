@@ -44,8 +44,10 @@ class StepLoss(nn.Module):
 class TrainingStep:
     """A model with its optimizer, and what one step does to them."""
 
-    def __init__(self, run: Run, execution: Execution, worker: Worker, *, micro: int | None = None) -> None:
-        """At the initial weights. `micro` is the micro-batch of a checkpoint, in sequences; None: found now.
+    def __init__(
+        self, run: Run, execution: Execution, worker: Worker, *, micro: int | None = None, attention: str | None = None
+    ) -> None:
+        """At the initial weights. `micro`, in sequences, and `attention` are a checkpoint's; None: found now.
 
         Raises InputError where not even one sequence fits, or the attention asked for cannot run here.
         """
@@ -55,7 +57,7 @@ class TrainingStep:
         training = worker.from_first(plan_here(run, execution, worker, self.precision, micro))
         self.strategy, self.activation_checkpointing = training.strategy, training.checkpointing
         self.micro = largest_divisor(self.share, training.sequences)
-        self.attention = self._choose_attention(execution)
+        self.attention = self._choose_attention(execution, attention)
         self.model = GPT2(
             run.size,
             attention=self.attention.backend,
@@ -72,11 +74,13 @@ class TrainingStep:
         self.optimizer = build_optimizer(self.model, run.recipe)
         self.network: nn.Module | None = None
 
-    def _choose_attention(self, execution: Execution) -> AttentionChoice:
+    def _choose_attention(self, execution: Execution, before: str | None) -> AttentionChoice:
         """The first worker's choice, which the others make ready to use."""
         device, dtype = self.worker.device, torch.bfloat16 if self.precision == "bf16" else torch.float32
         shape = AttentionShape.of(self.run.size, self.micro)
-        first = choose_attention(execution.attention, shape, device, dtype) if self.worker.first else None
+        first = None
+        if self.worker.first:
+            first = choose_attention(execution.attention, shape, device, dtype, before=before)
         choice = self.worker.from_first(first)
         assert choice is not None, "the first worker has chosen"
         choose_backend(choice.backend, device, dtype, width=shape.width)

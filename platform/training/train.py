@@ -57,7 +57,13 @@ class Trainer:
         saved = worker.from_first(read_state(resume, runs=(run.key, *others)) if resume else None)
         self.branch_steps = {stable_steps(run.recipe), *(relative.shared_steps for relative in relatives)} - {0}
         """Where relatives branch off, those of this sweep and longer ones that may come: checkpoints to keep."""
-        self.engine = TrainingStep(run, execution, worker, micro=saved.micro_batch_sequences if saved else None)
+        self.engine = TrainingStep(
+            run,
+            execution,
+            worker,
+            micro=saved.micro_batch_sequences if saved else None,
+            attention=saved.attention if saved else None,
+        )
         self.precision, self.attention = self.engine.precision, self.engine.attention
         self.model: GPT2 = self.engine.model
         self.optimizer = self.engine.optimizer
@@ -85,6 +91,7 @@ class Trainer:
             seconds_training=self.seconds_before + time.perf_counter() - self.started,
             precision=self.precision,
             micro_batch_sequences=self.micro,
+            attention=self.attention.backend,
             pending_nats=self.pending_nats,
             shared_steps=self.shared_steps,
         )

@@ -22,15 +22,14 @@ from ray.tune.search import Searcher
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.launching.cluster import Cluster, gpus_per_worker
-from ladder.platform.launching.lanes import errors_told, take_job
+from ladder.platform.launching.cluster import Cluster
+from ladder.platform.launching.lanes import errors_told, shape_of, take_job
 from ladder.platform.runs.lease import void
 from ladder.platform.storage import is_local, persistently, remove_folder
 from ladder.platform.training.job import Job, run_job
 from ladder.platform.training.worker import Worker, reset_process
 from ladder.platform.tuning.progress import Place, Progress
 from ladder.platform.tuning.results import RunResult, read_result
-from ladder.sweeps.words import Execution
 
 ENVIRONMENT = {
     # A Ctrl-C is raised here, and not turned into a result that looks complete.
@@ -152,8 +151,10 @@ class TrialWorker(ray.tune.Trainable):
 def finish_run(job: Job, worker: Worker, owner: str) -> RunResult:
     """Train and score a run from where it stands, or wait for whoever works on it; how it ended."""
     node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
+    gpus = (job.execution.gpus_per_worker or 1.0) if worker.device.type == "cuda" else 0.0
+    holds = {"gpus": gpus, "cores": float(job.execution.cpus_per_worker)}
     while (result := persistently(lambda: read_result(job.folder, job.run))) is None:
-        attempt = take_job(job, owner, node=node)
+        attempt = take_job(job, owner, node=node, holds=holds)
         if attempt is None:
             time.sleep(LOOK_SECONDS)
             continue
@@ -173,32 +174,23 @@ def count_slots(jobs: Mapping[str, Job], cluster: Cluster) -> int:
                 f"size {job.run.size.name} is to be trained by {execution.workers} workers, wanted 1: `ladder tune` "
                 "trains each trial in one process. Search smaller sizes, or ask for --workers 1."
             )
-        there = {"CPU": cluster.cpus, "GPU": cluster.gpus}
-        wanted = {what: n for what, n in _resources(execution, cluster).items() if what in there}
-        fitting = min(int(there[what] / number + 1e-6) for what, number in wanted.items())
+        shape = shape_of(job, cluster)
+        fitting = sum(kind.count * kind.room(shape) for kind in cluster.types)
         if fitting == 0:
             raise InputError(
-                f"run {job.run.key} wants {wanted}, and there is {there}. Ask for less with --cpus-per-worker or "
+                f"run {job.run.key} wants {shape}, and {cluster.describe()}. Ask for less with --cpus-per-worker or "
                 "--gpus-per-worker, or use a larger cluster (--address)."
             )
         slots.append(min(fitting, execution.concurrent_runs or fitting))
     return min(slots)
 
 
-def _resources(execution: Execution, cluster: Cluster) -> dict[str, float]:
-    """What Ray reserves for a trial."""
-    gpus = gpus_per_worker(execution, cluster)
-    resources = {"CPU": float(execution.cpus_per_worker), **({"GPU": gpus} if gpus else {})}
-    if execution.accelerator_type is not None:
-        resources[f"accelerator_type:{execution.accelerator_type}"] = 0.001
-    return resources
-
-
 def _make_tuner(
     name: str, searcher: TuneSearcher, jobs: Mapping[str, Job], cluster: Cluster, folder: UPath
 ) -> "ray.tune.Tuner":
     def resources(config: dict[str, Any]) -> PlacementGroupFactory:
-        return PlacementGroupFactory([_resources(jobs[config["run"]].execution, cluster)])
+        shape = shape_of(jobs[config["run"]], cluster)
+        return PlacementGroupFactory([shape.resources], bundle_label_selector=[shape.labels] if shape.labels else None)
 
     trainable = ray.tune.with_parameters(TrialWorker, jobs=dict(jobs), owner=name)
     return ray.tune.Tuner(

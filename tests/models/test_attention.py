@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ladder.models import attention
-from ladder.models.attention import attend, choose_backend
+from ladder.models.attention import attend, choose_backend, self_attend
 from ladder.models.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -16,7 +16,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def attention_and_gradients(x: Tensor, grad: Tensor, backend: str) -> list[Tensor]:
     """Output and gradient in float32 of x [B, T, 3, H, K]."""
     leaf = x.clone().requires_grad_(True)
-    output = attend(*leaf.unbind(2), backend=backend)
+    output = self_attend(leaf, backend=backend)
     output.backward(grad)
     assert leaf.grad is not None
     return [output.detach().float(), leaf.grad.float()]

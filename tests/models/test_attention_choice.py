@@ -36,12 +36,12 @@ def test_one_that_is_fast_and_wrong_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     time_as(monkeypatch, sdpa=1.0, blocked=0.1)
-    attend = attention_choice.attend
+    attend = attention_choice.self_attend
 
-    def wrong(q, k, v, *, backend):  # type: ignore[no-untyped-def]
-        return attend(q, k, v, backend=backend) * (1.1 if backend == "blocked" else 1.0)
+    def wrong(heads, *, backend):  # type: ignore[no-untyped-def]
+        return attend(heads, backend=backend) * (1.1 if backend == "blocked" else 1.0)
 
-    monkeypatch.setattr(attention_choice, "attend", wrong)
+    monkeypatch.setattr(attention_choice, "self_attend", wrong)
     with caplog.at_level(logging.WARNING):
         backend, reason = compare_backends(("sdpa", "blocked"), SMALL, CPU, torch.float32)
     assert backend == "sdpa" and "blocked differs from the plain attention by 0.21" in reason
@@ -75,6 +75,15 @@ def test_by_name_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_choice, "compare_backends", None)
     assert choose_attention("sdpa", SMALL, CPU, torch.float32).reason == "asked for by name"
     assert choose_attention("auto", SMALL, CPU, torch.float32).backend == "blocked"
+
+
+def test_auto_keeps_what_the_run_had_before_where_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    kept = choose_attention("auto", SMALL, CPU, torch.float32, before="sdpa")
+    assert (kept.backend, kept.reason) == ("sdpa", "the run had it before")
+    assert choose_attention("reference", SMALL, CPU, torch.float32, before="sdpa").backend == "reference"
+    assert not caplog.records
+    assert choose_attention("auto", SMALL, CPU, torch.float32, before="xformers").backend == "blocked"
+    assert "the run had xformers before, and attention xformers cannot run here" in caplog.text
 
 
 @pytest.fixture

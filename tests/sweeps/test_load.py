@@ -6,7 +6,7 @@ import pytest
 
 from ladder.models.errors import InputError
 from ladder.sweeps.expand import CorpusFacts, expand
-from ladder.sweeps.load import known_sweeps, load_sweep
+from ladder.sweeps.load import known_sweeps, load_sweep, tracked_name
 
 GOOD = '''"""What is asked."""
 
@@ -108,3 +108,13 @@ def test_completep_wants_one_head_width(tmp_path: Path) -> None:
     assert len(expand(load_sweep(write(tmp_path, one)), facts, precision="fp32")) == 3
     with pytest.raises(InputError, match=r"one head width in all sizes, got 64 \(2x64\), 96 \(3x96\)"):
         expand(load_sweep(write(tmp_path, several)), facts, precision="fp32")
+
+
+def test_a_sweep_is_a_file_a_known_name_or_a_name_in_the_store(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        '"""Q?"""\nfrom ladder.sweeps.rules import small_recipe\nfrom ladder.sweeps.words import Sweep, grid\n'
+        'SWEEP = Sweep(name="own", corpus="c", points=grid(sizes=("2x64",), tokens=(1000,)), recipe=small_recipe)\n'
+    )
+    assert [tracked_name(name, None) for name in (str(file), "demo", "in-the-store")] == ["own", "demo", "in-the-store"]
+    assert tracked_name("demo", "web") == "demo-web"

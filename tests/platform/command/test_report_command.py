@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Param
 from ladder.analysis import api
 from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.models.errors import InputError
-from ladder.platform.command.report import command, sweep_name
+from ladder.platform.command.report import command
 
 LAW = Hoffmann(E=1.1, A=60.0, B=90.0, alpha=0.33, beta=0.32)
 SIZES = (132_928, 384_960, 859_008, 2_768_064)
@@ -101,16 +101,7 @@ def test_two_sweeps_are_compared_and_the_page_is_stored_with_both(tmp_path: Path
     assert "newer reaches the lower loss at" in path.read_text()
     assert [item.path for item in client.list_artifacts(parents[0])] == ["report-with-newer"]
     assert [item.path for item in client.list_artifacts(parents[1])] == ["report-with-old"]
-
-
-def test_a_sweep_is_a_file_a_known_name_or_a_name_in_the_store(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(
-        '"""Q?"""\nfrom ladder.sweeps.rules import small_recipe\nfrom ladder.sweeps.words import Sweep, grid\n'
-        'SWEEP = Sweep(name="own", corpus="c", points=grid(sizes=("2x64",), tokens=(1000,)), recipe=small_recipe)\n'
-    )
-    assert [sweep_name(name, None) for name in (str(file), "demo", "in-the-store")] == ["own", "demo", "in-the-store"]
-    assert sweep_name("demo", "web") == "demo-web"
+    assert client.get_run(parents[0]).data.tags["ladder.report-with-newer"] == str(path)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ladder.models.errors import InputError
 from ladder.platform.command.chosen import begin, choose
 from ladder.platform.command.tune import command
 from ladder.platform.launching.cluster import Cluster
+from ladder.platform.launching.nodes import NodeType
 from ladder.platform.launching.sweep import make_job
 from ladder.platform.storage import write_json
 from ladder.platform.tracking.records import TrackedSweep
@@ -80,8 +81,8 @@ def test_a_tuned_sweep_without_a_search_says_to_search(tuned_sweep: Path, storag
         choose(str(tuned_sweep), storage, None)
 
 
-HERE = Cluster(local=True, cpus=4, gpus=0)
-GPUS = Cluster(local=False, cpus=16, gpus=2)
+HERE = Cluster(local=True, types=(NodeType(name="this machine", cpus=4),))
+GPUS = Cluster(local=False, types=(NodeType(name="node", cpus=8, gpus=1, count=2),))
 
 
 @pytest.mark.parametrize(

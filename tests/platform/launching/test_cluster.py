@@ -15,6 +15,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.launching import cluster as module
 from ladder.platform.launching.cluster import Cluster, gpus_per_worker, refuse_what_cannot_be_shared
+from ladder.platform.launching.nodes import NodeType
 from ladder.sweeps.words import Execution
 from tests.platform.launching.harness import Sweep, kill_family, undisturbed, wait_for
 
@@ -91,6 +92,7 @@ def test_a_head_that_is_killed_and_started_again_goes_on(
 
 
 HERE, OTHER = "10.0.0.1", "10.0.0.2"
+NODE = NodeType(name="node", cpus=8)
 
 
 @pytest.fixture
@@ -101,8 +103,8 @@ def on_here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "cluster",
     [
-        Cluster(local=False, cpus=8, gpus=0, hosts=frozenset({HERE, OTHER})),
-        Cluster(local=False, cpus=8, gpus=0, hosts=frozenset({HERE}), grows=True),
+        Cluster(local=False, types=(NODE,), hosts=frozenset({HERE, OTHER})),
+        Cluster(local=False, types=(NODE,), hosts=frozenset({HERE}), grows=True),
     ],
 )
 def test_an_sqlite_file_is_no_tracking_for_several_machines(on_here: None, cluster: Cluster, tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_an_sqlite_file_is_no_tracking_for_several_machines(on_here: None, clust
 def test_a_folder_that_other_machines_do_not_see_is_no_storage(
     on_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = Cluster(local=False, cpus=8, gpus=0, hosts=frozenset({HERE, OTHER}))
+    cluster = Cluster(local=False, types=(NODE,), hosts=frozenset({HERE, OTHER}))
     monkeypatch.setattr(module, "_sees", lambda host, storage: False)
     with pytest.raises(InputError, match=r"10\.0\.0\.2 of the cluster cannot see: name one that all nodes share"):
         refuse_what_cannot_be_shared(cluster, UPath(tmp_path), "http://mlflow:5000")
@@ -123,7 +125,7 @@ def test_a_folder_that_other_machines_do_not_see_is_no_storage(
 
 
 def test_one_machine_may_use_its_own_folder_and_file(on_here: None, tmp_path: Path) -> None:
-    cluster = Cluster(local=False, cpus=8, gpus=0, hosts=frozenset({HERE}))
+    cluster = Cluster(local=False, types=(NODE,), hosts=frozenset({HERE}))
     refuse_what_cannot_be_shared(cluster, UPath(tmp_path), f"sqlite:///{tmp_path}/mlflow.db")
 
 
@@ -150,4 +152,5 @@ def test_a_second_machine_is_refused_with_what_to_do(nodes: Nodes, tmp_path: Pat
 def test_a_worker_gets_a_gpu_where_the_cluster_has_or_can_start_one(
     execution: Execution, gpus: float, expected: float
 ) -> None:
-    assert gpus_per_worker(execution, Cluster(local=False, cpus=8, gpus=gpus)) == expected
+    cluster = Cluster(local=False, types=(NodeType(name="node", cpus=8, gpus=gpus),))
+    assert gpus_per_worker(execution, cluster) == expected

@@ -14,7 +14,8 @@ from upath import UPath
 from ladder.models.sizes import parse_size
 from ladder.platform.corpus.store import open_corpus
 from ladder.platform.launching.cluster import connected
-from ladder.platform.launching.lanes import Shape, make_trainer
+from ladder.platform.launching.lanes import make_trainer
+from ladder.platform.launching.nodes import Shape
 from ladder.platform.runs.lease import newest_claim
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import open_sweep
@@ -59,6 +60,9 @@ class Listener:
 
     def all(self) -> list[dict[str, Any]]:
         return self.heard
+
+    def halted(self) -> bool:
+        return False
 
 
 @pytest.fixture

@@ -167,3 +167,8 @@ def test_twenty_shapes_compile_in_one_process_whose_memory_stays_flat(
     assert all(b > a for a, b in itertools.pairwise(compiled)), f"graphs compiled before each run: {compiled}"
     settled = resident[5:]  # inductor's own pools and thread stacks are there by then
     assert max(settled) < 1.1 * min(settled), [f"{rss / 2**20:.0f} MiB" for rss in resident]
+
+
+def test_a_lane_that_is_halted_takes_up_no_further_run(storage: UPath, done: list[str]) -> None:
+    work_through(make_jobs(storage, ["1x16", "1x32"]), WORKER, take(), halted=lambda: len(done) == 1)
+    assert done == ["1x16"]

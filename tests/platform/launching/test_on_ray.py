@@ -151,4 +151,4 @@ def test_a_sweep_runs_as_a_job_on_a_cluster(cluster: str, sweep: Path, storage: 
     )
     status = read_status(sweep, storage)
     assert {run["status"] for run in status.values()} == {"finished", "failed"}, done.stderr
-    assert done.returncode == 1 and "FAILED" in done.stderr, "the diverging run fails the job"
+    assert done.returncode == 1 and "failed with exit code 1" in done.stderr, "the diverging run fails the job"

@@ -102,7 +102,16 @@ class Folder:
             (f"{m['benchmark']}/{m['metric']}", result["step"], result["time_ms"], m["value"])
             for m in result["measurements"]
         ]
-        return Counter(points + scores)
+        charts = [
+            (name, step, result["time_ms"], m["value"])
+            for m in result["measurements"]
+            if m["benchmark"] == "heldout"
+            for name, step in (
+                ("scaling/loss_over_params", self.run.size.params_total),
+                ("scaling/loss_over_megaflops", round(6 * self.run.size.params_total * self.run.recipe.tokens / 1e6)),
+            )
+        ]
+        return Counter(points + scores + charts)
 
 
 def kill(lease: Lease) -> None:

@@ -17,6 +17,8 @@ from upath import UPath
 from ladder.analysis.tables.sweeps import read_sweep
 from ladder.models.errors import InputError
 from ladder.platform import provenance
+from ladder.platform.runs.status import RunStatus
+from ladder.platform.runs.usage import Usage
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import (
     StoreReplaced,
@@ -27,6 +29,8 @@ from ladder.platform.tracking.records import (
     open_sweep,
     sync_runs,
 )
+from ladder.platform.tracking.summary import describe_sweep
+from ladder.platform.tracking.view import VIEW_TAG
 
 
 def log(world: Any, points: list[dict[str, float]]) -> None:
@@ -91,7 +95,7 @@ def test_a_finished_run_is_synced_from_its_folder_alone(world: Any) -> None:
     world.folders[0].finish()
     for _ in range(3):
         world.sync()
-        assert world.history() == world.folders[0].spool and world.history().total() == 21
+        assert world.history() == world.folders[0].spool and world.history().total() == 23
     record = world.record()
     assert record.info.status == "FINISHED" and record.data.tags["ladder.status"] == "finished"
     assert record.info.end_time == 1_700_000_900_000 and record.info.start_time == 1_700_000_001_000
@@ -118,7 +122,7 @@ def test_points_missing_in_the_middle_are_added(world: Any) -> None:
     world.folders[0].finish(range(5, 11))
     log(world, [world.point(step) for step in (1, 2, 3, 7, 8, 9, 10)])
     world.sync()
-    assert world.history() == world.folders[0].spool and world.history().total() == 21
+    assert world.history() == world.folders[0].spool and world.history().total() == 23
 
 
 def test_a_failed_run_has_its_curve_and_its_reason(world: Any) -> None:
@@ -390,3 +394,30 @@ def test_the_user_is_known_without_any_variable_of_the_environment(world: Any, m
     assert world.client.get_run(tracked.parent).data.tags["mlflow.user"] == name
     monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
     assert provenance.user() == f"uid-{os.getuid()}"
+
+
+def test_the_parent_says_what_was_asked_how_far_it_is_and_what_it_took(world: Any) -> None:
+    tracked = world.open()
+    first, second = world.runs
+    statuses = [RunStatus(run=first, status="running"), RunStatus(run=second, status="waiting")]
+    describe_sweep(world.client, tracked, world.sweep, statuses)
+    parent = world.client.get_run(tracked.parent)
+    assert parent.data.tags["ladder.state"] == "0 of 2 runs finished, 1 running, 1 waiting"
+    assert "sweep/lowest_heldout_loss" not in parent.data.metrics
+    assert VIEW_TAG in world.client.get_experiment(tracked.experiment).tags, "whoever opens the page now finds it"
+    world.folders[0].finish()
+    world.sync()
+    statuses = [RunStatus(run=first, status="finished"), RunStatus(run=second, status="failed")]
+    describe_sweep(world.client, tracked, world.sweep, statuses, Usage(gpu_hours=3.0, core_hours=12.0))
+    parent = world.client.get_run(tracked.parent)
+    assert parent.data.metrics == {
+        "sweep/runs_finished": 1.0,
+        "sweep/runs_failed": 1.0,
+        "sweep/lowest_heldout_loss": 2.5,
+        "sweep/gpu_hours": 3.0,
+        "sweep/core_hours": 12.0,
+    }
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("What is asked.") and "State: 1 of 2 runs finished, 1 failed" in note
+    assert f"2.5000 nats per token, {first.key}" in note and "viewStateShareKey=ladder" in note
+    assert "scaling/loss_over_params" not in read_sweep(world.uri, "mine").table.columns, "it is no score"

@@ -110,6 +110,11 @@ def test_a_resumed_run_has_bit_for_bit_the_losses_of_an_unbroken_one(
     assert all(torch.equal(moments[name], others[name]) for name in moments)
 
 
+def test_a_resumed_run_keeps_its_attention(tmp_path: Path) -> None:
+    curve(trainer(execution=replace(EVERY_STEP, attention="sdpa")), {10: tmp_path})
+    assert trainer(resume=tmp_path).attention.backend == "sdpa"
+
+
 def test_the_batch_is_the_same_however_it_is_cut_into_micro_batches(unbroken: tuple[list[Metrics], Path]) -> None:
     cut = trainer(execution=replace(EVERY_STEP, micro_batch_tokens=64))
     assert cut.micro == 2
