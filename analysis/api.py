@@ -41,7 +41,6 @@ from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.fitting.two_step import TwoStep, TwoStepFit
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, FLOPS_PER_PF_DAY, Floats, format_count, format_number
 from ladder.analysis.laws.surfaces import LAWS, Allocation, Surface, find_law
-from ladder.analysis.planning.assumptions import SEED_NOISE, SEED_NOISE_SOURCE, SIMULATIONS
 from ladder.analysis.planning.budget import (
     BudgetPlan,
     Mistake,
@@ -52,7 +51,7 @@ from ladder.analysis.planning.budget import (
     plan_served,
     surface_of,
 )
-from ladder.analysis.planning.design import REFERENCES, Reference
+from ladder.analysis.planning.design import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, SIMULATIONS, Reference
 from ladder.analysis.planning.proposal import (
     Noise,
     Prospect,

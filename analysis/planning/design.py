@@ -24,8 +24,17 @@ from ladder.analysis.fitting.points import count_distinct, design_problem, make_
 from ladder.analysis.fitting.solver import Sample, refit
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import BESIROGLU, HOFFMANN, KAPLAN, Surface
-from ladder.analysis.planning.assumptions import REFERENCE_SOURCES, SEED_NOISE, SIMULATIONS
 from ladder.models.errors import InputError
+
+SEED_NOISE = 0.005
+"""Standard deviation of ln loss between runs that differ in the seed alone, until it is measured. Kaplan et al. 2020,
+section 4.2, estimate a variation of 0.02 nats at losses of 2 to 4, so 0.005 to 0.01 of the loss; the points of Hoffmann
+et al. 2022 scatter about their law by as much (the median absolute residual times 1.48; a test measures it). Runs of
+minutes differ by far more: 0.040 (0.030 to 0.059) was measured on three sizes of the sweep `demo`, 0.04M to 0.4M
+parameters, at three budgets with three seeds each."""
+SEED_NOISE_SOURCE = (
+    "assumed: as the points of Hoffmann et al. 2022 scatter; Kaplan et al. 2020, section 4.2, say 0.02 nats"
+)
 
 MOST_CHECKED = 200
 """Runs up to which a design is fitted without noise; with more the rank of its gradients is enough."""
@@ -53,10 +62,10 @@ class Reference:
 
 REFERENCES: Mapping[str, Reference] = {
     # Sizes: the points of Hoffmann et al. 2022's figure 4; of Kaplan et al. 2020, section 3.
-    "besiroglu": Reference(law=BESIROGLU, source=REFERENCE_SOURCES["besiroglu"], sizes=(5.7e7, 1.6e10)),
-    "hoffmann": Reference(law=HOFFMANN, source=REFERENCE_SOURCES["hoffmann"], sizes=(5.7e7, 1.6e10)),
+    "besiroglu": Reference(law=BESIROGLU, source="Besiroglu et al. 2024, table 1", sizes=(5.7e7, 1.6e10)),
+    "hoffmann": Reference(law=HOFFMANN, source="Hoffmann et al. 2022, approach 3", sizes=(5.7e7, 1.6e10)),
     "kaplan": Reference(
-        law=KAPLAN, source=REFERENCE_SOURCES["kaplan"], sizes=(768, 1.5e9), params="params_non_embedding"
+        law=KAPLAN, source="Kaplan et al. 2020, eq. 1.5", sizes=(768, 1.5e9), params="params_non_embedding"
     ),
 }
 """Published laws by the name that `ladder plan --reference` knows them by."""
@@ -199,6 +208,9 @@ def half_widths(law: Surface, N: Floats, D: Floats, noise: float) -> dict[str, f
     names = [name if is_exponent(name) else f"ln {name}" for name in law.parameters]
     return {name: quantile * float(s) for name, s in zip(names, spread, strict=True)}
 
+
+SIMULATIONS = 2000
+"""An end of a 95 % interval then has a standard error of about 4 % of the half width."""
 
 BLOCK_VALUES = 2_000_000
 """Losses simulated at once, so that a sweep of tens of thousands of runs fits in memory."""

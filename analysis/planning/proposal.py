@@ -19,8 +19,8 @@ from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.points import DISTINCT, make_points
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, format_count
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.planning.assumptions import SIMULATIONS
 from ladder.analysis.planning.design import (
+    SIMULATIONS,
     Reference,
     Resolution,
     Simulation,

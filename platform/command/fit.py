@@ -127,7 +127,7 @@ def command(
     objective is their sum over points. Columns may be arithmetic over columns, such as N*1e9 or "N - 50304*width". With
     more than one fit the JSON is {"fits": [...]}.
     """
-    from ladder.analysis import api
+    import ladder.analysis.api as api
 
     table = options.pop("table")
     if load is not None:

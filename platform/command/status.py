@@ -12,7 +12,8 @@ from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, choose, corpus_option
 from ladder.platform.command.options import console, echo_json, json_option, storage_option
-from ladder.platform.costs import ASSUMED_UTILISATION, asked_gpu, gpu_rate
+from ladder.platform.costs import asked_gpu, gpu_rate
+from ladder.platform.gpus import ASSUMED_UTILISATION
 from ladder.platform.launching.display import table
 from ladder.platform.runs.outlook import Outlook, foresee_usage
 from ladder.platform.runs.status import RunStatus, list_run_files, read_statuses, summarise

@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 Direction = Literal["lower", "higher"]
 
+HELDOUT = "heldout"
+"""Name of the held-out loss, which every run is scored on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:

@@ -59,9 +59,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     )
 }
 
-HELDOUT = heldout.HELDOUT.name
-"""Name of the held-out loss, which every run is scored on."""
-
 
 def find_benchmarks(names: Sequence[str]) -> list[Benchmark]:
     """The benchmarks of these names, in order, each once; InputError for an unknown name."""

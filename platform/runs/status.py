@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from upath import UPath
 
-from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
+from ladder.platform.evaluation.measurement import HELDOUT
 from ladder.platform.runs.attempt import RESULT, is_trained
 from ladder.platform.runs.lease import CLAIMS, Claim, claim_epoch, read_claim
 from ladder.platform.storage import list_files, read_json, run_folder
@@ -98,7 +98,7 @@ def missing_benchmarks(folder: UPath, benchmarks: Sequence[str]) -> list[str]:
     """Of the held-out loss and `benchmarks`, those that the run in a folder has no score of."""
     result = read_json(folder / RESULT) or {"measurements": []}
     scored = {measurement["benchmark"] for measurement in result["measurements"]}
-    return [name for name in (HELDOUT.name, *benchmarks) if name not in scored]
+    return [name for name in (HELDOUT, *benchmarks) if name not in scored]
 
 
 def status_of(run: Run, claim: Claim | None) -> RunStatus:

@@ -49,6 +49,8 @@ def test_every_byte_and_every_merge_of_gpt2_is_read(gpt2_vocabulary: None, share
     ours, theirs = load_tokenizer("gpt2"), AutoTokenizer.from_pretrained(tmp_path)
     text = (shared / "benchmarks" / "lambada" / "lambada_test.jsonl").read_text()[:100_000]
     assert theirs.encode(text) == ours.encode(text)
+    words = [ours.decode([token]) for token in range(ours.end_of_text)]
+    assert theirs(words)["input_ids"] == ours.encode_batch(words)
 
 
 def test_a_model_without_a_tokenizer_has_no_files_of_one(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus, heldout_documents
+from ladder.platform.evaluation import measurement
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
 from ladder.platform.evaluation.item_scores import Estimator, ItemScores, bits_of, perplexity_of, ratio_of
 from ladder.platform.evaluation.words import text_totals
@@ -76,7 +77,7 @@ def score(setting: Setting) -> list[ItemScores]:
         numbers["bits_per_byte"] = ("bits per byte", bits_of(sums.text_nats, sums.bytes), sums.bytes, None)
     return [
         ItemScores(
-            benchmark="heldout",
+            benchmark=measurement.HELDOUT,
             protocol=f"first {int(sums.tokens.sum())} held-out tokens of corpus {setting.corpus.name}, plain windows",
             metric=metric,
             unit=unit,
@@ -98,7 +99,7 @@ def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
 
 
 HELDOUT = Benchmark(
-    name="heldout",
+    name=measurement.HELDOUT,
     source="the held-out split of the corpus, from its start",
     score=score,
     reads=frozenset({"heldout_tokens"}),

@@ -12,9 +12,9 @@ from ladder.analysis.fitting.points import make_points
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import BESIROGLU, Gadre, Hoffmann, Kaplan, Surface
-from ladder.analysis.planning.assumptions import REFERENCE_SOURCES, SEED_NOISE
 from ladder.analysis.planning.design import (
     REFERENCES,
+    SEED_NOISE,
     coordinates,
     half_widths,
     log_gradients,
@@ -288,7 +288,3 @@ def test_a_design_is_identifiable_if_and_only_if_a_fit_without_noise_recovers_th
         assert (found.status == "identifiable") == recovered, (number, found.problem)
         identifiable += recovered
     assert 10 < identifiable < 50, "the designs are of both kinds"
-
-
-def test_every_reference_has_its_source_in_what_the_help_shows() -> None:
-    assert {name: reference.source for name, reference in REFERENCES.items()} == REFERENCE_SOURCES

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from ladder.analysis import api
+from ladder.platform.command import plan
 from ladder.platform.command.main import COMMANDS
 
 HEAVY = {"torch", "ray", "mlflow", "polars", "pandas", "numpy", "scipy", "pyarrow", "matplotlib", "seaborn", "nltk"}
@@ -45,10 +47,15 @@ def test_help_imports_no_heavy_module(command: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [("ladder ", sorted(COMMANDS)), ("ladder re", ["report"]), ("ladder evaluate --sam", ["--samples"])],
+    [("ladder ", sorted(COMMANDS)), ("ladder rep", ["report"]), ("ladder evaluate --sam", ["--samples"])],
 )
 def test_completion_imports_no_heavy_module_and_knows_every_command(words: str, wanted: list[str]) -> None:
     place = str(words.count(" "))
     lines, modules = call(_LADDER_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=place)
     assert sorted(line.removeprefix("plain,") for line in lines if line) == wanted
     assert not HEAVY & modules
+
+
+def test_what_the_help_of_plan_says_is_what_analysis_holds() -> None:
+    assert (plan.SEED_NOISE, plan.SIMULATIONS) == (api.SEED_NOISE, api.SIMULATIONS)
+    assert {name: reference.source for name, reference in api.REFERENCES.items()} == plan.REFERENCES
