@@ -12,7 +12,6 @@ from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, choose, corpus_option
 from ladder.platform.command.options import console, echo_json, json_option, storage_option
-from ladder.platform.costs import asked_gpu, gpu_rate
 from ladder.platform.gpus import ASSUMED_UTILISATION
 from ladder.platform.launching.display import table
 from ladder.platform.runs.outlook import Outlook, foresee_usage
@@ -108,6 +107,8 @@ _WORDS = ("finished", "running", "waiting", "failed")
 
 def read_standing(chosen: Chosen, storage: UPath) -> Standing:
     """Where a sweep stands now: one listing, and a look at the claims of each run that was taken up."""
+    from ladder.platform.costs import asked_gpu, gpu_rate
+
     name = chosen.sweep.name
     files = list_run_files(storage, name)
     statuses = read_statuses(storage, name, chosen.runs, files=files)

@@ -13,7 +13,6 @@ from ladder.platform.command.chosen import (
     executions,
     with_execution,
 )
-from ladder.platform.launching.submission import logs, submit, wait
 from ladder.platform.storage import open_storage
 from ladder.sweeps.load import load_sweep, sweep_file
 
@@ -59,6 +58,8 @@ def command(
       ladder submit mine.py --address http://127.0.0.1:8265 --storage s3://bucket/ladder --accelerator-type H100
       ladder status gpt2 --storage s3://bucket/ladder
     """
+    from ladder.platform.launching.submission import logs, submit, wait
+
     # What is wrong with the sweep or the options is said here, not in a log on the cluster.
     executions(with_execution(load_sweep(sweep), execution), GPT2_VOCABULARY)
     options = ["--storage", str(open_storage(storage))]

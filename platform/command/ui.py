@@ -6,18 +6,20 @@ import signal
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import click
-from mlflow.tracking import MlflowClient
 from upath import UPath
 
 from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option
-from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.server import local_server
 from ladder.platform.tracking.view import VIEW_TAG, prepare_view, view_address
 from ladder.sweeps.load import tracked_name
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 
 @click.command("ui")
@@ -42,6 +44,8 @@ def command(
       ladder ui demo --port 5001
       ladder ui gpt2 --tracking http://127.0.0.1:5000
     """
+    from ladder.platform.tracking.database import open_tracking, tracking_uri
+
     uri = tracking_uri(tracking, storage)
     client = open_tracking(uri)
     experiment = find_experiment(client, None if sweep is None else tracked_name(sweep, corpus), uri)
@@ -61,7 +65,7 @@ def command(
         server.wait()
 
 
-def find_experiment(client: MlflowClient, sweep: str | None, uri: str) -> str | None:
+def find_experiment(client: "MlflowClient", sweep: str | None, uri: str) -> str | None:
     """MLflow's id of a sweep's experiment; None, for the sweep that was begun last, is None where there is no sweep.
 
     Raises InputError where there is no sweep of the name.
@@ -81,7 +85,7 @@ def find_experiment(client: MlflowClient, sweep: str | None, uri: str) -> str | 
     return str(experiment.experiment_id)
 
 
-def _show(client: MlflowClient, experiment: str | None, server: str, opens: bool) -> None:
+def _show(client: "MlflowClient", experiment: str | None, server: str, opens: bool) -> None:
     """Print the addresses of the prepared pages, the sweep's own first, and open that."""
     address = server if experiment is None else view_address(server, experiment)
     if experiment is None:
