@@ -16,8 +16,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
 
-# Ten lost nodes, a head that dies, a minute without object storage, twenty compiled shapes, the demo with three seeds:
-# another half an hour.
+# Ten lost nodes, a head that dies, a cluster that grows from nothing, a minute without object storage, twenty compiled
+# shapes, the demo with three seeds: another half an hour.
 test-endurance: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m endurance --durations=10
 

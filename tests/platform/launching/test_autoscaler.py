@@ -139,7 +139,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(400)
 def test_from_nothing_to_what_runs_need_and_back(
     cloud: Cloud, server: Server, tmp_path: Path, storage: UPath, monkeypatch: pytest.MonkeyPatch

@@ -140,7 +140,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     head.wait(10)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(400)
 def test_a_sweep_runs_as_a_job_on_a_cluster(cluster: str, sweep: Path, storage: UPath) -> None:
     done = subprocess.run(
