@@ -9,7 +9,9 @@ ways, chosen by how many groups there are for each parameter:
 - `noise`, with fewer settings: the design is kept as it is, and every refit gets the fitted law plus new normal noise
   whose standard deviation is itself drawn from what the residuals allow (sigma^2 dof / chi^2). For a straight line this
   is the exact t interval. Where the seeds of a setting miss the law together by more than their own noise explains, the
-  refits get a deviation of the setting and one of the run, each drawn as above.
+  refits get a deviation of the setting and one of the run, each drawn as above. Runs that branched off one trunk share
+  a part of their noise: the refits get a part of trunks, one of settings and one of runs, each of a size that is drawn
+  from what the residuals allow at that level.
 - `clusters`, with fewer clusters of several points: the residuals of a cluster keep their shape and get one random
   factor, drawn from Student's t with one degree of freedom less than there are clusters (a wild cluster bootstrap). The
   residuals are those of the law fitted without the cluster (the jackknife's, CR3 of Bell and McCaffrey 2002), since a
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ladder.analysis.fitting.forms import Form
-from ladder.analysis.fitting.points import Points, find_groups, split_residuals
+from ladder.analysis.fitting.points import Points, find_groups, find_trunks, split_residuals
 from ladder.analysis.fitting.solver import MANY_POINTS, Objective, Sample, refit
 from ladder.analysis.laws.law import Floats
 
@@ -46,6 +48,8 @@ held E in 71 to 89 % of simulations where it was known at all."""
 CLUSTERS_PER_PARAMETER = 2
 """Clusters for each parameter from which on intervals hold the truth as often as they say: a power law's from 4 on in
 93 to 98 % of simulations; with 3 they do in 98.6 %, and with 6 or 8 for Hoffmann's five they always do."""
+LEAST_FREEDOM = 0.9
+"""Degrees of freedom that a level of shared noise must have left, or else the interval is unknown."""
 BLOCK_VALUES = 10_000_000
 """Values [draws, n] that are held at once, so that many refits of a large table fit in memory."""
 LEVERAGE = 1 - 1e-6
@@ -141,9 +145,12 @@ def draw(
 ) -> Draws | None:  # fmt: skip
     """`count` refits around the optimum theta [P]; None where the groups cannot say how uncertain it is."""
     groups = find_groups(points)
-    kind = draw_kind(points, groups, len(theta)) if count else None
+    trunks = find_trunks(points, groups)
+    kind = draw_kind(points, groups, len(theta), trunks) if count else None
     if kind is None:
         return None
+    if kind == "points" and trunks is not None:
+        groups = trunks
     generator = np.random.default_rng([seed, 1])  # stream 0 draws the starts
     n_groups, taken = int(groups.max()) + 1, len(theta) if points.clusters is None else 1
     own = least_squares(form, theta)
@@ -151,14 +158,20 @@ def draw(
     if left is None:
         return None
     noises: list[Floats] = []
+    levels = find_levels(form, theta, own, trunks, groups) if kind == "noise" and trunks is not None else None
+    if levels is not None and min(level.freedom for level in levels) < LEAST_FREEDOM:
+        return None  # the parameters take all that trunks differ by
 
     def sample(size: int) -> Sample:
         if kind == "points":
             weights = draw_points(groups, size, generator, len(theta))
             noises.append(generator.choice(spare_residuals(form, theta), size=size))
             return Sample(weights=weights, targets=np.broadcast_to(form.target, weights.shape))
-        draw = draw_clusters if kind == "clusters" else draw_noise
-        made, noise = draw(form, theta, np.asarray(left), groups, size, generator)
+        if levels is not None:
+            made, noise = draw_levels(form, theta, levels, size, generator)
+        else:
+            draw = draw_clusters if kind == "clusters" else draw_noise
+            made, noise = draw(form, theta, np.asarray(left), groups, size, generator)
         noises.append(noise)
         return made
 
@@ -170,10 +183,11 @@ def draw(
     )
 
 
-def draw_kind(points: Points, groups: Labels, n_parameters: int) -> str | None:
+def draw_kind(points: Points, groups: Labels, n_parameters: int, trunks: Labels | None = None) -> str | None:
     """points, noise or clusters; None where groups are too few to judge the parameters by."""
     n_groups = int(groups.max()) + 1
-    if n_groups >= POINTS_PER_PARAMETER * n_parameters:
+    n_drawn = n_groups if trunks is None else int(trunks.max()) + 1
+    if n_drawn >= POINTS_PER_PARAMETER * n_parameters:
         return "points"
     if points.clusters is not None:
         return "clusters" if n_groups >= CLUSTERS_PER_PARAMETER * n_parameters else None
@@ -254,6 +268,66 @@ def draw_noise(
         targets = fitted + own * shared + np.sqrt(run_square) * generator.standard_normal((count, len(fitted)))
         total = np.sqrt(own**2 + run_square)
     return Sample(weights=np.ones_like(targets), targets=targets), (total * generator.standard_normal((count, 1)))[:, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One level of what shares noise: what labels [n] differ by beyond the level above it."""
+
+    labels: Labels
+    """Of trunks, of settings or of runs, each within the one before."""
+    above: Labels | None
+    """Of the level above."""
+    square: float
+    """Sum of squares of the residuals at this level."""
+    freedom: float
+    """Degrees of freedom that the fit leaves of it: trace of its projection times that onto the residuals' space."""
+
+
+def find_levels(form: Form, theta: Floats, residuals: Floats, trunks: Labels, settings: Labels) -> list[Level]:
+    """Trunks, settings and runs with what the residuals [n] of least squares have at each; a level that is the one
+    above is left out."""
+    jacobian = form.jacobian(theta[None], form.evaluate(theta[None]))[0]  # [P, n]
+    fitted = np.linalg.qr((jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)).T)[0].T
+    levels: list[Level] = []
+    above, n_above = None, 0
+    for labels in (trunks, settings, np.arange(len(residuals))):
+        n_labels = int(labels.max()) + 1
+        if n_labels > n_above:
+            square = float((part_of(residuals[None], labels, above) ** 2).sum())
+            taken = float((part_of(fitted, labels, above) ** 2).sum())
+            levels.append(Level(labels=labels, above=above, square=square, freedom=n_labels - n_above - taken))
+            above, n_above = labels, n_labels
+    return levels
+
+
+def part_of(values: Floats, labels: Labels, above: Labels | None) -> Floats:
+    """What values [R, n] differ by between labels beyond what those above differ by: means less means of means."""
+
+    def means(which: Labels) -> Floats:
+        member = (which[:, None] == np.arange(int(which.max()) + 1)).astype(np.float64)
+        return np.asarray((values @ member / member.sum(0))[:, which])
+
+    return means(labels) if above is None else means(labels) - means(above)
+
+
+def draw_levels(
+    form: Form, theta: Floats, levels: list[Level], count: int, generator: np.random.Generator
+) -> tuple[Sample, Floats]:
+    """The fitted values plus normal noise of each level, of a standard deviation that is drawn from what its residuals
+    allow, and a new run's noise."""
+    fitted = form.evaluate(theta[None]).prediction[0]
+    normal = generator.standard_normal((count, len(fitted)))
+    squares = [level.square / generator.chisquare(level.freedom, size=(count, 1)) for level in levels]
+    targets = fitted + sum(
+        np.sqrt(square) * part_of(normal, level.labels, level.above)
+        for square, level in zip(squares, levels, strict=True)
+    )
+    run = squares[-1]
+    for level, square, inner in zip(levels, squares, squares[1:], strict=False):
+        run = run + np.maximum(0.0, square - inner) * (int(level.labels.max()) + 1) / len(fitted)
+    noise = np.sqrt(run) * generator.standard_normal((count, 1))
+    return Sample(weights=np.ones_like(targets), targets=targets), noise[:, 0]
 
 
 def jackknife_residuals(form: Form, theta: Floats, residuals: Floats, groups: Labels) -> Floats | None:

@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, Law, Variable, format_count
 from ladder.models.errors import InputError
@@ -56,6 +58,8 @@ class Points:
     """Which quantity a law in one variable reads."""
     clusters: NDArray[np.int64] | None = None
     """[n] group of each point; the bootstrap draws whole groups (checkpoints of one run). None: each its own."""
+    trunks: NDArray[np.int64] | None = None
+    """[n] trunk that each point's run branched off, which gave it a part of its noise. None: each its own."""
 
     def __len__(self) -> int:
         return len(self.score)
@@ -83,7 +87,7 @@ class Points:
     @property
     def arrays(self) -> dict[str, NDArray[Any] | None]:
         """Every array by the name of its field."""
-        return {name: getattr(self, name) for name in ("score", *VALUES_OF, *NOISES, "clusters")}
+        return {name: getattr(self, name) for name in ("score", *VALUES_OF, *NOISES, "clusters", "trunks")}
 
     def given(self) -> str:
         """Names of the quantities that were given."""
@@ -125,6 +129,7 @@ def make_points(
     trials: ArrayLike | None = None,
     variable: Variable | None = None,
     clusters: ArrayLike | None = None,
+    trunks: ArrayLike | None = None,
 ) -> Points:
     """Points from anything array-like, checked: one length, finite numbers, positive N, D, C, L, errors and weights.
 
@@ -142,10 +147,14 @@ def make_points(
     for name, value in given.items():
         if value is not None and len(value) != len(scores):
             raise InputError(f"{name} has {len(value)} values and score {len(scores)}; give one of each per point")
-    labels = None if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
     order: tuple[Variable, ...] = ("params", "tokens", "flops", "loss")
     first: Variable = next((name for name in order if given[name] is not None), "params")
-    return Points(score=scores, variable=variable or first, clusters=labels, **given)
+    return Points(score=scores, variable=variable or first, clusters=_labels(clusters), trunks=_labels(trunks), **given)
+
+
+def _labels(names: ArrayLike | None) -> NDArray[np.int64] | None:
+    """Names as numbers from 0."""
+    return None if names is None else np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
 
 
 def as_numbers(name: str, values: ArrayLike, *, positive: bool = False) -> Floats:
@@ -193,6 +202,19 @@ def find_groups(points: Points) -> NDArray[np.int64]:
     names = [place if same else label for label, (place, same) in enumerate(zip(places, merge, strict=True))]
     number = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return np.asarray([number[names[label]] for label in labels], dtype=np.int64)
+
+
+def find_trunks(points: Points, settings: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """[n] label, from 0, of what shares noise beyond a setting: settings that share a trunk, or a trunk's settings'
+    seeds, as far as that goes. None where nothing does, and where clusters say what belongs together."""
+    if points.trunks is None or points.clusters is not None:
+        return None
+    n_settings = int(settings.max()) + 1
+    n_nodes = n_settings + int(points.trunks.max()) + 1
+    links = coo_array((np.ones(len(settings)), (settings, n_settings + points.trunks)), shape=(n_nodes, n_nodes))
+    _, parts = connected_components(links, directed=False)
+    together = np.unique(parts[settings], return_inverse=True)[1]
+    return None if together.max() + 1 == n_settings else np.asarray(together, dtype=np.int64)
 
 
 def is_one_ratio(points: Points) -> bool:

@@ -192,8 +192,10 @@ def loss_points(data: SweepData, law: str, loss: pl.DataFrame) -> Points:
     if find_law(law).inputs == ("N", "D") and table["tokens"].null_count():
         raise InputError(f"{law} needs the tokens that each run saw; name their column, or that of the FLOPs")
     clusters = [data.clusters.get(run, run) for run in table["run"]] if data.clusters else None
+    trunks = [data.trunks.get(run, run) for run in table["run"]] if data.trunks else None
     tokens = None if table["tokens"].null_count() else table["tokens"].to_numpy()
-    return make_points(table["score"].to_numpy(), params=table[PARAMS].to_numpy(), tokens=tokens, clusters=clusters)
+    score, params = table["score"].to_numpy(), table[PARAMS].to_numpy()
+    return make_points(score, params=params, tokens=tokens, clusters=clusters, trunks=trunks)
 
 
 def fit_or_refuse(data: SweepData, law: str, loss: pl.DataFrame, options: FitOptions) -> Fit | Refusal:
@@ -223,7 +225,9 @@ def refit_conventions(first: Fit | None, loss: pl.DataFrame, options: FitOptions
         if loss[params].null_count() or loss[other].null_count():
             continue
         axes = {"params": loss[params].to_numpy(), "tokens" if other == "tokens" else "flops": loss[other].to_numpy()}
-        points = make_points(loss["score"].to_numpy(), clusters=first.points.clusters, **axes)  # type: ignore[arg-type]
+        points = make_points(
+            loss["score"].to_numpy(), clusters=first.points.clusters, trunks=first.points.trunks, **axes
+        )  # type: ignore[arg-type]
         found[name] = fit_law(first.law.name, points, options)
     return found if len(found) > 1 else {}
 

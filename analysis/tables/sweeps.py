@@ -108,6 +108,8 @@ class SweepData:
     """REFERENCE_SCHEMA: scores of the GPT-2 paper's models, where a measurement states them."""
     clusters: dict[str, str] = field(default_factory=dict)
     """Run -> group that the bootstrap draws whole (checkpoints of one run); empty: every run is its own."""
+    trunks: dict[str, str] = field(default_factory=dict)
+    """Run -> what it shares the beginning of its training with; empty where every run was trained by itself."""
     axes: dict[str, str] = field(default_factory=dict)
     """What the axes of a table's figures say: N and loss by their columns; empty where the conventions are known."""
     tolerance: float | None = None
@@ -179,7 +181,15 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
             mlflow_run_ids={key: run.info.run_id for key, run in runs.items()},
         ),
         references=make_references([entry for _, entry in described]),
+        trunks=find_trunks(runs),
     )
+
+
+def find_trunks(runs: Mapping[str, "Run"]) -> dict[str, str]:
+    """Run -> its size and seed, where a run of them branched off another one; those without such a run are alone."""
+    names = {key: f"{run.data.params.get('size')} s{run.data.params.get('seed')}" for key, run in runs.items()}
+    shared = {names[key] for key, run in runs.items() if run.data.params.get("shared_steps", "0") not in ("0", "None")}
+    return {key: name if name in shared else key for key, name in names.items()} if shared else {}
 
 
 def refuse_missing_store(tracking_uri: str) -> None:
