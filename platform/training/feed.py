@@ -6,12 +6,14 @@ wherever training does. On a GPU a batch is built in pinned memory and copied wh
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from ladder.platform.corpus.batches import Tokens, batch_at
 from ladder.sweeps.words import Run
+
+if TYPE_CHECKING:
+    from ladder.platform.corpus.batches import Tokens
 
 Build = Callable[[int], Any]
 """Makes this worker's share of the batch at a step on the host, pinned where a GPU will copy it."""
@@ -51,12 +53,14 @@ class ReadAhead:
 class BatchFeed(ReadAhead):
     """Windows of a stream of tokens, int64 [share, context + 1]."""
 
-    def __init__(self, stream: Tokens, run: Run, rows: range, device: torch.device) -> None:
+    def __init__(self, stream: "Tokens", run: Run, rows: range, device: torch.device) -> None:
         """`rows` are the worker's rows of the whole batch."""
         self.stream, self.run, self.rows = stream, run, rows
         super().__init__(self._build, run.recipe.steps, device)
 
     def _build(self, step: int) -> torch.Tensor:
+        from ladder.platform.corpus.batches import batch_at  # it needs numpy, and the engine nothing but torch
+
         batch = torch.from_numpy(
             batch_at(
                 self.stream,

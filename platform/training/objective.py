@@ -4,18 +4,20 @@ The engine and the loop know neither tokens nor labels. Pre-training is `NextTok
 another objective, in `ladder.platform.finetuning`.
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 from ladder.models.gpt2 import GPT2
 from ladder.models.loss import next_token_nats
-from ladder.platform.corpus.batches import Tokens
 from ladder.platform.training.feed import BatchFeed, Feed
 from ladder.platform.training.optimizer import learning_rate
 from ladder.platform.training.worker import Worker
 from ladder.sweeps.words import Run
+
+if TYPE_CHECKING:
+    from ladder.platform.corpus.batches import Tokens
 
 Batch = Any
 """Sequences that go through the network in one step: a tensor, or what has its length, slices and device."""
@@ -66,7 +68,7 @@ class NextTokens:
 
     together = 1
 
-    def __init__(self, run: Run, stream: Tokens | None = None) -> None:
+    def __init__(self, run: Run, stream: "Tokens | None" = None) -> None:
         """Without a stream it has no feed: batches come from elsewhere, as in a measurement of speed."""
         self.run, self.stream = run, stream
         self.units = run.recipe.batch_tokens

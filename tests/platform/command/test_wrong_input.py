@@ -193,8 +193,8 @@ def test_a_submitted_sweep_is_run_with_the_options_that_were_given(
         handed.extend(options)
         return "job"
 
-    monkeypatch.setattr("ladder.platform.command.submit.submit", submit)
-    monkeypatch.setattr("ladder.platform.command.submit.wait", lambda *_, **__: None)
+    monkeypatch.setattr("ladder.platform.launching.submission.submit", submit)
+    monkeypatch.setattr("ladder.platform.launching.submission.wait", lambda *_, **__: None)
     ended = ladder(
         *("submit", "demo", "--address", "http://127.0.0.1:1", "--storage", tmp_path),
         *("--accelerator-type", "H100", "--no-compile", "--gpus-per-worker", "1"),

@@ -19,6 +19,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.launching.cluster import Cluster
+from ladder.platform.launching.control import Control
 from ladder.platform.launching.dispatch import Dispatcher
 from ladder.platform.launching.lanes import scoring_shape, shape_of
 from ladder.platform.launching.nodes import (
@@ -252,6 +253,7 @@ def test_a_run_that_nothing_serves_is_refused_with_what_it_asked_for_and_what_th
             [job],
             [RunStatus(run=run, status="waiting")],
             storage=UPath("memory://s"),
+            control=Control(UPath("memory://s"), "s", {}),
             display=None,
         )
 

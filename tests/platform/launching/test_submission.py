@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ladder.models.errors import InputError
-from ladder.platform.command import submit as module
+from ladder.platform.command.submit import command
 from ladder.platform.launching import submission
 from ladder.platform.launching.display import TO_DO
 from ladder.platform.launching.submission import wait
@@ -71,8 +71,8 @@ def test_what_the_cluster_refuses_is_told_where_the_sweep_was_submitted(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(Server("RUNNING", "FAILED", code=2, log=REFUSED))
-    monkeypatch.setattr(module, "submit", lambda *_, **__: "job")
-    done = CliRunner().invoke(module.command, ["demo", "--address", URL, "--storage", "memory://s"])
+    monkeypatch.setattr(submission, "submit", lambda *_, **__: "job")
+    done = CliRunner().invoke(command, ["demo", "--address", URL, "--storage", "memory://s"])
     assert done.exit_code == 2 and REFUSED in done.output and "job failed with exit code 2" in done.output
 
 

@@ -72,6 +72,7 @@ def test_a_job_is_a_supervised_driver_with_its_budget(tmp_path: Path, monkeypatc
             return "job-1"
 
     monkeypatch.setattr(submission, "_client", lambda address: Client())
+    monkeypatch.setattr(submission, "wait", lambda *_, **__: None)
     options = ["demo", "--address", "http://127.0.0.1:1", "--storage", str(tmp_path), "--budget-gpu-hours", "7.5"]
     done = CliRunner().invoke(submit, options, catch_exceptions=False)
     assert done.exit_code == 0, done.output
