@@ -5,6 +5,7 @@ Computed once from `SweepData`; the report and its figures only show it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -224,10 +225,13 @@ def refit_conventions(first: Fit | None, loss: pl.DataFrame, options: FitOptions
     for name, (params, other) in names.items():
         if loss[params].null_count() or loss[other].null_count():
             continue
-        axes = {"params": loss[params].to_numpy(), "tokens" if other == "tokens" else "flops": loss[other].to_numpy()}
-        points = make_points(
-            loss["score"].to_numpy(), clusters=first.points.clusters, trunks=first.points.trunks, **axes
-        )  # type: ignore[arg-type]
+        given: dict[str, Any] = {
+            "params": loss[params].to_numpy(),
+            "tokens" if other == "tokens" else "flops": loss[other].to_numpy(),
+            "clusters": first.points.clusters,
+            "trunks": first.points.trunks,
+        }
+        points = make_points(loss["score"].to_numpy(), **given)
         found[name] = fit_law(first.law.name, points, options)
     return found if len(found) > 1 else {}
 
