@@ -148,6 +148,7 @@ def encode_blocks(
         yield from map(Encoder(tokenizer, heldout).encode, blocks)
         return
     pool: Executor
+    others = multiprocessing.active_children()
     if processes:
         # Spawned, not forked: this process may hold threads (torch, pyarrow) whose locks a fork would copy for ever.
         spawn = multiprocessing.get_context("spawn")
@@ -169,6 +170,13 @@ def encode_blocks(
             "a tokenizing process died, perhaps for lack of memory: use fewer --workers; "
             "a script that builds a corpus must do so under `if __name__ == '__main__':`"
         ) from error
+    except BaseException:
+        # Ctrl-C while the pool starts a process leaves one that it does not know, which takes the word to end that was
+        # for another; the pool would wait for that one for ever.
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

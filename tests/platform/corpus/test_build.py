@@ -1,4 +1,5 @@
 import errno
+import itertools
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus import build as build_module
-from ladder.platform.corpus.blocks import choose_split, hash_document
+from ladder.platform.corpus.blocks import choose_split, encode_blocks, hash_document
 from ladder.platform.corpus.build import BuildOptions, build_corpus, build_from_records
 from ladder.platform.corpus.documents import DocumentFields, Record, find_files, read_records
 from ladder.platform.corpus.store import Corpus, heldout_documents, list_corpora, open_corpus
@@ -248,6 +250,24 @@ def test_a_stopped_build_leaves_no_process_and_no_corpus(
     assert staging.exists() == (how == signal.SIGKILL)
     build(storage, pages).verify()  # and what was left there is gone
     assert [child.name for child in (storage / "corpora").iterdir()] == ["pages"]
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupt_while_a_process_starts_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[SpawnProcess] = []
+    start = SpawnProcess.start
+
+    def interrupted(process: SpawnProcess) -> None:
+        start(process)
+        started.append(process)
+        if len(started) == 2:
+            raise KeyboardInterrupt  # before the pool knows it
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    blocks = ([Record(source="x", data=b"word", is_json=False, position=n)] for n in itertools.count())
+    with pytest.raises(KeyboardInterrupt):
+        list(encode_blocks(blocks, load_tokenizer("bytes"), 0.1, workers=2, processes=True))
+    assert len(started) == 2 and not any(process.is_alive() for process in started)
 
 
 def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
