@@ -73,7 +73,7 @@ def sweep(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(400)  # two sweeps on Ray; a minute where nothing else runs
 def test_a_sweep_survives_an_interruption_and_is_never_trained_twice(sweep: Path, storage: UPath) -> None:
     runs = Path(str(storage)) / "sweeps" / "path"
