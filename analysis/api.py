@@ -1,9 +1,6 @@
-"""The door of the room: all that the commands, a notebook and other rooms use of it is named here.
+"""The door of the room: what commands, notebooks and other rooms use of it.
 
-In a notebook `from ladder.analysis import api` gives `api.fit(frame, law=..., score=..., params=..., tokens=...)`,
-whose answer has `interval("a")`, `optimum(1e21)`, `predict` and `band`; `api.predict_places`, `api.save_fits`,
-`api.load_fits`, `api.plan_budget(fit, 1e21)` and `api.report(frame, "page.html", ...)`. What draws is imported when it
-is called, so that a plan or a fit does not wait for matplotlib.
+`api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`, `optimum(1e21)`, `predict` and `band`. What draws is imported when it is called.
 """
 
 import json
@@ -22,7 +19,7 @@ from ladder.analysis.fitting.health import Health, Status
 from ladder.analysis.fitting.intervals import Draws, Interval, Line
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
-from ladder.analysis.fitting.points import Points, SeedNoise, make_points, seed_noise
+from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.predictions import (
     HoldOut,
     describe_conventions,
@@ -51,7 +48,15 @@ from ladder.analysis.planning.budget import (
     plan_served,
     surface_of,
 )
-from ladder.analysis.planning.design import REFERENCES, SEED_NOISE, SEED_NOISE_SOURCE, SIMULATIONS, Reference
+from ladder.analysis.planning.design import (
+    REFERENCES,
+    SEED_NOISE,
+    SEED_NOISE_SOURCE,
+    SIMULATIONS,
+    Reference,
+    SeedNoise,
+    seed_noise,
+)
 from ladder.analysis.planning.proposal import (
     Noise,
     Prospect,

@@ -14,8 +14,7 @@ from scipy.optimize import minimize
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.fitting.forms import Form
 from ladder.analysis.fitting.formulation import make_form
-from ladder.analysis.fitting.intervals import draw_points
-from ladder.analysis.fitting.points import Points, find_groups, make_points
+from ladder.analysis.fitting.points import Points, draw_points, find_groups, make_points
 from ladder.analysis.fitting.solver import Objective, Sample, refit, solve
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import Hoffmann

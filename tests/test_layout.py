@@ -55,4 +55,4 @@ def test_the_standard_library_platform_is_not_shadowed_from_the_root() -> None:
 
 @pytest.mark.parametrize("area", AREAS)
 def test_no_file_is_too_long_to_be_one_noun(area: str) -> None:
-    assert not {str(p): n for p in python_files(area) if (n := len(p.read_text().splitlines())) > 500}
+    assert not {str(p): n for p in python_files(area) if (n := len(p.read_text().splitlines())) > 400}

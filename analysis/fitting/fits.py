@@ -32,11 +32,11 @@ from ladder.analysis.fitting.intervals import (
     Interval,
     Line,
     Progress,
-    at_one_place,
     draw,
     ends,
     fit_line,
     interval_of,
+    known,
 )
 from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.solver import Objective, solve
@@ -386,3 +386,8 @@ def fit_log_linear(N: ArrayLike, score: ArrayLike, *, log_score: bool = False, l
     """score = a + b ln N by least squares with t intervals; `log_score` puts the line in ln score (perplexities)."""
     options = FitOptions(constants={"log_score": float(log_score)}, level=level, starts=1, bootstrap=0)
     return fit_law(LogLinear.name, make_points(score, params=N), options)
+
+
+def at_one_place(band: tuple[Floats, Floats] | None) -> Interval:
+    """A band at its first place as an interval."""
+    return UNKNOWN if band is None else Interval(low=known(float(band[0][0])), high=known(float(band[1][0])))

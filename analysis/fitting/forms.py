@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import Repeated
 
+LEVERAGE = 1 - 1e-6
+"""Share of its own residuals that a cluster may take away; beyond it alone determines some parameter."""
 LOG_REACH = 2.0
 """Most a logarithm or an exponent may move in one step."""
 
@@ -368,3 +370,28 @@ class RepeatedForm(Form):
         with np.errstate(over="ignore"):
             amplitudes = np.exp(theta[:, :3] + exponents * self.centres)
         return dict(zip(self.names, [*amplitudes.T, *theta[:, 3:5].T, *np.exp(theta[:, 5:]).T], strict=True))
+
+
+def jacobian_at(form: Form, theta: Floats) -> Floats:
+    """The gradients [P, n] of a form at one parameter vector [P]."""
+    return np.asarray(form.jacobian(theta[None], form.evaluate(theta[None]))[0])
+
+
+def jackknife_residuals(form: Form, theta: Floats, residuals: Floats, groups: NDArray[np.int64]) -> Floats | None:
+    """What each cluster [n] misses the law by that is fitted without it, to first order; None where one cannot go.
+
+    (I - H_gg)^-1 r_g with H the projection onto the law's gradients, by Woodbury's identity.
+    """
+    jacobian = jacobian_at(form, theta)
+    jacobian = jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)
+    information = jacobian @ jacobian.T
+    adjusted = np.empty_like(residuals)
+    root = np.linalg.inv(np.linalg.cholesky(information + 1e-12 * np.eye(len(information))))
+    for group in range(int(groups.max()) + 1):
+        rows = groups == group
+        own = jacobian[:, rows]
+        taken = np.linalg.svd(root @ own, compute_uv=False)
+        if len(taken) and taken[0] ** 2 > LEVERAGE:
+            return None
+        adjusted[rows] = residuals[rows] + own.T @ np.linalg.solve(information - own @ own.T, own @ residuals[rows])
+    return adjusted

@@ -29,9 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ladder.analysis.fitting.forms import Form
-from ladder.analysis.fitting.points import Points, find_groups, find_trunks, split_residuals
-from ladder.analysis.fitting.solver import MANY_POINTS, Objective, Sample, refit
+from ladder.analysis.fitting.forms import Form, jackknife_residuals, jacobian_at
+from ladder.analysis.fitting.points import (
+    Level,
+    Points,
+    draw_points,
+    find_groups,
+    find_levels,
+    find_trunks,
+    part_of,
+    split_residuals,
+)
+from ladder.analysis.fitting.solver import Objective, Sample, refit
 from ladder.analysis.laws.law import Floats
 
 Labels = NDArray[np.int64]
@@ -52,8 +61,6 @@ LEAST_FREEDOM = 0.9
 """Degrees of freedom that a level of shared noise must have left, or else the interval is unknown."""
 BLOCK_VALUES = 10_000_000
 """Values [draws, n] that are held at once, so that many refits of a large table fit in memory."""
-LEVERAGE = 1 - 1e-6
-"""Share of its own residuals that a cluster may take away; beyond it alone determines some parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +116,6 @@ def known(end: float) -> float | None:
     return float(end) if np.isfinite(end) else None
 
 
-def at_one_place(band: tuple[Floats, Floats] | None) -> Interval:
-    """A band at its first place as an interval."""
-    return UNKNOWN if band is None else Interval(low=known(float(band[0][0])), high=known(float(band[1][0])))
-
-
 def t_scale(generator: np.random.Generator, freedom: float, count: int) -> Floats:
     """[count, 1] factors that turn normal draws into Student's t: what so many degrees of freedom allow of a scale."""
     return np.asarray(np.sqrt(freedom / generator.chisquare(freedom, size=(count, 1))))
@@ -158,7 +160,9 @@ def draw(
     if left is None:
         return None
     noises: list[Floats] = []
-    levels = find_levels(form, theta, own, trunks, groups) if kind == "noise" and trunks is not None else None
+    levels = (
+        find_levels(jacobian_at(form, theta), own, trunks, groups) if kind == "noise" and trunks is not None else None
+    )
     if levels is not None and min(level.freedom for level in levels) < LEAST_FREEDOM:
         return None  # the parameters take all that trunks differ by
 
@@ -214,22 +218,6 @@ def expanded_tail(n_groups: int, n_parameters: int, level: float) -> float:
     return float(special.ndtr(-np.sqrt(n_groups / freedom) * t_quantile(0.5 + level / 2, freedom)))
 
 
-def draw_points(groups: Labels, count: int, generator: np.random.Generator, n_needed: int) -> Floats:
-    """Point weights [count, n]: how often each point was drawn, whole groups at a time.
-
-    Draws with fewer than `n_needed` distinct points, which would determine nothing, are drawn again.
-    """
-    n_groups = int(groups.max()) + 1
-    if n_groups > MANY_POINTS:  # counting what was drawn is many times faster than a multinomial of as many parts
-        drawn = (generator.integers(n_groups, size=n_groups, dtype=np.int32) for _ in range(count))
-        return np.stack([np.bincount(places, minlength=n_groups)[groups] for places in drawn]).astype(np.float64)
-    even = np.full(n_groups, 1 / n_groups)
-    weights = generator.multinomial(n_groups, even, size=count).astype(np.float64)[:, groups]
-    while len(poor := np.flatnonzero((weights > 0).sum(axis=1) < n_needed)):
-        weights[poor] = generator.multinomial(n_groups, even, size=len(poor))[:, groups]
-    return weights
-
-
 def least_squares(form: Form, theta: Floats) -> Floats:
     """Residuals [n] of least squares: their sum of squares over sigma^2 is chi^2, which that of a robust fit is not."""
     best = refit(form, Objective(kind="squares"), theta, Sample.whole(form, 1))
@@ -270,47 +258,6 @@ def draw_noise(
     return Sample(weights=np.ones_like(targets), targets=targets), (total * generator.standard_normal((count, 1)))[:, 0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """One level of what shares noise: what labels [n] differ by beyond the level above it."""
-
-    labels: Labels
-    """Of trunks, of settings or of runs, each within the one before."""
-    above: Labels | None
-    """Of the level above."""
-    square: float
-    """Sum of squares of the residuals at this level."""
-    freedom: float
-    """Degrees of freedom that the fit leaves of it: trace of its projection times that onto the residuals' space."""
-
-
-def find_levels(form: Form, theta: Floats, residuals: Floats, trunks: Labels, settings: Labels) -> list[Level]:
-    """Trunks, settings and runs with what the residuals [n] of least squares have at each; a level that is the one
-    above is left out."""
-    jacobian = form.jacobian(theta[None], form.evaluate(theta[None]))[0]  # [P, n]
-    fitted = np.linalg.qr((jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)).T)[0].T
-    levels: list[Level] = []
-    above, n_above = None, 0
-    for labels in (trunks, settings, np.arange(len(residuals))):
-        n_labels = int(labels.max()) + 1
-        if n_labels > n_above:
-            square = float((part_of(residuals[None], labels, above) ** 2).sum())
-            taken = float((part_of(fitted, labels, above) ** 2).sum())
-            levels.append(Level(labels=labels, above=above, square=square, freedom=n_labels - n_above - taken))
-            above, n_above = labels, n_labels
-    return levels
-
-
-def part_of(values: Floats, labels: Labels, above: Labels | None) -> Floats:
-    """What values [R, n] differ by between labels beyond what those above differ by: means less means of means."""
-
-    def means(which: Labels) -> Floats:
-        member = (which[:, None] == np.arange(int(which.max()) + 1)).astype(np.float64)
-        return np.asarray((values @ member / member.sum(0))[:, which])
-
-    return means(labels) if above is None else means(labels) - means(above)
-
-
 def draw_levels(
     form: Form, theta: Floats, levels: list[Level], count: int, generator: np.random.Generator
 ) -> tuple[Sample, Floats]:
@@ -328,27 +275,6 @@ def draw_levels(
         run = run + np.maximum(0.0, square - inner) * (int(level.labels.max()) + 1) / len(fitted)
     noise = np.sqrt(run) * generator.standard_normal((count, 1))
     return Sample(weights=np.ones_like(targets), targets=targets), noise[:, 0]
-
-
-def jackknife_residuals(form: Form, theta: Floats, residuals: Floats, groups: Labels) -> Floats | None:
-    """What each cluster [n] misses the law by that is fitted without it, to first order; None where one cannot go.
-
-    (I - H_gg)^-1 r_g with H the projection onto the law's gradients, by Woodbury's identity.
-    """
-    state = form.evaluate(theta[None])
-    jacobian = form.jacobian(theta[None], state)[0]  # [P, n]
-    jacobian = jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)
-    information = jacobian @ jacobian.T
-    adjusted = np.empty_like(residuals)
-    root = np.linalg.inv(np.linalg.cholesky(information + 1e-12 * np.eye(len(information))))
-    for group in range(int(groups.max()) + 1):
-        rows = groups == group
-        own = jacobian[:, rows]
-        taken = np.linalg.svd(root @ own, compute_uv=False)
-        if len(taken) and taken[0] ** 2 > LEVERAGE:
-            return None
-        adjusted[rows] = residuals[rows] + own.T @ np.linalg.solve(information - own @ own.T, own @ residuals[rows])
-    return adjusted
 
 
 def draw_clusters(

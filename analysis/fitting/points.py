@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ladder.analysis.fitting.solver import MANY_POINTS
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, Law, Variable, format_count
 from ladder.models.errors import InputError
 
@@ -286,82 +286,6 @@ def one_curve_reason(points: Points, exponent: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedNoise:
-    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
-
-    score: str
-    """Which measurement."""
-    logarithmic: bool
-    """True where the spread is of ln score, so a share of the score; False where it is in the score's unit."""
-    standard_deviation: float
-    """sqrt(sum over settings of squared deviations from the setting's mean / degrees of freedom)."""
-    degrees_of_freedom: int
-    """Runs less settings."""
-    low: float
-    """Lower end of the chi-square interval of the standard deviation: normal noise, equal in all settings."""
-    high: float
-    """Upper end."""
-    level: float
-    """Confidence level of the interval."""
-    settings: int
-    """Settings with at least two seeds."""
-    runs: int
-    """Runs in them."""
-
-
-def seed_noise(
-    table: pl.DataFrame,
-    score: str,
-    *,
-    params: str = "params_total",
-    tokens: str = "tokens",
-    seed: str = "seed",
-    logarithmic: bool = True,
-    level: float = 0.95,
-) -> SeedNoise | None:
-    """The noise among runs of equal size and tokens; None where no setting has two seeds.
-
-    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
-    the table does not say, so that setting is left out.
-    """
-    rows = usable_rows(table, (score, params, tokens, seed))
-    if logarithmic and rows.filter(pl.col(score) <= 0).height:
-        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; ask for noise of the score itself")
-    value = pl.col(score).log() if logarithmic else pl.col(score)
-    counted = {"runs": pl.len(), "seeds": pl.col(seed).n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
-    settings = rows.group_by(params, tokens, maintain_order=True).agg(**counted)
-    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
-    freedom = int((settings["runs"] - 1).sum())
-    if freedom < 1:
-        return None
-    squares = float(settings["squares"].sum())
-    low, high = (np.sqrt(squares / stats.chi2.ppf(0.5 + side * level / 2, freedom)) for side in (1, -1))
-    return SeedNoise(
-        score=score,
-        logarithmic=logarithmic,
-        standard_deviation=float(np.sqrt(squares / freedom)),
-        degrees_of_freedom=freedom,
-        low=float(low),
-        high=float(high),
-        level=level,
-        settings=settings.height,
-        runs=int(settings["runs"].sum()),
-    )
-
-
-def usable_rows(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Finished runs that have the first of the columns, a score; InputError where a column is not there."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(
-            f"seed noise needs the columns {', '.join(columns)}, and the table lacks {', '.join(missing)}; "
-            f"it has {', '.join(table.columns[:30])}"
-        )
-    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
-    return rows.filter(pl.col(columns[0]).is_not_null() & pl.col(columns[0]).is_finite())
-
-
-@dataclass(frozen=True, kw_only=True)
 class PureError:
     """A least-squares fit's residuals split by settings that were run more than once.
 
@@ -404,3 +328,61 @@ def split_residuals(residuals: Floats, settings: NDArray[np.int64], n_parameters
         between_freedom=k - n_parameters,
         repeats=float((n - (counts**2).sum() / n) / (k - 1)) if k > 1 else float(n),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One level of what shares noise: what labels [n] differ by beyond the level above it."""
+
+    labels: NDArray[np.int64]
+    """Of trunks, of settings or of runs, each within the one before."""
+    above: NDArray[np.int64] | None
+    """Of the level above."""
+    square: float
+    """Sum of squares of the residuals at this level."""
+    freedom: float
+    """Degrees of freedom that the fit leaves of it: trace of its projection times that onto the residuals' space."""
+
+
+def find_levels(
+    jacobian: Floats, residuals: Floats, trunks: NDArray[np.int64], settings: NDArray[np.int64]
+) -> list[Level]:
+    """Trunks, settings and runs with what the residuals [n] of least squares have at each; a level that is the one
+    above is left out. `jacobian` [P, n] holds the law's gradients."""
+    fitted = np.linalg.qr((jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)).T)[0].T
+    levels: list[Level] = []
+    above, n_above = None, 0
+    for labels in (trunks, settings, np.arange(len(residuals))):
+        n_labels = int(labels.max()) + 1
+        if n_labels > n_above:
+            square = float((part_of(residuals[None], labels, above) ** 2).sum())
+            taken = float((part_of(fitted, labels, above) ** 2).sum())
+            levels.append(Level(labels=labels, above=above, square=square, freedom=n_labels - n_above - taken))
+            above, n_above = labels, n_labels
+    return levels
+
+
+def part_of(values: Floats, labels: NDArray[np.int64], above: NDArray[np.int64] | None) -> Floats:
+    """What values [R, n] differ by between labels beyond what those above differ by: means less means of means."""
+
+    def means(which: NDArray[np.int64]) -> Floats:
+        member = (which[:, None] == np.arange(int(which.max()) + 1)).astype(np.float64)
+        return np.asarray((values @ member / member.sum(0))[:, which])
+
+    return means(labels) if above is None else means(labels) - means(above)
+
+
+def draw_points(groups: NDArray[np.int64], count: int, generator: np.random.Generator, n_needed: int) -> Floats:
+    """Point weights [count, n]: how often each point was drawn, whole groups at a time.
+
+    Draws with fewer than `n_needed` distinct points, which would determine nothing, are drawn again.
+    """
+    n_groups = int(groups.max()) + 1
+    if n_groups > MANY_POINTS:  # counting what was drawn is many times faster than a multinomial of as many parts
+        drawn = (generator.integers(n_groups, size=n_groups, dtype=np.int32) for _ in range(count))
+        return np.stack([np.bincount(places, minlength=n_groups)[groups] for places in drawn]).astype(np.float64)
+    even = np.full(n_groups, 1 / n_groups)
+    weights = generator.multinomial(n_groups, even, size=count).astype(np.float64)[:, groups]
+    while len(poor := np.flatnonzero((weights > 0).sum(axis=1) < n_needed)):
+        weights[poor] = generator.multinomial(n_groups, even, size=len(poor))[:, groups]
+    return weights

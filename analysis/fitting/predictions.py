@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
+from ladder.analysis.fitting.fits import Fit, FitOptions, at_one_place, fit_law
 from ladder.analysis.fitting.frontiers import EnvelopeFit
 from ladder.analysis.fitting.health import Status, ends_of, finite
-from ladder.analysis.fitting.intervals import Interval, at_one_place
+from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.points import DISTINCT, Points, as_numbers
 from ladder.analysis.fitting.two_step import TwoStepFit

@@ -26,12 +26,11 @@ from ladder.analysis.fitting.intervals import (
     Interval,
     draw,
     draw_kind,
-    draw_points,
     ends,
     expanded_tail,
     spare_residuals,
 )
-from ladder.analysis.fitting.points import Points, find_groups, make_points
+from ladder.analysis.fitting.points import Points, draw_points, find_groups, make_points
 from ladder.analysis.fitting.solver import Sample, refit
 from ladder.analysis.laws.law import Floats, LossSigmoid
 from ladder.analysis.laws.surfaces import Hoffmann

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -207,6 +208,82 @@ def half_widths(law: Surface, N: Floats, D: Floats, noise: float) -> dict[str, f
     quantile = float(stats.t.ppf(0.975, freedom))
     names = [name if is_exponent(name) else f"ln {name}" for name in law.parameters]
     return {name: quantile * float(s) for name, s in zip(names, spread, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
+
+    score: str
+    """Which measurement."""
+    logarithmic: bool
+    """True where the spread is of ln score, so a share of the score; False where it is in the score's unit."""
+    standard_deviation: float
+    """sqrt(sum over settings of squared deviations from the setting's mean / degrees of freedom)."""
+    degrees_of_freedom: int
+    """Runs less settings."""
+    low: float
+    """Lower end of the chi-square interval of the standard deviation: normal noise, equal in all settings."""
+    high: float
+    """Upper end."""
+    level: float
+    """Confidence level of the interval."""
+    settings: int
+    """Settings with at least two seeds."""
+    runs: int
+    """Runs in them."""
+
+
+def seed_noise(
+    table: pl.DataFrame,
+    score: str,
+    *,
+    params: str = "params_total",
+    tokens: str = "tokens",
+    seed: str = "seed",
+    logarithmic: bool = True,
+    level: float = 0.95,
+) -> SeedNoise | None:
+    """The noise among runs of equal size and tokens; None where no setting has two seeds.
+
+    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
+    the table does not say, so that setting is left out.
+    """
+    rows = usable_rows(table, (score, params, tokens, seed))
+    if logarithmic and rows.filter(pl.col(score) <= 0).height:
+        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; ask for noise of the score itself")
+    value = pl.col(score).log() if logarithmic else pl.col(score)
+    counted = {"runs": pl.len(), "seeds": pl.col(seed).n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
+    settings = rows.group_by(params, tokens, maintain_order=True).agg(**counted)
+    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
+    freedom = int((settings["runs"] - 1).sum())
+    if freedom < 1:
+        return None
+    squares = float(settings["squares"].sum())
+    low, high = (np.sqrt(squares / stats.chi2.ppf(0.5 + side * level / 2, freedom)) for side in (1, -1))
+    return SeedNoise(
+        score=score,
+        logarithmic=logarithmic,
+        standard_deviation=float(np.sqrt(squares / freedom)),
+        degrees_of_freedom=freedom,
+        low=float(low),
+        high=float(high),
+        level=level,
+        settings=settings.height,
+        runs=int(settings["runs"].sum()),
+    )
+
+
+def usable_rows(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Finished runs that have the first of the columns, a score; InputError where a column is not there."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(
+            f"seed noise needs the columns {', '.join(columns)}, and the table lacks {', '.join(missing)}; "
+            f"it has {', '.join(table.columns[:30])}"
+        )
+    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
+    return rows.filter(pl.col(columns[0]).is_not_null() & pl.col(columns[0]).is_finite())
 
 
 SIMULATIONS = 2000

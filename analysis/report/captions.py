@@ -9,10 +9,11 @@ from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import t_quantile
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import BudgetStatus
-from ladder.analysis.fitting.points import DISTINCT, SeedNoise, count_distinct
+from ladder.analysis.fitting.points import DISTINCT, count_distinct
 from ladder.analysis.fitting.predictions import convention_values
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
+from ladder.analysis.planning.design import SeedNoise
 from ladder.analysis.report.answers import capital, counted, interval, interval_source, objective
 from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, group_budgets, has_frontier
 from ladder.analysis.report.findings import LAST_SHARE, Findings

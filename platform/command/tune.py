@@ -89,9 +89,8 @@ def command(
     from ladder.platform.tracking.database import tracking_uri
     from ladder.platform.tuning.search import tune
 
-    space = SearchSpace(
-        lr_steps=lr_steps, lr_factor=lr_factor, batch=batch, rungs=rungs, reduction=reduction, tokens=tokens
-    )
+    bounds = {"lr_steps": lr_steps, "lr_factor": lr_factor, "rungs": rungs, "reduction": reduction, "tokens": tokens}
+    space = SearchSpace(batch=batch, **bounds)  # type: ignore[arg-type]
     chosen = begin(sweep, storage, corpus, execution, untuned=True)
     if address is None:
         warn_of_slow_precision(chosen)
@@ -101,10 +100,10 @@ def command(
     outcome = tune(request, listener=Told(request))
     if as_json:
         echo_json(outcome.to_json())
-    else:
-        screen = console()
-        screen.print(trials_table(outcome))
-        _tell(screen, request, outcome)
+        return
+    screen = console()
+    screen.print(trials_table(outcome))
+    _tell(screen, request, outcome)
 
 
 def _make_request(chosen: Chosen, space: SearchSpace, **how: Any) -> "SearchRequest":

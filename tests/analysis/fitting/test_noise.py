@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ladder.analysis.fitting.points import seed_noise, split_residuals
+from ladder.analysis.fitting.points import split_residuals
+from ladder.analysis.planning.design import seed_noise
 from ladder.models.errors import InputError
 
 

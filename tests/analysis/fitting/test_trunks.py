@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
+from ladder.analysis.fitting.forms import jacobian_at
 from ladder.analysis.fitting.formulation import make_form
-from ladder.analysis.fitting.intervals import find_levels, least_squares
-from ladder.analysis.fitting.points import Points, find_groups, find_trunks, make_points
+from ladder.analysis.fitting.intervals import least_squares
+from ladder.analysis.fitting.points import Points, find_groups, find_levels, find_trunks, make_points
 from ladder.analysis.laws.surfaces import Hoffmann
 from ladder.analysis.planning.design import coordinates
 from ladder.analysis.tables import sweeps
@@ -78,7 +79,7 @@ def test_levels_share_out_the_residuals(seeds: int, groups: list[int]) -> None:
     form = make_form(Hoffmann, points, FitOptions())
     theta = coordinates(form, LAW)
     residuals = least_squares(form, theta)
-    levels = find_levels(form, theta, residuals, trunks, settings)
+    levels = find_levels(jacobian_at(form, theta), residuals, trunks, settings)
     assert [int(level.labels.max()) + 1 for level in levels] == groups
     assert sum(level.square for level in levels) == pytest.approx(float((residuals**2).sum()))
     assert sum(level.freedom for level in levels) == pytest.approx(len(points) - 5)
