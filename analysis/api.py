@@ -1,6 +1,7 @@
 """The door of the room: what commands, notebooks and other rooms use of it.
 
-`api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`, `optimum(1e21)`, `predict` and `band`. What draws is imported when it is called.
+`api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`,
+`optimum(1e21)`, `predict` and `band`. What draws is imported when it is called.
 """
 
 import json
