@@ -1,8 +1,7 @@
 """The door of the room: what commands, notebooks and other rooms use of it.
 
 `api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`,
-`optimum(1e21)`, `predict` and `band`. What draws is imported when it is called.
-"""
+`optimum(1e21)`, `predict` and `band`. What draws is imported when called."""
 
 import json
 from collections.abc import Mapping, Sequence
