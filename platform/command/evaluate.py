@@ -14,7 +14,7 @@ from ladder.platform.command.options import console, echo_json, json_option, sto
 
 if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
-    from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask
+    from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -106,7 +106,7 @@ def command(
       ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
-    from ladder.platform.evaluation.checkpoint_scores import ScoringTask
+    from ladder.platform.evaluation.checkpoints.score import ScoringTask
     from ladder.platform.evaluation.evaluate import Protocol
 
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)

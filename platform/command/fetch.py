@@ -47,7 +47,7 @@ def command(
     """
     from ladder.platform.command.fetch_display import FetchDisplay
     from ladder.platform.command.options import console
-    from ladder.platform.evaluation.fetch import fetch
+    from ladder.platform.evaluation.files.fetch import fetch
 
     if listed:
         console().print(_table(storage, benchmarks))

@@ -127,7 +127,7 @@ def _make_setting(
     **protocol: Any,
 ) -> "Setting":
     """What the benchmarks score the checkpoint with; InputError where one of them cannot."""
-    from ladder.platform.evaluation.checkpoint_scores import OpenedCheckpoint, ScoringTask
+    from ladder.platform.evaluation.checkpoints.score import OpenedCheckpoint, ScoringTask
     from ladder.platform.evaluation.evaluate import Protocol
 
     task = ScoringTask(

@@ -16,9 +16,9 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.heldout_pages import Pages
+from ladder.platform.evaluation.benchmarks.heldout.page_texts import Pages
 from ladder.platform.evaluation.item_scores import ItemScores
-from ladder.platform.evaluation.scoring import Scorer
+from ladder.platform.evaluation.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Setting:
     window: int | None = None
     """Tokens of a window over a long text; None takes the model's context."""
     stride: int | None = None
-    """Tokens from one window to the next; None takes the window (see `ladder.platform.evaluation.scoring.windows`)."""
+    """Tokens from one window to the next; None takes the window (see `ladder.platform.evaluation.scorer.windows`)."""
 
     @property
     def chosen(self) -> dict[str, Any]:

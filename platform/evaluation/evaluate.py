@@ -16,12 +16,12 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
+from ladder.platform.evaluation.benchmarks.heldout.page_texts import Limits, Pages
 from ladder.platform.evaluation.code_fingerprint import code_fingerprint
-from ladder.platform.evaluation.heldout_pages import Limits, Pages
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import find_benchmarks
-from ladder.platform.evaluation.scoring import Scorer
+from ladder.platform.evaluation.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 

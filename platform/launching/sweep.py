@@ -18,7 +18,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
+from ladder.platform.evaluation.benchmarks.heldout.loss import HELDOUT
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.launching.cluster import connected, refuse_what_cannot_be_shared
 from ladder.platform.launching.control import Control, SweepStopped

@@ -16,7 +16,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import open_corpus
-from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, score_checkpoint
+from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.evaluate import Protocol
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.processes import keep_large_buffers, yield_to_training

@@ -11,8 +11,8 @@ from pathlib import Path
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.archive import ArchiveError, unpack
-from ladder.platform.evaluation.benchmarks.race import read_exams
+from ladder.platform.evaluation.benchmarks.gpt1.race import read_exams
+from ladder.platform.evaluation.files.archive import ArchiveError, unpack
 from ladder.platform.finetuning.task import Example, Kind, Task
 
 MOST_BYTES = 1 << 29

@@ -24,7 +24,7 @@ from ladder.platform.command.generate import command as generate_command
 from ladder.platform.command.scores import paper_scores, scores_table, short_names
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting
-from ladder.platform.evaluation.checkpoint_scores import Outcome
+from ladder.platform.evaluation.checkpoints.score import Outcome
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import BENCHMARKS

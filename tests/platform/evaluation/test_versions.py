@@ -21,12 +21,12 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation import answers
 from ladder.platform.evaluation.benchmark import Setting
-from ladder.platform.evaluation.benchmarks import enwik8, lm1b, ptb, text8, wikitext2, wikitext103
+from ladder.platform.evaluation.benchmarks.gpt2 import enwik8, lm1b, ptb, text8, wikitext2, wikitext103
+from ladder.platform.evaluation.benchmarks.heldout.page_texts import Limits
 from ladder.platform.evaluation.evaluate import Protocol, make_setting
-from ladder.platform.evaluation.heldout_pages import Limits
 from ladder.platform.evaluation.item_scores import ItemScores
+from ladder.platform.evaluation.kinds import generation
 from ladder.platform.evaluation.registry import BENCHMARKS
 
 STORY = "Tom saw a red dog by the old mill. It ran to him and sat down. He gave the dog a bone. The dog was glad."
@@ -227,7 +227,7 @@ def asked(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name in ("loglikelihood", "rolling"):
         watch(setting.scorer, name)
-    watch(answers, "generate")
+    watch(generation, "generate")
     return asked
 
 
