@@ -107,7 +107,7 @@ def command(
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
-    from ladder.platform.evaluation.evaluate import Protocol
+    from ladder.platform.evaluation.protocol import Protocol
 
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)
     names, absent = _at_hand(asked, storage, corpus, protocol["shots"])

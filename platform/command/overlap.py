@@ -128,7 +128,7 @@ def _make_setting(
 ) -> "Setting":
     """What the benchmarks score the checkpoint with; InputError where one of them cannot."""
     from ladder.platform.evaluation.checkpoints.score import OpenedCheckpoint, ScoringTask
-    from ladder.platform.evaluation.evaluate import Protocol
+    from ladder.platform.evaluation.protocol import Protocol
 
     task = ScoringTask(
         checkpoint=checkpoint,
@@ -166,7 +166,7 @@ def _compare(
         except (InputError, torch.OutOfMemoryError) as error:  # the overlap, perhaps of hours, is not lost for it
             click.echo(f"not scored: {benchmark.name}: {error}", err=True)
             continue
-        whole = setting.limit is None and not benchmark.from_corpus
+        whole = setting.protocol.limit is None and not benchmark.from_corpus
         assert not whole or all(scores.n_items == len(overlap.ngrams) for scores in metrics), benchmark.name
         comparisons += [compare(scores, overlap, most) for scores in metrics for most in thresholds]
     return comparisons

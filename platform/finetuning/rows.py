@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.benchmark import load_json, read_text_lines
+from ladder.platform.evaluation.text.lines import load_json, read_text_lines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import open_corpus
 from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, score_checkpoint
-from ladder.platform.evaluation.evaluate import Protocol
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.protocol import Protocol
 from ladder.platform.processes import keep_large_buffers, yield_to_training
 from ladder.platform.runs.attempt import RESULT, Attempt, newest_step
 from ladder.platform.runs.checkpoints import new_checkpoint, newest_intact, publish_checkpoint, read_mark

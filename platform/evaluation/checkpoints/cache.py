@@ -19,10 +19,11 @@ from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer
 from ladder.models.weights import CONFIG_FILE, weight_files
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, sha256_of
+from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.code_fingerprint import code_fingerprint
-from ladder.platform.evaluation.evaluate import Protocol
+from ladder.platform.evaluation.files.published import BenchmarkFile, sha256_of
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.protocol import Protocol
 from ladder.platform.storage import read_json, write_json
 
 logger = logging.getLogger(__name__)

@@ -19,9 +19,10 @@ from ladder.platform.corpus.store import open_corpus
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
 from ladder.platform.evaluation.checkpoints.cache import ResultCache, ResultKey, checkpoint_sha256, make_key
 from ladder.platform.evaluation.checkpoints.open import choose_device, open_checkpoint, tokenizer_of
-from ladder.platform.evaluation.evaluate import DEFAULT_PROTOCOL, Protocol, make_setting, measure_with_items
+from ladder.platform.evaluation.evaluate import make_setting, measure_with_items
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.hardware import resolve_precision
 from ladder.platform.processes import keep_large_buffers

@@ -12,9 +12,10 @@ from pathlib import Path
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, sha256_of
+from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.files.archive import ArchiveError, unpack
 from ladder.platform.evaluation.files.download import Progress
+from ladder.platform.evaluation.files.published import BenchmarkFile, sha256_of
 from ladder.platform.evaluation.files.sources import Downloads, LocalCopies, Source, SourceError, downloads_folder
 from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
 from ladder.platform.storage import is_local

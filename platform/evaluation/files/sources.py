@@ -12,8 +12,8 @@ import pooch
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.benchmark import BenchmarkFile, sha256_of
 from ladder.platform.evaluation.files.download import ATTEMPTS, Download, DownloadError, Progress, UnreachableError
+from ladder.platform.evaluation.files.published import BenchmarkFile, sha256_of
 from ladder.platform.storage import is_local
 
 

@@ -215,11 +215,11 @@ def ask(
 
     These are drawn from what `read_examples` gives, the questions of another split; without shots it is not called.
     """
-    asked = list(questions[: setting.limit])
-    if not setting.shots:
+    asked, shots, seed = list(questions[: setting.protocol.limit]), setting.protocol.shots, setting.protocol.seed
+    if not shots:
         return asked
     examples = read_examples()
-    drawn = [draw_shots(i, len(examples), shots=setting.shots, seed=setting.seed) for i in range(len(asked))]
+    drawn = [draw_shots(i, len(examples), shots=shots, seed=seed) for i in range(len(asked))]
     return [
         replace(question, context=EXAMPLE_END.join([*(examples[i].solved for i in chosen), question.context]))
         for question, chosen in zip(asked, drawn, strict=True)
@@ -228,7 +228,7 @@ def ask(
 
 def name_shots(setting: Setting, split: str) -> str:
     """How many solved examples stand before a question and of which split, for a protocol."""
-    return describe_shots(setting.shots or 0, setting.seed, f"the {split} split")
+    return describe_shots(setting.protocol.shots or 0, setting.protocol.seed, f"the {split} split")
 
 
 def score_accuracy(

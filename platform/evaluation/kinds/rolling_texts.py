@@ -17,7 +17,9 @@ PartNats = Callable[[Setting, Sequence[str]], tuple[np.ndarray, np.ndarray]]
 def stream_nats(setting: Setting, parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Nats and tokens of each part [parts], all scored as one text; a token across a border counts where it ends."""
     tokens = setting.tokenizer.encode("".join(parts))
-    nats = setting.scorer.rolling([tokens], window=setting.window, stride=setting.stride)[0].astype(np.float64)
+    nats = setting.scorer.rolling([tokens], window=setting.protocol.window, stride=setting.protocol.stride)[0].astype(
+        np.float64
+    )
     token_ends = np.cumsum([len(token) for token in setting.tokenizer.encoding.decode_tokens_bytes(tokens)])
     part_ends = np.cumsum([len(part.encode()) for part in parts])
     owner = np.searchsorted(part_ends, token_ends)
@@ -30,6 +32,6 @@ def separate_nats(
     """Nats and tokens of each part [parts], each a text of its own after the start token."""
     tokens = setting.tokenizer.encode_batch(list(parts))
     nats = setting.scorer.rolling(
-        tokens, window=setting.window, stride=setting.stride, full_last_window=full_last_window
+        tokens, window=setting.protocol.window, stride=setting.protocol.stride, full_last_window=full_last_window
     )
     return np.array([part.sum(dtype=np.float64) for part in nats]), np.array([len(part) for part in tokens])

@@ -42,7 +42,7 @@ class Stream:
 
     def score(self, setting: Setting) -> list[ItemScores]:
         """Bits per unit of the text."""
-        blocks = self.read_blocks(setting.storage)[: setting.limit]
+        blocks = self.read_blocks(setting.storage)[: setting.protocol.limit]
         nats, tokens = stream_nats(setting, blocks)
         sums = [text_totals(block) for block in blocks]
         totals = {key: np.array([total[key] for total in sums]) for key in ("words", "characters", "bytes")}

@@ -12,10 +12,11 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Setting, benchmark_folder, describe_windows, read_text_lines
+from ladder.platform.evaluation.benchmark import Setting, benchmark_folder, describe_windows
 from ladder.platform.evaluation.item_scores import ItemScores, perplexity_of
 from ladder.platform.evaluation.kinds.rolling_texts import PartNats
 from ladder.platform.evaluation.text.detokenizer import Detokenizer
+from ladder.platform.evaluation.text.lines import read_text_lines
 from ladder.platform.evaluation.text.words import text_totals
 
 
@@ -54,7 +55,7 @@ class WordSet:
 
     def score(self, setting: Setting) -> list[ItemScores]:
         """Perplexity of the de-tokenized text per original word."""
-        items = self.read_items(setting.storage)[: setting.limit]
+        items = self.read_items(setting.storage)[: setting.protocol.limit]
         texts = [self.detokenize(item) for item in items]
         words = np.array([count_words(item) for item in items])
         nats, tokens = self.nats(setting, texts)

@@ -23,8 +23,9 @@ from ladder.platform.command.fetch import command as fetch_command
 from ladder.platform.command.generate import command as generate_command
 from ladder.platform.command.scores import paper_scores, scores_table, short_names
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting
+from ladder.platform.evaluation.benchmark import Benchmark, Setting
 from ladder.platform.evaluation.checkpoints.score import Outcome
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import BENCHMARKS
@@ -57,7 +58,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A storage that holds the data of the benchmarks `good` and `bad`, whose second item cannot be read."""
 
     def score(setting: Setting) -> list[ItemScores]:
-        hits = np.array([1.0, 0.0, 1.0, 1.0])[: setting.limit]
+        hits = np.array([1.0, 0.0, 1.0, 1.0])[: setting.protocol.limit]
         ones = np.ones(len(hits))
         scores = ItemScores(
             benchmark="good",

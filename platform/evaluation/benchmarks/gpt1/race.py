@@ -14,14 +14,8 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    benchmark_folder,
-    load_json,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.kinds.choice import (
     Choice,
@@ -33,6 +27,7 @@ from ladder.platform.evaluation.kinds.choice import (
     score_choices,
     warn_of_count,
 )
+from ladder.platform.evaluation.text.lines import load_json, read_text_lines
 
 FILE = BenchmarkFile(
     name="race-test.jsonl",

@@ -12,13 +12,8 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    benchmark_folder,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.kinds.choice import (
     Choice,
@@ -30,6 +25,7 @@ from ladder.platform.evaluation.kinds.choice import (
     total_nats,
 )
 from ladder.platform.evaluation.text.detokenizer import CBT
+from ladder.platform.evaluation.text.lines import read_text_lines
 
 FILE = BenchmarkFile(
     name="stsa.binary.dev",

@@ -13,13 +13,8 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    benchmark_folder,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.kinds.choice import (
     Choice,
@@ -30,6 +25,7 @@ from ladder.platform.evaluation.kinds.choice import (
     warn_of_count,
 )
 from ladder.platform.evaluation.text.detokenizer import CBT
+from ladder.platform.evaluation.text.lines import read_text_lines
 
 GAP = "XXXXX"
 """What stands for the missing word."""
@@ -135,7 +131,7 @@ def score(setting: Setting, *, benchmark: str, file: BenchmarkFile, split: str) 
     path = benchmark_folder(setting.storage, benchmark) / file.name
     questions = read_questions(path)
     warn_of_count(path, len(questions), ITEMS[split])
-    questions = questions[: setting.limit]
+    questions = questions[: setting.protocol.limit]
     return [
         score_accuracy(
             questions,

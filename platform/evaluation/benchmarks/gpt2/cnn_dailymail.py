@@ -18,7 +18,8 @@ from ladder.models.errors import InputError
 from ladder.models.generation import Sampling
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.kinds.generation import Answer, describe_answers, prompt_room, write_answers
 from ladder.platform.evaluation.kinds.shots import describe_shots, draw_shots
@@ -120,12 +121,12 @@ def rouge(summary: Sequence[str], highlights: Sequence[str]) -> list[float]:
 def score(setting: Setting) -> list[ItemScores]:
     """ROUGE-1, 2, L and their average over the articles."""
     folder = benchmark_folder(setting.storage, "cnn-dailymail")
-    chosen = read_articles(folder / FILE.name)[: setting.limit]
-    shots = SHOTS if setting.shots is None else setting.shots
+    chosen = read_articles(folder / FILE.name)[: setting.protocol.limit]
+    shots = SHOTS if setting.protocol.shots is None else setting.protocol.shots
     examples = read_articles(folder / EXAMPLES.name) if shots else []
     room = prompt_room(setting.scorer.context, ANSWER_TOKENS) - len(setting.tokenizer.encode(QUESTION))
     fitted = [fit_article(article, setting.tokenizer, n_tokens=room) for article in chosen]
-    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(chosen))]
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.protocol.seed) for item in range(len(chosen))]
     prompts = [
         make_prompt([examples[index] for index in drawn], article) for drawn, article in zip(draws, fitted, strict=True)
     ]
@@ -135,12 +136,12 @@ def score(setting: Setting) -> list[ItemScores]:
         n_tokens=ANSWER_TOKENS,
         stop=is_summarized,
         sampling=SAMPLING,
-        seeds=[f"cnn-dailymail {setting.seed} {item}" for item in range(len(chosen))],
+        seeds=[f"cnn-dailymail {setting.protocol.seed} {item}" for item in range(len(chosen))],
     )
     summaries = [split_sentences(answer.text)[:N_SENTENCES] for answer in answers]
     values = np.array([rouge(*pair) for pair in zip(summaries, [a.highlights for a in chosen], strict=True)])
     shortened = np.array([short is not whole for short, whole in zip(fitted, chosen, strict=True)])
-    prompting = f"{describe_shots(shots, setting.seed, 'the validation split')}, seed {setting.seed}"
+    prompting = f"{describe_shots(shots, setting.protocol.seed, 'the validation split')}, seed {setting.protocol.seed}"
     items = describe_answers(prompts, ["\n".join(summary) for summary in summaries], [a.highlights for a in chosen])
     return _describe(answers, shortened, values, prompting, items)
 

@@ -24,10 +24,12 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting, benchmark_folder, load_json
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores, ratio_of
 from ladder.platform.evaluation.kinds.generation import Answer, ends_line, first_line, overlap_f1, write_answers
 from ladder.platform.evaluation.kinds.shots import describe_shots, draw_shots
+from ladder.platform.evaluation.text.lines import load_json
 
 FILE = BenchmarkFile(
     name="coqa-dev-v1.0.json",
@@ -136,10 +138,11 @@ def answer_f1(answer: str, right: Sequence[str]) -> float:
 def score(setting: Setting) -> list[ItemScores]:
     """F1 per question; conversations are the items."""
     folder = benchmark_folder(setting.storage, "coqa")
-    chosen = read_conversations(folder / FILE.name)[: setting.limit]
-    shots = SHOTS if setting.shots is None else setting.shots
+    chosen = read_conversations(folder / FILE.name)[: setting.protocol.limit]
+    shots = SHOTS if setting.protocol.shots is None else setting.protocol.shots
+    prompting = describe_shots(shots, setting.protocol.seed, "the train split")
     examples = read_conversations(folder / EXAMPLES.name) if shots else []
-    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(chosen))]
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.protocol.seed) for item in range(len(chosen))]
     prompts = [
         make_prompts([examples[index] for index in drawn], conversation)
         for drawn, conversation in zip(draws, chosen, strict=True)
@@ -152,7 +155,7 @@ def score(setting: Setting) -> list[ItemScores]:
     return [
         ItemScores(
             benchmark="coqa",
-            protocol=f"document and conversation so far, {describe_shots(shots, setting.seed, 'the train split')}, "
+            protocol=f"document and conversation so far, {prompting}, "
             "greedy answer to the end of the line, official F1",
             metric="f1",
             unit="F1 of words, 0 to 1",

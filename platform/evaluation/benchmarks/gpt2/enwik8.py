@@ -4,7 +4,8 @@ The split is the usual one, 90 million bytes to train on, 5 to validate and 5 to
 scored as it stands.
 """
 
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile
+from ladder.platform.evaluation.benchmark import Benchmark
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.kinds.stream_bits import Stream
 
 STREAM = Stream(benchmark="enwik8", unit="byte")

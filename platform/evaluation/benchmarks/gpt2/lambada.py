@@ -14,17 +14,12 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    benchmark_folder,
-    load_json,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.kinds.last_word import Passage, score_expected_words, score_passages, split_passage
 from ladder.platform.evaluation.kinds.word_beam import BEAM
+from ladder.platform.evaluation.text.lines import load_json, read_text_lines
 
 FILE = BenchmarkFile(
     name="lambada_test.jsonl",
@@ -61,7 +56,7 @@ def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
 
 def score(setting: Setting) -> list[ItemScores]:
     """Perplexity and accuracies over the passages."""
-    passages = read_installed(setting.storage)[: setting.limit]
+    passages = read_installed(setting.storage)[: setting.protocol.limit]
     return score_passages(setting, passages, benchmark="lambada", protocol="OpenAI's text, whole last word, zero-shot")
 
 
@@ -73,14 +68,14 @@ def preprocess(passage: Passage) -> Passage:
 
 def score_preprocessed(setting: Setting) -> list[ItemScores]:
     """Perplexity and accuracies over the passages as OpenAI preprocesses them."""
-    passages = [preprocess(passage) for passage in read_installed(setting.storage)[: setting.limit]]
+    passages = [preprocess(passage) for passage in read_installed(setting.storage)[: setting.protocol.limit]]
     protocol = "OpenAI's text and preprocessing (straight quotes, a line end first), whole last word, zero-shot"
     return score_passages(setting, passages, benchmark="lambada-preprocessed", protocol=protocol)
 
 
 def score_stop_words(setting: Setting) -> list[ItemScores]:
     """Accuracy over the passages with stop words left out."""
-    passages = read_installed(setting.storage)[: setting.limit]
+    passages = read_installed(setting.storage)[: setting.protocol.limit]
     protocol = f"OpenAI's text, likeliest whole word but stop words, beam of {BEAM}, zero-shot"
     return score_expected_words(setting, passages, benchmark="lambada-stop-words", protocol=protocol)
 

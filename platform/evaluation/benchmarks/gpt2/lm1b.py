@@ -9,7 +9,8 @@ vocabulary of 793,471 lacks are `<UNK>` there and themselves here.
 
 from upath import UPath
 
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile
+from ladder.platform.evaluation.benchmark import Benchmark
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.kinds.rolling_texts import separate_nats
 from ladder.platform.evaluation.kinds.word_perplexity import Line, WordSet, read_spaced_lines
 from ladder.platform.evaluation.text.detokenizer import ONE_BILLION_WORDS

@@ -22,18 +22,13 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    benchmark_folder,
-    load_json,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
 from ladder.platform.evaluation.estimates import Estimate, estimate_mean
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import Estimator, ItemScores, mean_of
 from ladder.platform.evaluation.kinds.generation import describe_answers, ends_line, first_line, matches, write_answers
 from ladder.platform.evaluation.kinds.shots import describe_shots, draw_shots
+from ladder.platform.evaluation.text.lines import load_json, read_text_lines
 
 FILE = BenchmarkFile(
     name="NQ-open.dev.jsonl",
@@ -103,10 +98,10 @@ def make_prompt(examples: Sequence[Question], question: Question) -> str:
 def score(setting: Setting) -> list[ItemScores]:
     """Exact match over all answers and over the most confident, and the calibration error."""
     folder = benchmark_folder(setting.storage, "natural-questions")
-    questions = read_questions(folder / FILE.name)[: setting.limit]
-    shots = SHOTS if setting.shots is None else setting.shots
+    questions = read_questions(folder / FILE.name)[: setting.protocol.limit]
+    shots = SHOTS if setting.protocol.shots is None else setting.protocol.shots
     examples = read_questions(folder / EXAMPLES.name) if shots else []
-    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(questions))]
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.protocol.seed) for item in range(len(questions))]
     prompts = [
         make_prompt([examples[index] for index in drawn], question)
         for drawn, question in zip(draws, questions, strict=True)
@@ -124,7 +119,7 @@ def score(setting: Setting) -> list[ItemScores]:
         "items_cut": np.array([answer.cut for answer in answers]),
     }
     items = describe_answers(prompts, lines, [question.answers for question in questions])
-    return describe_scores(totals, describe_shots(shots, setting.seed, "the train split"), items)
+    return describe_scores(totals, describe_shots(shots, setting.protocol.seed, "the train split"), items)
 
 
 def describe_scores(

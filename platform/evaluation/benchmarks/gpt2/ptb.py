@@ -9,7 +9,8 @@ article do not count as independent.
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile
+from ladder.platform.evaluation.benchmark import Benchmark
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.kinds.rolling_texts import stream_nats
 from ladder.platform.evaluation.kinds.word_perplexity import Line, WordSet, read_framed_lines
 from ladder.platform.evaluation.text.detokenizer import PENN_TREEBANK

@@ -5,7 +5,8 @@ Lower-case a to z and single spaces, numbers spelled out, in one line without an
 
 import re
 
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile
+from ladder.platform.evaluation.benchmark import Benchmark
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.kinds.stream_bits import Stream
 
 STREAM = Stream(benchmark="text8", unit="character", alphabet=re.compile("[a-z ]*"))

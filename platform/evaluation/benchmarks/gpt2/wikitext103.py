@@ -4,8 +4,9 @@ The same articles as WikiText-2's with a larger vocabulary, hence fewer `<unk>`:
 is why the paper's WikiText-2 and WikiText-103 differ for one model. Scored as `wikitext2` is.
 """
 
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile
+from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.benchmarks.gpt2.wikitext import TEST_FILE, wikitext
+from ladder.platform.evaluation.files.published import BenchmarkFile
 
 WORDS = wikitext("wikitext103", n_unknown=2_492)
 

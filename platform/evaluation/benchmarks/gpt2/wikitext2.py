@@ -4,8 +4,9 @@ The articles are one stream of text in plain windows of the model's context, or 
 and what the perplexities divide by see `ladder.platform.evaluation.kinds.word_perplexity`.
 """
 
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile
+from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.benchmarks.gpt2.wikitext import TEST_FILE, wikitext
+from ladder.platform.evaluation.files.published import BenchmarkFile
 
 WORDS = wikitext("wikitext2", n_unknown=15_218)
 

@@ -13,15 +13,11 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    describe_windows,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, describe_windows
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import Estimator, ItemScores, bits_of, perplexity_of
 from ladder.platform.evaluation.kinds.rolling_texts import separate_nats
+from ladder.platform.evaluation.text.lines import read_text_lines
 from ladder.platform.evaluation.text.words import text_totals
 
 FILE = BenchmarkFile(
@@ -95,7 +91,7 @@ def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
 
 def score(setting: Setting) -> list[ItemScores]:
     """Perplexity per word and per byte, and bits per byte."""
-    pages = read_pages(WIKITEXT2_RAW.folder(setting.storage) / FILE.name)[: setting.limit]
+    pages = read_pages(WIKITEXT2_RAW.folder(setting.storage) / FILE.name)[: setting.protocol.limit]
     texts = [detokenize(page) for page in pages]
     nats, tokens = separate_nats(setting, texts, full_last_window=True)
     items = [{"text": text} for text in texts]

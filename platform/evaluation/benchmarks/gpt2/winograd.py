@@ -16,13 +16,8 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    benchmark_folder,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.kinds.choice import (
     Choice,
@@ -32,6 +27,7 @@ from ladder.platform.evaluation.kinds.choice import (
     score_choices,
     total_nats,
 )
+from ladder.platform.evaluation.text.lines import read_text_lines
 
 FILE = BenchmarkFile(
     name="wsc273.txt",
@@ -108,7 +104,7 @@ def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
 
 def score(setting: Setting) -> list[ItemScores]:
     """The accuracies by partial and by full scoring."""
-    questions = read_questions(benchmark_folder(setting.storage, "winograd") / FILE.name)[: setting.limit]
+    questions = read_questions(benchmark_folder(setting.storage, "winograd") / FILE.name)[: setting.protocol.limit]
     scored = score_choices(setting, questions)
     return [
         score_accuracy(

@@ -19,17 +19,13 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import (
-    Benchmark,
-    BenchmarkFile,
-    Setting,
-    benchmark_folder,
-    read_text_lines,
-)
+from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
 from ladder.platform.evaluation.estimates import Estimate
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import Estimator, ItemScores
 from ladder.platform.evaluation.kinds.generation import Answer, describe_answers, ends_line, first_line, write_answers
 from ladder.platform.evaluation.kinds.shots import describe_shots, draw_shots
+from ladder.platform.evaluation.text.lines import read_text_lines
 from ladder.platform.evaluation.text.sentences import has_ended, split_sentences
 
 _ADDRESS = (
@@ -130,12 +126,12 @@ def is_translated(text: str) -> bool:
 def score(setting: Setting) -> list[ItemScores]:
     """BLEU from French to English and from English to French."""
     folder = benchmark_folder(setting.storage, "wmt14")
-    pairs = read_pairs(folder)[: setting.limit]
-    shots = SHOTS if setting.shots is None else setting.shots
+    pairs = read_pairs(folder)[: setting.protocol.limit]
+    shots = SHOTS if setting.protocol.shots is None else setting.protocol.shots
     examples = read_examples(folder) if shots else []
-    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.seed) for item in range(len(pairs))]
+    draws = [draw_shots(item, len(examples), shots=shots, seed=setting.protocol.seed) for item in range(len(pairs))]
     shown = [[examples[index] for index in drawn] for drawn in draws]
-    prompting = describe_shots(shots, setting.seed, "newstest2013")
+    prompting = describe_shots(shots, setting.protocol.seed, "newstest2013")
     return [
         _score_direction(
             setting, _turned(pairs), [*map(_turned, shown)], "bleu_fr_en", f"French to English, {prompting}"

@@ -41,7 +41,7 @@ def score_documents(setting: Setting) -> DocumentSums:
     """Sums over the documents at the start of the corpus' held-out split."""
     assert setting.corpus is not None
     stream = setting.corpus.heldout
-    n_tokens = min(stream.n_tokens, setting.heldout_tokens or stream.n_tokens)
+    n_tokens = min(stream.n_tokens, setting.protocol.heldout_tokens or stream.n_tokens)
     if n_tokens == 0:
         raise InputError(f"corpus {setting.corpus.name} holds nothing out: build it with a larger --heldout")
     tokens = stream.read(0, n_tokens)

@@ -6,7 +6,6 @@ runs on a corpus are scored on the same text.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -15,28 +14,10 @@ import numpy as np
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus, heldout_documents
+from ladder.platform.evaluation.protocol import Limits
 from ladder.platform.evaluation.scorer import Scorer
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How much of a corpus' held-out pages is scored; the defaults take seconds for a small model on one core."""
-
-    pages: int = 48
-    """Pages from the start of the held-out split."""
-    page_characters: int = 1_024
-    """Characters from the start of each page, cut at a word's end, for words and bytes."""
-    last_word_items: int = 160
-    """Passages for last-word prediction, taken from the pages in turn."""
-    cloze_items: int = 80
-    """Questions of ten candidates, taken from the pages in turn."""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value < 1:
-                raise InputError(f"{name} is {value}: wanted at least 1")
 
 
 class Pages:

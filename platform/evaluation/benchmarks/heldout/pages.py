@@ -171,8 +171,14 @@ def _score_openings(setting: Setting, benchmark: str) -> ItemScores:
 
 
 def _pages(setting: Setting) -> Pages:
-    assert setting.pages is not None, "evaluate checks that a corpus is there"
-    return setting.pages
+    """The pages that the setting asks for, the same for every benchmark made from them."""
+    corpus = setting.corpus
+    assert corpus is not None, "evaluate checks that a corpus is there"
+    if "pages" not in setting.shared:
+        limits = setting.protocol.limits
+        setting.shared["pages"] = Pages(corpus, limits=limits, scorer=setting.scorer, tokenizer=setting.tokenizer)
+    pages: Pages = setting.shared["pages"]
+    return pages
 
 
 def _nothing_found(pages: Pages, benchmark: str, wanted: str) -> str:

@@ -16,14 +16,14 @@ from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.models.weights import save_weights
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting
-from ladder.platform.evaluation.benchmarks.heldout.page_texts import Limits
+from ladder.platform.evaluation.benchmark import Benchmark, Setting
 from ladder.platform.evaluation.checkpoints import score as checkpoint_scores
 from ladder.platform.evaluation.checkpoints.cache import checkpoint_sha256, make_key
 from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, find_cached, score_checkpoint
 from ladder.platform.evaluation.code_fingerprint import code_fingerprint, syntax
-from ladder.platform.evaluation.evaluate import Protocol
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
+from ladder.platform.evaluation.protocol import Limits, Protocol
 from ladder.platform.evaluation.registry import BENCHMARKS
 
 
@@ -40,7 +40,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Setting]:
 
     def score(setting: Setting) -> list[ItemScores]:
         settings.append(setting)
-        hits = np.array([1.0, 0.0, 1.0, 1.0])[: setting.limit]
+        hits = np.array([1.0, 0.0, 1.0, 1.0])[: setting.protocol.limit]
         scores = ItemScores(
             benchmark="counted",
             protocol="made up",

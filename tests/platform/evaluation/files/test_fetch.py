@@ -17,10 +17,11 @@ import pytest
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, sha256_of
+from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.files import fetch as fetch_module
 from ladder.platform.evaluation.files.download import ATTEMPTS, Download, DownloadError
 from ladder.platform.evaluation.files.fetch import fetch
+from ladder.platform.evaluation.files.published import BenchmarkFile, sha256_of
 from ladder.platform.evaluation.registry import BENCHMARKS
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB

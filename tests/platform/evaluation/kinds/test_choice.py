@@ -29,13 +29,14 @@ from ladder.platform.evaluation.kinds.choice import (
     tokenize_questions,
     total_nats,
 )
+from ladder.platform.evaluation.protocol import Protocol
 from ladder.platform.evaluation.scorer import Scorer
 
 
 def setting_of(model: GPT2, tokenizer: Tokenizer, **options: int) -> Setting:
     scorer = Scorer(model, device="cpu", precision="fp32", start_token=tokenizer.end_of_text)
-    nothing = {"storage": UPath("nowhere"), "corpus": None, "pages": None, "heldout_tokens": None}
-    return Setting(scorer=scorer, tokenizer=tokenizer, **nothing, **options)
+    nowhere, protocol = UPath("nowhere"), Protocol(**options)
+    return Setting(scorer=scorer, tokenizer=tokenizer, storage=nowhere, corpus=None, protocol=protocol)
 
 
 def make_question(context: str, *texts: str, rest: str = "", answer: int = 0) -> Question:

@@ -10,7 +10,7 @@ from ladder.models.generation import GREEDY, Sampling, generate
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmark import Setting
-from ladder.platform.evaluation.evaluate import DEFAULT_PROTOCOL, make_setting
+from ladder.platform.evaluation.evaluate import make_setting
 from ladder.platform.evaluation.kinds import generation
 from ladder.platform.evaluation.kinds.generation import (
     first_line,
@@ -20,6 +20,7 @@ from ladder.platform.evaluation.kinds.generation import (
     write_answers,
 )
 from ladder.platform.evaluation.kinds.shots import describe_shots
+from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL
 
 
 def set_up(model: GPT2, folder: Path, precision: str = "fp32") -> Setting:

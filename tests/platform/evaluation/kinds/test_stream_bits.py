@@ -15,8 +15,9 @@ from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.benchmarks.gpt2.enwik8 import STREAM as ENWIK8
 from ladder.platform.evaluation.benchmarks.gpt2.text8 import STREAM as TEXT8
-from ladder.platform.evaluation.evaluate import Protocol, make_setting
+from ladder.platform.evaluation.evaluate import make_setting
 from ladder.platform.evaluation.kinds.stream_bits import Stream, cut_blocks
+from ladder.platform.evaluation.protocol import Protocol
 
 
 def put(stream: Stream, storage: Path, content: bytes, *, test_bytes: int, block_bytes: int = 10_000) -> Stream:

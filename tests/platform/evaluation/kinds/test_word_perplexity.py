@@ -15,10 +15,11 @@ from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.benchmarks.gpt2 import lm1b, ptb, wikitext2
-from ladder.platform.evaluation.evaluate import Protocol, make_setting
+from ladder.platform.evaluation.evaluate import make_setting
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.kinds.rolling_texts import separate_nats, stream_nats
 from ladder.platform.evaluation.kinds.word_perplexity import WordSet
+from ladder.platform.evaluation.protocol import Protocol
 
 ARTICLES = " \n = One = \n \n A two @-@ part thing , in 1 @,@ 000 parts . \n \n = Two = \n \n Short <unk> . \n"
 SENTENCES = "He doesn 't .\n\" Yes , \" said Mr. O 'Brien .\n"

@@ -11,9 +11,10 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
-from ladder.platform.evaluation.benchmark import sha256_of
 from ladder.platform.evaluation.benchmarks.gpt1.copa import EXAMPLES, FILE, begin_small, read_questions
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
+from ladder.platform.evaluation.files.published import sha256_of
+from ladder.platform.evaluation.protocol import Protocol
 
 ITEM = (
     '<item id="1" asks-for="{asked}" most-plausible-alternative="{answer}">\n'

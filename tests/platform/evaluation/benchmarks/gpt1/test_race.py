@@ -12,7 +12,8 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmarks.gpt1.race import EXAMPLES, FILE, RACE, read_exams
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
+from ladder.platform.evaluation.protocol import Protocol
 
 
 def make_line(file: str = "high/1.txt", **changes: Any) -> str:

@@ -10,7 +10,8 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmarks.gpt1.story_cloze import EXAMPLES, FILE, STORY_CLOZE, read_questions
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
+from ladder.platform.evaluation.protocol import Protocol
 
 HEADER = (
     "InputStoryid,InputSentence1,InputSentence2,InputSentence3,InputSentence4,"

@@ -13,8 +13,9 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmarks.gpt2.cbt import CBT_CN, CBT_CN_TEST, CBT_NE, CBT_NE_TEST, read_questions
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.kinds.choice import Choice
+from ladder.platform.evaluation.protocol import Protocol
 
 WORDS = (
     "wolf king bread stone garden river castle forest window mother silver summer winter dinner market bridge "

@@ -21,8 +21,9 @@ from ladder.platform.evaluation.benchmarks.gpt2.cnn_dailymail import (
     read_articles,
     rouge,
 )
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.kinds.generation import Answer
+from ladder.platform.evaluation.protocol import Protocol
 from ladder.platform.evaluation.text.sentences import split_sentences
 
 ARTICLES = [Article(text=f"Text {i}. More.", highlights=(f"<high {i}>", f"<light {i}>")) for i in range(5)]

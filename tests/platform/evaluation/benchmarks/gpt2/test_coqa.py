@@ -13,8 +13,9 @@ from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmarks.gpt2 import coqa
 from ladder.platform.evaluation.benchmarks.gpt2.coqa import COQA, answer_f1, make_prompts, read_conversations
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.kinds.generation import Answer
+from ladder.platform.evaluation.protocol import Protocol
 
 
 def turns(*texts: str) -> list[dict[str, Any]]:

@@ -21,9 +21,10 @@ from ladder.platform.evaluation.benchmarks.gpt2.natural_questions import (
     make_prompt,
     read_questions,
 )
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.kinds.generation import Answer
 from ladder.platform.evaluation.kinds.shots import draw_shots
+from ladder.platform.evaluation.protocol import Protocol
 
 NAME = NATURAL_QUESTIONS.files[0].name
 

@@ -12,7 +12,8 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.benchmarks.gpt2.wikitext2_raw import count_words, detokenize, read_pages
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
+from ladder.platform.evaluation.protocol import Protocol
 from ladder.platform.evaluation.scorer import Row, Scorer
 
 TEXT = ' \n = One = \n \n A 1 @,@ 000 thing . \n = = Part = = \n It \'s " so " . \n = Two = \n \n Short . \n'

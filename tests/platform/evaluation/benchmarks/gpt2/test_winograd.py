@@ -14,9 +14,10 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
-from ladder.platform.evaluation.benchmark import sha256_of
 from ladder.platform.evaluation.benchmarks.gpt2.winograd import FILE, POSSESSIVE_ITEMS, read_questions, write_candidate
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
+from ladder.platform.evaluation.files.published import sha256_of
+from ladder.platform.evaluation.protocol import Protocol
 
 
 @pytest.fixture

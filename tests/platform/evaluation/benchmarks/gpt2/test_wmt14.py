@@ -24,8 +24,9 @@ from ladder.platform.evaluation.benchmarks.gpt2.wmt14 import (
     read_pairs,
     sentence_statistics,
 )
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.kinds.generation import Answer
+from ladder.platform.evaluation.protocol import Protocol
 
 PAIRS = [Pair(source=f"English {i}.", target=f"Francais {i}.") for i in range(9)]
 

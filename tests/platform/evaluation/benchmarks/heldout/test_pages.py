@@ -12,10 +12,11 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus, heldout_documents
-from ladder.platform.evaluation.benchmarks.heldout.page_texts import Limits, opening
+from ladder.platform.evaluation.benchmarks.heldout.page_texts import opening
 from ladder.platform.evaluation.benchmarks.heldout.pages import CANDIDATES, find_passages, find_questions
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.protocol import Limits, Protocol
 
 PAGES = ["pages-last-word", "pages-cloze", "pages-words", "pages-bytes"]
 
