@@ -11,7 +11,7 @@ Shapes: B rows of at most T tokens, M scored positions of a batch, D width, V cl
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -50,20 +50,20 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """What the model gives to one continuation."""
+class TokenScores:
+    """What the model gives to the scored tokens of a row or of a continuation."""
 
-    token_nats: tuple[float, ...]
-    """-ln p of each token of the continuation, in nats."""
-    greedy: tuple[bool, ...]
-    """Whether each token is the likeliest one at its place."""
-    cut_tokens: int
-    """Tokens of the context left out on the left, since the whole did not fit the model's context."""
+    nats: np.ndarray
+    """-ln p of each token, in nats [n_scored] float32."""
+    greedy: np.ndarray
+    """Whether each token is the likeliest one at its place [n_scored] bool; empty where it was not asked for."""
+    n_cut: int = 0
+    """Tokens left out, since the whole did not fit the model's context."""
 
     @property
-    def nats(self) -> float:
-        """-ln p of the whole continuation, in nats."""
-        return float(sum(self.token_nats))
+    def total_nats(self) -> float:
+        """-ln p of all tokens together, in nats."""
+        return float(self.nats.sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +74,6 @@ class Row:
     """Context and scored tokens; one more than the model sees, since the last is only predicted."""
     n_scored: int
     """How many tokens at the end are scored; at least one token stands before them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowScore:
-    """The scores of a row's last tokens."""
-
-    nats: np.ndarray
-    """-ln p per scored token [n_scored] float32."""
-    greedy: np.ndarray
-    """Whether the scored token is the likeliest [n_scored] bool; empty where it was not asked for."""
 
 
 def windows(n_tokens: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
@@ -134,7 +124,7 @@ class Scorer:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.head = scoring_head(model.wte.weight.detach(), dtype)  # [V, D], tied
 
-    def loglikelihood(self, requests: Sequence[Request]) -> list[Score]:
+    def loglikelihood(self, requests: Sequence[Request]) -> list[TokenScores]:
         """The score of each request, in order.
 
         A context too long is cut on the left, by the same tokens for all requests that share it, so that candidates
@@ -150,13 +140,13 @@ class Scorer:
                 continuation = requests[index].continuation
                 rows[index] = Row(tokens=(*kept, *continuation), n_scored=len(continuation))
                 cut[index] = n_cut
-        scores: dict[int, RowScore] = {}
+        scores: dict[int, TokenScores] = {}
         if isinstance(self.model, GPT2):
             shared = [[(index, rows[index]) for index in members] for members in groups.values()]
             scores = self._score_shared(self.model, shared)
         alone = [index for index in rows if index not in scores]
         scores.update(zip(alone, self.score_rows([rows[index] for index in alone]), strict=True))
-        return [_score(scores[index], cut[index]) for index in range(len(requests))]
+        return [replace(scores[index], n_cut=cut[index]) for index in range(len(requests))]
 
     def rolling(
         self,
@@ -220,12 +210,12 @@ class Scorer:
             states = hidden[torch.arange(len(rows), device=self.device), torch.from_numpy(lasts).to(self.device)]
         return states.view(len(trees), -1, states.shape[-1])
 
-    def score_rows(self, rows: Sequence[Row], *, greedy: bool = True) -> list[RowScore]:
+    def score_rows(self, rows: Sequence[Row], *, greedy: bool = True) -> list[TokenScores]:
         """The score of each row, in order; rows are batched by length, the longest first.
 
         Without `greedy` it is not found out whether tokens are the likeliest, which costs a tenth more.
         """
-        scores: dict[int, RowScore] = {}
+        scores: dict[int, TokenScores] = {}
         with self._quietly():
             for batch in bucket([len(row.tokens) - 1 for row in rows], self.batch_tokens):
                 chosen = [rows[index] for index in batch]
@@ -235,14 +225,14 @@ class Scorer:
                 scores.update(zip(batch, self._read(states, chosen, greedy=greedy), strict=True))
         return [scores[index] for index in range(len(rows))]
 
-    def _score_shared(self, model: GPT2, groups: Sequence[Sequence[tuple[int, Row]]]) -> dict[int, RowScore]:
+    def _score_shared(self, model: GPT2, groups: Sequence[Sequence[tuple[int, Row]]]) -> dict[int, TokenScores]:
         """Scores by index of the (index, row) in `groups`, each one context with several continuations.
 
         A group longer than a batch is left out: alone, its rows need less memory.
         """
         pairs = [(members, _tree([row for _, row in members])) for members in groups]
         pairs = [(members, tree) for members, tree in pairs if tree.n_tokens <= self.batch_tokens]
-        scores: dict[int, RowScore] = {}
+        scores: dict[int, TokenScores] = {}
         with self._quietly():
             for batch in self._tree_batches([tree for _, tree in pairs]):
                 hidden = branch_hidden(model, [pairs[index][1] for index in batch], self.device)  # [M, D]
@@ -259,7 +249,7 @@ class Scorer:
             for batch in bucket([trees[index].n_tokens for index in alike], self.batch_tokens):
                 yield [alike[position] for position in batch]
 
-    def _read(self, hidden: Tensor, rows: Sequence[Row], *, greedy: bool) -> list[RowScore]:
+    def _read(self, hidden: Tensor, rows: Sequence[Row], *, greedy: bool) -> list[TokenScores]:
         """Scores of `rows` from the hidden states [M, D] that predict their scored tokens, row after row."""
         targets = torch.from_numpy(np.concatenate([np.asarray(row.tokens[-row.n_scored :]) for row in rows]))
         targets = targets.to(self.device)
@@ -272,7 +262,7 @@ class Scorer:
             raise InputError("the model gives scores that are not finite numbers: its weights are broken")
         ends = np.cumsum([row.n_scored for row in rows])
         starts = ends - [row.n_scored for row in rows]
-        return [RowScore(nats=nats[a:b], greedy=flags[a:b]) for a, b in zip(starts, ends, strict=True)]
+        return [TokenScores(nats=nats[a:b], greedy=flags[a:b]) for a, b in zip(starts, ends, strict=True)]
 
     def _fit(self, context: tuple[int, ...], n_continuation: int) -> tuple[tuple[int, ...], int]:
         """The end of a context that fits before `n_continuation` tokens, at least one, and how many tokens were cut."""
@@ -320,11 +310,3 @@ def _tree(rows: Sequence[Row]) -> Tree:
     """Rows of one context as branches of it."""
     trunk = rows[0].tokens[: -rows[0].n_scored]
     return Tree(trunk=tuple(trunk), ends=tuple(tuple(row.tokens[len(trunk) :]) for row in rows))
-
-
-def _score(row: RowScore, cut_tokens: int) -> Score:
-    return Score(
-        token_nats=tuple(float(value) for value in row.nats),
-        greedy=tuple(bool(flag) for flag in row.greedy),
-        cut_tokens=cut_tokens,
-    )

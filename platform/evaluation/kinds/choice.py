@@ -28,7 +28,7 @@ from ladder.models.tokenizer import Tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.item_scores import ItemScores, ratio_of
 from ladder.platform.evaluation.kinds.shots import describe_shots, draw_shots
-from ladder.platform.evaluation.scorer import Request, Score
+from ladder.platform.evaluation.scorer import Request, TokenScores
 
 logger = logging.getLogger(__name__)
 
@@ -65,34 +65,34 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChoiceScore:
+class ChoiceNats:
     """What the model gives to one choice."""
 
-    choice_nats: tuple[float, ...]
+    choice: np.ndarray
     """-ln p of each token of the choice, in nats; a token across the border to the rest counts here."""
-    rest_nats: tuple[float, ...]
+    rest: np.ndarray
     """-ln p of each token of the rest, in nats."""
     cut: bool
     """Whether tokens of the context or of the rest were left out, since the whole did not fit the model's context."""
 
 
-Compared = Callable[[ChoiceScore], float]
+Compared = Callable[[ChoiceNats], float]
 """The number that decides, in nats: the choice where it is least is chosen."""
 
 
-def total_nats(score: ChoiceScore) -> float:
+def total_nats(nats: ChoiceNats) -> float:
     """-ln p of choice and rest."""
-    return sum(score.choice_nats) + sum(score.rest_nats)
+    return float(nats.choice.sum(dtype=np.float64) + nats.rest.sum(dtype=np.float64))
 
 
-def mean_nats(score: ChoiceScore) -> float:
+def mean_nats(nats: ChoiceNats) -> float:
     """-ln p of choice and rest per token."""
-    return total_nats(score) / (len(score.choice_nats) + len(score.rest_nats))
+    return total_nats(nats) / (len(nats.choice) + len(nats.rest))
 
 
-def rest_nats(score: ChoiceScore) -> float:
+def rest_nats(nats: ChoiceNats) -> float:
     """-ln p of the rest alone, the choice being given."""
-    return sum(score.rest_nats)
+    return float(nats.rest.sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Continuation:
     """Tokens of the rest."""
 
 
-def score_choices(setting: Setting, questions: Sequence[Question]) -> list[list[ChoiceScore]]:
+def score_choices(setting: Setting, questions: Sequence[Question]) -> list[list[ChoiceNats]]:
     """The scores of every question's choices.
 
     A context too long is cut on the left, by the same tokens for all choices of a question. A choice with its rest that
@@ -199,12 +199,12 @@ def _fit(continuations: Sequence[Continuation], context: int) -> tuple[list[Cont
     return shortened, True
 
 
-def _split_score(score: Score, continuation: Continuation, shortened: bool) -> ChoiceScore:
+def _split_score(score: TokenScores, continuation: Continuation, shortened: bool) -> ChoiceNats:
     n_choice = len(continuation.choice)
-    return ChoiceScore(
-        choice_nats=score.token_nats[:n_choice],
-        rest_nats=score.token_nats[n_choice:],
-        cut=shortened or score.cut_tokens > 0,
+    return ChoiceNats(
+        choice=score.nats[:n_choice],
+        rest=score.nats[n_choice:],
+        cut=shortened or score.n_cut > 0,
     )
 
 
@@ -233,7 +233,7 @@ def name_shots(setting: Setting, split: str) -> str:
 
 def score_accuracy(
     questions: Sequence[Question],
-    scored: Sequence[Sequence[ChoiceScore]],
+    scored: Sequence[Sequence[ChoiceNats]],
     *,
     compared: Compared,
     benchmark: str,

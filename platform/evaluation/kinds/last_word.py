@@ -15,7 +15,7 @@ from ladder.models.tokenizer import Tokenizer
 from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of, perplexity_of
 from ladder.platform.evaluation.kinds.word_beam import MOST_TOKENS, expected_words
-from ladder.platform.evaluation.scorer import Request, Score
+from ladder.platform.evaluation.scorer import Request, TokenScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,21 +61,21 @@ def score_passages(setting: Setting, passages: Sequence[Passage], *, benchmark: 
     whole = np.array([len(request.continuation) <= room for request in requests])
     fitted = [replace(request, continuation=request.continuation[:room]) for request in requests]
     scores = setting.scorer.loglikelihood(fitted)
-    nats = np.array([score.nats for score in scores])
+    nats = np.array([score.total_nats for score in scores])
     right = whole & np.array([all(score.greedy) for score in scores])
     items = [
-        {"prompt": passage.context, "answer": passage.word, "nats": score.nats, "right": bool(is_right)}
+        {"prompt": passage.context, "answer": passage.word, "nats": score.total_nats, "right": bool(is_right)}
         for passage, score, is_right in zip(passages, scores, right, strict=True)
     ]
     ones = np.ones(len(scores))
     totals = {
         "nats": nats,
         "items": ones,
-        "tokens": np.array([len(score.token_nats) for score in scores]),
+        "tokens": np.array([len(score.nats) for score in scores]),
         "words": ones,
         "characters": np.array([len(passage.word) for passage in passages]),
         "bytes": np.array([len(passage.word.encode()) for passage in passages]),
-        "items_cut": ~whole | np.array([score.cut_tokens > 0 for score in scores]),
+        "items_cut": ~whole | np.array([score.n_cut > 0 for score in scores]),
     }
     perplexity = ItemScores(
         benchmark=benchmark,
@@ -136,7 +136,7 @@ def score_expected_words(
     ]
 
 
-def _hits(scores: Sequence[Score]) -> dict[str, tuple[np.ndarray, str]]:
+def _hits(scores: Sequence[TokenScores]) -> dict[str, tuple[np.ndarray, str]]:
     """For each accuracy, whether each passage counts as right, and in what sense."""
     return {
         "accuracy": (

@@ -44,11 +44,11 @@ def test_nats_of_a_continuation_are_those_of_its_table_of_probabilities(
     ):
         before = [(request.context or (0,))[-1], *request.continuation]
         wanted = [-table[a, b].item() for a, b in zip(before, request.continuation, strict=False)]
-        assert score.token_nats == pytest.approx(wanted, abs=1e-5)
-        assert score.greedy == tuple(
+        assert score.nats == pytest.approx(wanted, abs=1e-5)
+        assert score.greedy.tolist() == [
             int(table[a].argmax()) == b for a, b in zip(before, request.continuation, strict=False)
-        )
-        assert score.cut_tokens == max(0, len(request.context) + len(request.continuation) - 11)
+        ]
+        assert score.n_cut == max(0, len(request.context) + len(request.continuation) - 11)
     assert model.longest <= 10
 
 
@@ -117,7 +117,7 @@ def test_continuations_score_as_in_transformers_one_by_one(
     asked = requests_of(1, 30, 64, 12)
     for request, score in zip(asked, scorer(tiny_gpt2, batch_tokens=batch_tokens).loglikelihood(asked), strict=True):
         tokens = [*(request.context or (0,)), *request.continuation]
-        assert score.token_nats == pytest.approx(brute_force(reference, tokens, len(request.continuation)), abs=1e-4)
+        assert score.nats == pytest.approx(brute_force(reference, tokens, len(request.continuation)), abs=1e-4)
 
 
 @pytest.mark.parametrize("batch_tokens", [30, 4096])
@@ -136,9 +136,9 @@ def test_candidates_that_share_a_context_score_as_in_transformers_one_by_one(
     longest = {r.context: max(len(o.continuation) for o in asked if o.context == r.context) for r in asked}
     for request, score in zip(asked, scorer(tiny_gpt2, batch_tokens=batch_tokens).loglikelihood(asked), strict=True):
         kept = request.context[-(17 - longest[request.context]) :]
-        assert score.cut_tokens == len(request.context) - len(kept)
+        assert score.n_cut == len(request.context) - len(kept)
         wanted = brute_force(reference, [*kept, *request.continuation], len(request.continuation))
-        assert score.token_nats == pytest.approx(wanted, abs=1e-4)
+        assert score.nats == pytest.approx(wanted, abs=1e-4)
 
 
 def test_rolling_equals_transformers_in_plain_windows(tiny_gpt2: GPT2, reference: torch.nn.Module) -> None:

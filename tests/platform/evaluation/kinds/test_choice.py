@@ -18,7 +18,7 @@ from ladder.platform.evaluation.benchmarks.gpt1 import copa
 from ladder.platform.evaluation.benchmarks.gpt2 import cbt, winograd
 from ladder.platform.evaluation.kinds.choice import (
     Choice,
-    ChoiceScore,
+    ChoiceNats,
     Question,
     ask,
     mean_nats,
@@ -37,6 +37,10 @@ def setting_of(model: GPT2, tokenizer: Tokenizer, **options: int) -> Setting:
     scorer = Scorer(model, device="cpu", precision="fp32", start_token=tokenizer.end_of_text)
     nowhere, protocol = UPath("nowhere"), Protocol(**options)
     return Setting(scorer=scorer, tokenizer=tokenizer, storage=nowhere, corpus=None, protocol=protocol)
+
+
+def nats_of(choice: tuple[float, ...], rest: tuple[float, ...], *, cut: bool) -> ChoiceNats:
+    return ChoiceNats(choice=np.array(choice), rest=np.array(rest), cut=cut)
 
 
 def make_question(context: str, *texts: str, rest: str = "", answer: int = 0) -> Question:
@@ -161,8 +165,8 @@ def test_sum_average_and_rest_are_those_of_a_table_of_probabilities(bigram: Call
 
 
 def test_what_is_compared_decides_what_is_chosen() -> None:
-    long = ChoiceScore(choice_nats=(1.0, 1.0, 1.0), rest_nats=(2.0,), cut=False)
-    short = ChoiceScore(choice_nats=(2.0,), rest_nats=(1.5,), cut=True)
+    long = nats_of((1.0, 1.0, 1.0), (2.0,), cut=False)
+    short = nats_of((2.0,), (1.5,), cut=True)
     question = make_question("a", "b c d", "b")
     for compared, hit in ((total_nats, 0.0), (mean_nats, 1.0), (rest_nats, 0.0)):
         share = score_accuracy(
@@ -174,8 +178,8 @@ def test_what_is_compared_decides_what_is_chosen() -> None:
 
 
 def test_choices_that_the_model_does_not_tell_apart_share_the_point() -> None:
-    same = ChoiceScore(choice_nats=(1.0,), rest_nats=(), cut=False)
-    worse = ChoiceScore(choice_nats=(2.0,), rest_nats=(), cut=False)
+    same = nats_of((1.0,), (), cut=False)
+    worse = nats_of((2.0,), (), cut=False)
     questions = [make_question("a", "b", "c", "d", "e", answer=answer) for answer in (0, 1, 3)]
     scored = [[same] * 4, [same, same, same, worse], [same, same, same, worse]]
     scores = score_accuracy(questions, scored, compared=total_nats, benchmark="b", protocol="p", description="d")
@@ -185,7 +189,7 @@ def test_choices_that_the_model_does_not_tell_apart_share_the_point() -> None:
 
 
 def test_a_metric_over_some_questions_counts_only_those() -> None:
-    right, wrong = (ChoiceScore(choice_nats=(nats,), rest_nats=(), cut=True) for nats in (1.0, 2.0))
+    right, wrong = (nats_of((nats,), (), cut=True) for nats in (1.0, 2.0))
     questions = [make_question("a", "b", "c", answer=answer) for answer in (0, 1, 0, 1)]
     measured = score_accuracy(
         questions,
@@ -212,20 +216,20 @@ def test_a_rest_longer_than_the_context_is_cut_by_as_many_tokens_for_all(bigram:
     model = bigram(classes=257, context=10)
     question = make_question("abc", "d", "efg", rest="0123456789")
     (scores,) = score_choices(setting_of(model, load_tokenizer("bytes")), [question])
-    assert [len(score.rest_nats) for score in scores] == [7, 7]
-    assert [len(score.choice_nats) for score in scores] == [1, 3]
+    assert [len(score.rest) for score in scores] == [7, 7]
+    assert [len(score.choice) for score in scores] == [1, 3]
     assert all(score.cut for score in scores)
     table = model.log_probabilities.numpy()
     wanted = [-table[ord(a), ord(b)] for a, b in zip("d012345", "0123456", strict=True)]
-    assert scores[0].rest_nats == pytest.approx(wanted, rel=1e-5)
+    assert scores[0].rest == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_choice_longer_than_the_context_is_scored_as_far_as_it_fits(bigram: Callable[..., GPT2]) -> None:
     model = bigram(classes=257, context=8)
     question = make_question("abc", "d" * 20, "e", rest="fg")
     (scores,) = score_choices(setting_of(model, load_tokenizer("bytes")), [question])
-    assert [len(score.choice_nats) for score in scores] == [8, 1]
-    assert [score.rest_nats for score in scores] == [(), ()]
+    assert [len(score.choice) for score in scores] == [8, 1]
+    assert [len(score.rest) for score in scores] == [0, 0]
     assert all(math.isfinite(mean_nats(score)) and score.cut for score in scores)
 
 
