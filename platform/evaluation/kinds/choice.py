@@ -56,6 +56,10 @@ class Question:
     """The choices, at least two, none empty."""
     answer: int
     """Index of the right one."""
+    group: str = ""
+    """What kind of question it is, where a data set tells kinds apart; an accuracy of its own is given to each."""
+    about: str | None = None
+    """The text that was there before anybody asked, which `ladder overlap` looks for; None takes the solved question."""
 
     @property
     def solved(self) -> str:

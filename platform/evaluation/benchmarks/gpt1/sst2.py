@@ -11,19 +11,9 @@ import re
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
 from ladder.platform.evaluation.files.published import BenchmarkFile
-from ladder.platform.evaluation.item_scores import ItemScores
-from ladder.platform.evaluation.kinds.choice import (
-    Choice,
-    Question,
-    ask,
-    name_shots,
-    score_accuracy,
-    score_choices,
-    total_nats,
-)
+from ladder.platform.evaluation.kinds.choice import Choice, Question, total_nats
+from ladder.platform.evaluation.kinds.choice_task import ChoiceTask, Rule
 from ladder.platform.evaluation.text.detokenizer import CBT
 from ladder.platform.evaluation.text.lines import read_text_lines
 
@@ -65,42 +55,25 @@ def write_sentence(text: str) -> str:
 def make_questions(path: UPath) -> list[Question]:
     """The sentences of a file, each with "very" and the two words."""
     return [
-        Question(context=f"{sentence} very", choices=CHOICES, answer=label) for sentence, label in read_sentences(path)
+        Question(context=f"{sentence} very", choices=CHOICES, answer=label, about=sentence)
+        for sentence, label in read_sentences(path)
     ]
 
 
-def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
-    """The sentences."""
-    return [sentence for sentence, _ in read_sentences(benchmark_folder(storage, "sst2") / FILE.name)]
-
-
-def score(setting: Setting) -> list[ItemScores]:
-    """The accuracy over the sentences."""
-    folder = benchmark_folder(setting.storage, "sst2")
-    questions = ask(setting, make_questions(folder / FILE.name), lambda: make_questions(folder / EXAMPLES.name))
-    positive = sum(question.answer for question in questions) / len(questions)
-    return [
-        score_accuracy(
-            questions,
-            score_choices(setting, questions),
-            compared=total_nats,
-            benchmark="sst2",
-            protocol=f'de-tokenized, "very" appended, positive or negative, {name_shots(setting, "train")}',
-            description='the right one of "positive" and "negative" is likelier after "very"; '
-            f"{positive:.4f} of the sentences are positive",
-        )
-    ]
-
-
-SST2 = Benchmark(
+SST2 = ChoiceTask(
     name="sst2",
-    source="Stanford Sentiment Treebank, positive or negative, dev split: 872 sentences",
-    score=score,
-    reads=frozenset({"limit", "shots", "seed"}),
-    version=2,
-    texts=read_texts,
+    source="Stanford Sentiment Treebank, positive or negative, dev split: 872 sentences, 444 of them positive",
     citation="Socher et al. 2013, Recursive deep models; heuristic: Radford et al. 2018, Improving language "
     "understanding by generative pre-training, section 5",
-    files=(FILE,),
-    example_files=(EXAMPLES,),
-)
+    file=FILE,
+    examples=EXAMPLES,
+    examples_split="train",
+    read=make_questions,
+    manner='de-tokenized, "very" appended, positive or negative',
+    rules={
+        "accuracy": Rule(
+            compared=total_nats, description='the right one of "positive" and "negative" is likelier after "very"'
+        )
+    },
+    version=2,
+).benchmark()

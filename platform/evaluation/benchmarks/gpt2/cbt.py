@@ -7,23 +7,14 @@ surroundings ask; the sentences are joined by spaces. There is no prompt, so sho
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
+from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.files.published import BenchmarkFile
-from ladder.platform.evaluation.item_scores import ItemScores
-from ladder.platform.evaluation.kinds.choice import (
-    Choice,
-    Question,
-    score_accuracy,
-    score_choices,
-    total_nats,
-    warn_of_count,
-)
+from ladder.platform.evaluation.kinds.choice import Choice, Question, total_nats
+from ladder.platform.evaluation.kinds.choice_task import ChoiceTask, Rule
 from ladder.platform.evaluation.text.detokenizer import CBT
 from ladder.platform.evaluation.text.lines import read_text_lines
 
@@ -121,52 +112,34 @@ def _count_common(texts: Sequence[Sequence[str]], limit: int) -> int:
     return next((index for index, column in enumerate(columns) if len(set(column)) > 1), len(columns))
 
 
-def read_texts(storage: UPath, corpus: Corpus | None, *, benchmark: str, file: BenchmarkFile) -> list[str]:
-    """Each item's twenty-one sentences, the answer in its place."""
-    return [question.solved for question in read_questions(benchmark_folder(storage, benchmark) / file.name)]
-
-
-def score(setting: Setting, *, benchmark: str, file: BenchmarkFile, split: str) -> list[ItemScores]:
-    """The accuracy over a file's questions."""
-    path = benchmark_folder(setting.storage, benchmark) / file.name
-    questions = read_questions(path)
-    warn_of_count(path, len(questions), ITEMS[split])
-    questions = questions[: setting.protocol.limit]
-    return [
-        score_accuracy(
-            questions,
-            score_choices(setting, questions),
-            compared=total_nats,
-            benchmark=benchmark,
-            protocol=f"{split} split, de-tokenized, candidate and rest of the sentence, zero-shot",
-            description="the answer and the rest of its sentence are likelier than with any other candidate",
-        )
-    ]
-
-
 def make_benchmark(
     name: str, kind: str, *, split: str, words: str, paper_accuracies: dict[str, float] | None = None
 ) -> Benchmark:
     """The benchmark of one file of the data set; `kind` is CN or NE, `split` valid or test."""
     file_name = f"cbtest_{kind}_{split}_{ITEMS[split]}ex.txt"
-    file = BenchmarkFile(
-        name=file_name,
-        sha256=None,
-        address=ADDRESS,
-        member=f"CBTest/data/{file_name}",
-        archive_sha256=ARCHIVE_SHA256,
-    )
-    return Benchmark(
+    return ChoiceTask(
         name=name,
         source=f"Children's Book Test, {words}, {split} split: {ITEMS[split]:,} items of ten candidates",
-        score=partial(score, benchmark=name, file=file, split=split),
-        reads=frozenset({"limit"}),
-        texts=partial(read_texts, benchmark=name, file=file),
         citation="Hill et al. 2015, The Goldilocks principle, arXiv:1511.02301",
-        files=(file,),
+        file=BenchmarkFile(
+            name=file_name,
+            sha256=None,
+            address=ADDRESS,
+            member=f"CBTest/data/{file_name}",
+            archive_sha256=ARCHIVE_SHA256,
+        ),
+        read=read_questions,
+        n_questions=ITEMS[split],
+        manner=f"{split} split, de-tokenized, candidate and rest of the sentence",
+        rules={
+            "accuracy": Rule(
+                compared=total_nats,
+                description="the answer and the rest of its sentence are likelier than with any other candidate",
+            )
+        },
         paper_scores={"accuracy": paper_accuracies} if paper_accuracies else {},
         on_request=split == "test",
-    )
+    ).benchmark()
 
 
 CBT_CN = make_benchmark(

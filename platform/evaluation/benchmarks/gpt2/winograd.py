@@ -15,18 +15,9 @@ from collections.abc import Sequence
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder
 from ladder.platform.evaluation.files.published import BenchmarkFile
-from ladder.platform.evaluation.item_scores import ItemScores
-from ladder.platform.evaluation.kinds.choice import (
-    Choice,
-    Question,
-    rest_nats,
-    score_accuracy,
-    score_choices,
-    total_nats,
-)
+from ladder.platform.evaluation.kinds.choice import Choice, Question, rest_nats, total_nats
+from ladder.platform.evaluation.kinds.choice_task import ChoiceTask, Rule
 from ladder.platform.evaluation.text.lines import read_text_lines
 
 FILE = BenchmarkFile(
@@ -97,40 +88,21 @@ def write_candidate(candidate: str, before: str, *, possessive: bool) -> str:
     return candidate + "'s" if possessive else candidate
 
 
-def read_texts(storage: UPath, corpus: Corpus | None) -> list[str]:
-    """The sentence of each item, the answer in the pronoun's place."""
-    return [question.solved for question in read_questions(benchmark_folder(storage, "winograd") / FILE.name)]
-
-
-def score(setting: Setting) -> list[ItemScores]:
-    """The accuracies by partial and by full scoring."""
-    questions = read_questions(benchmark_folder(setting.storage, "winograd") / FILE.name)[: setting.protocol.limit]
-    scored = score_choices(setting, questions)
-    return [
-        score_accuracy(
-            questions,
-            scored,
-            compared=compared,
-            benchmark="winograd",
-            metric=f"accuracy_{name}",
-            protocol="candidate in the pronoun's place, zero-shot",
-            description=description,
-        )
-        for name, compared, description in (
-            ("partial", rest_nats, "what follows is likelier after the right candidate than after the other"),
-            ("full", total_nats, "the right candidate with what follows is likelier than the other"),
-        )
-    ]
-
-
-WINOGRAD = Benchmark(
+WINOGRAD = ChoiceTask(
     name="winograd",
     source="Winograd schema challenge, 273 items, two candidates each",
-    score=score,
-    reads=frozenset({"limit"}),
-    texts=read_texts,
     citation="Levesque et al. 2012, The Winograd schema challenge; scoring: Trinh and Le 2018, arXiv:1806.02847",
-    files=(FILE,),
+    file=FILE,
+    read=read_questions,
+    manner="candidate in the pronoun's place",
+    rules={
+        "accuracy_partial": Rule(
+            compared=rest_nats, description="what follows is likelier after the right candidate than after the other"
+        ),
+        "accuracy_full": Rule(
+            compared=total_nats, description="the right candidate with what follows is likelier than the other"
+        ),
+    },
     paper_scores={"accuracy_partial": {"1542M": 0.7070}},
-)
+).benchmark()
 """The paper's accuracy of the largest model (section 3.4); those of the others are only in its figure 3."""

@@ -11,7 +11,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
-from ladder.platform.evaluation.benchmarks.gpt1.race import EXAMPLES, FILE, RACE, read_exams
+from ladder.platform.evaluation.benchmarks.gpt1.race import EXAMPLES, FILE, RACE, read_questions
 from ladder.platform.evaluation.evaluate import evaluate
 from ladder.platform.evaluation.protocol import Protocol
 
@@ -40,11 +40,11 @@ def install(storage: Path, *lines: str) -> None:
 
 
 def test_a_question_is_passage_question_and_option(tmp_path: Path) -> None:
-    first, second = read_exams(write_lines(UPath(tmp_path) / FILE.name, make_line("middle/9.txt")))
-    assert first.level == "middle"
-    assert first.question.solved == "A fox ran.\nIt was red.\nWhat ran? a fox"
-    assert second.question.solved == "A fox ran.\nIt was red.\nIt was _ . old"
-    assert [choice.text for choice in second.question.choices] == [" red", " blue", " old", " ill"]
+    first, second = read_questions(write_lines(UPath(tmp_path) / FILE.name, make_line("middle/9.txt")))
+    assert first.group == "middle"
+    assert first.solved == "A fox ran.\nIt was red.\nWhat ran? a fox"
+    assert second.solved == "A fox ran.\nIt was red.\nIt was _ . old"
+    assert [choice.text for choice in second.choices] == [" red", " blue", " old", " ill"]
 
 
 def test_accuracy_is_given_for_all_and_for_each_school(bigram: Callable[..., GPT2], tmp_path: Path) -> None:
@@ -116,4 +116,4 @@ def test_texts_are_the_passages_of_the_questions(tmp_path: Path) -> None:
 def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     path = write_lines(UPath(tmp_path) / FILE.name, make_line(), line)
     with pytest.raises(InputError, match=complaint):
-        read_exams(path)
+        read_questions(path)

@@ -68,8 +68,8 @@ def test_the_file_is_given_only_by_people(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
-        ([ROW, ROW.removesuffix("2") + "3"], "line 3: wanted 1 or 2 in AnswerRightEnding, got '3'"),
-        ([ROW, ROW.replace("Rick ran.", "")], "line 3: wanted text in every column, got none in InputSentence1"),
+        ([ROW, ROW.removesuffix("2") + "3"], "line 3: wanted 1, 2 in the column AnswerRightEnding, got '3'"),
+        ([ROW, ROW.replace("Rick ran.", "")], "line 3: wanted text in the column InputSentence1, got none"),
         ([ROW, "one,two"], "line 3: wanted 8 columns as in line 1, got 2"),
         ([ROW, ROW.replace("Rick ran.", "Rick, ran.")], "line 3: wanted 8 columns as in line 1, got 9"),
         ([ROW.replace('"no"".', '"no".')], "line 2: not comma-separated values"),
