@@ -59,7 +59,7 @@ class Question:
     group: str = ""
     """What kind of question it is, where a data set tells kinds apart; an accuracy of its own is given to each."""
     about: str | None = None
-    """The text that was there before anybody asked, which `ladder overlap` looks for; None takes the solved question."""
+    """The text that was there before anybody asked, which `ladder overlap` looks for; None takes `solved`."""
 
     @property
     def solved(self) -> str:
