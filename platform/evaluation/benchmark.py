@@ -69,6 +69,8 @@ class Benchmark:
     """Scores of the GPT-2 paper (Radford et al. 2019, table 3): metric to size to value."""
     on_request: bool = False
     """Whether it is left out of "all": a split or a protocol that the paper does not score."""
+    definition: str = ""
+    """Hash (hex) of what defines it, where that is a user's file or another package; empty for those of ladder."""
     reads_corpus_tokens: bool = False
     """Whether it scores the corpus' own tokens, so that the model must have the corpus' tokenizer."""
 
@@ -82,7 +84,7 @@ class Benchmark:
     @property
     def from_corpus(self) -> bool:
         """Whether it is made from a corpus' held-out split instead of files."""
-        return not self.files
+        return not self.files and not self.definition
 
     def settings_read(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Of what a user chose, by name, what changes the numbers."""

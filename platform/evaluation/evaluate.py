@@ -20,8 +20,8 @@ from ladder.platform.evaluation.code_fingerprint import code_fingerprint
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
-from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.evaluation.scorer import Scorer
+from ladder.platform.evaluation.selection import select
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +38,12 @@ def evaluate(
     protocol: Protocol = DEFAULT_PROTOCOL,
     batch_tokens: int | None = None,
 ) -> list[Measurement]:
-    """The measurements of the benchmarks named, in their order, of a model that is on `device` already.
+    """The measurements of the benchmarks, groups and files named, of a model that is on `device` already.
 
     `precision` is fp32 or bf16. The model's mode and gradients are as before afterwards. InputError before anything is
     scored where a benchmark is unknown, its data are absent or the tokenizer does not fit.
     """
-    chosen = find_benchmarks(benchmarks)
+    chosen = select(benchmarks).benchmarks
     setting = make_setting(
         model,
         tokenizer,
@@ -114,6 +114,7 @@ def describe_scoring(benchmark: Benchmark, setting: Setting) -> dict[str, Any]:
     """What made a benchmark's numbers, for a reader who has only them."""
     return {
         "version": benchmark.version,
+        **({"definition": benchmark.definition} if benchmark.definition else {}),
         **benchmark.settings_read(asdict(setting.protocol)),
         "precision": setting.scorer.precision,
         "device": setting.scorer.device.type,

@@ -42,7 +42,7 @@ class ResultKey:
     code: str
     """Hash of the scoring code."""
     data: dict[str, str]
-    """sha256 (hex) of each of its installed files, or the corpus' fingerprint."""
+    """sha256 (hex) of each of its installed files and of a user's file that defines it, or the corpus' fingerprint."""
     tokenizer: str
     """The tokenizer's fingerprint."""
     precision: str
@@ -110,7 +110,8 @@ def make_key(
         data = {"corpus": corpus.fingerprint}
     else:
         folder = benchmark.folder(storage)
-        data = {file.name: _file_sha256(folder / file.name, file) for file in benchmark.needed_files(protocol.shots)}
+        data = {"definition": benchmark.definition} if benchmark.definition else {}
+        data |= {file.name: _file_sha256(folder / file.name, file) for file in benchmark.needed_files(protocol.shots)}
     return ResultKey(
         checkpoint=checkpoint,
         benchmark=benchmark.name,

@@ -22,6 +22,7 @@ from ladder.platform.evaluation.checkpoints.open import choose_device, open_chec
 from ladder.platform.evaluation.evaluate import make_setting, measure_with_items
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.own.file import OwnFile
 from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
 from ladder.platform.evaluation.registry import find_benchmarks
 from ladder.platform.hardware import resolve_precision
@@ -37,6 +38,8 @@ class ScoringTask:
     """A folder, an fsspec URI of one, or a Hugging Face name."""
     benchmarks: tuple[str, ...]
     """Names of the benchmarks, whose data are at hand."""
+    own: tuple[OwnFile, ...] = ()
+    """The files that define the user's own among them."""
     storage: str
     """Storage root, a path or URI."""
     corpus: str | None = None
@@ -87,7 +90,7 @@ def score_checkpoint(task: ScoringTask) -> Iterator[Outcome]:
         except InputError as error:
             yield Outcome(checkpoint=task.checkpoint, benchmark=None, problem=str(error))
             return
-        for benchmark in find_benchmarks(task.benchmarks):
+        for benchmark in find_benchmarks(task.benchmarks, task.own):
             outcome = opened.score(benchmark)
             yield outcome
             if outcome.benchmark is None:
@@ -100,7 +103,7 @@ def find_cached(task: ScoringTask) -> list[Outcome] | None:
         return None
     try:
         opened = OpenedCheckpoint(task, Path())
-        found = [opened.find(benchmark) for benchmark in find_benchmarks(task.benchmarks)]
+        found = [opened.find(benchmark) for benchmark in find_benchmarks(task.benchmarks, task.own)]
     except InputError:  # said again by whoever does the task
         return None
     outcomes = [outcome for outcome in found if outcome is not None]

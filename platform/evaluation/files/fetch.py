@@ -17,7 +17,8 @@ from ladder.platform.evaluation.files.archive import ArchiveError, unpack
 from ladder.platform.evaluation.files.download import Progress
 from ladder.platform.evaluation.files.published import BenchmarkFile, sha256_of
 from ladder.platform.evaluation.files.sources import Downloads, LocalCopies, Source, SourceError, downloads_folder
-from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+from ladder.platform.evaluation.registry import known_benchmarks
+from ladder.platform.evaluation.selection import select
 from ladder.platform.storage import is_local
 
 logger = logging.getLogger(__name__)
@@ -57,12 +58,13 @@ def fetch(
     With `examples` also the files that solved examples are drawn from, where a benchmark has none in its prompts unless
     they are asked for. With `again` also what is there already is replaced, whatever was installed first.
 
-    "all" is every benchmark with files that is not on request; what only a person can get is then left out with a note.
+    Of a group, such as "all", what only a person can get is left out with a note.
     They are downloaded, or taken from `source_dir` without a network. A benchmark that cannot be had does not stop the
     others: InputError names all that failed, at the end.
     """
     display = display or Display()
-    chosen = _choose(names, display, local=source_dir is not None)
+    named, grouped = _choose(names, display, local=source_dir is not None)
+    chosen = named + grouped
     source: Source
     if source_dir is not None:
         source = LocalCopies(source_dir, _foreign)
@@ -74,7 +76,7 @@ def fetch(
         try:
             installed += install(benchmark, storage, source, display, examples=examples, again=again)
         except InputError as error:
-            if benchmark.name not in names and not _is_downloadable(benchmark):
+            if benchmark in grouped and not _is_downloadable(benchmark):
                 display.note(str(error))
             else:
                 failures.append(str(error))
@@ -87,21 +89,18 @@ def fetch(
     return installed
 
 
-def _choose(names: Sequence[str], display: Display, *, local: bool) -> list[Benchmark]:
-    """The benchmarks to fetch, without those of "all" that have no files or that only a person can get."""
-    named = find_benchmarks([name for name in names if name != "all"])
-    for benchmark in named:
-        if benchmark.from_corpus:
-            raise InputError(
-                f"benchmark {benchmark.name} has no files: it is made from a corpus, see `ladder corpus build`"
-            )
-    if "all" not in names:
-        return named
-    chosen = [benchmark for benchmark in BENCHMARKS.values() if benchmark.files and not benchmark.on_request]
-    by_hand = [] if local else [benchmark for benchmark in chosen if not _is_downloadable(benchmark)]
+def _choose(names: Sequence[str], display: Display, *, local: bool) -> tuple[list[Benchmark], list[Benchmark]]:
+    """The benchmarks to fetch that were named, and those of groups without what has no files or only a person gets."""
+    selection = select(names)
+    for benchmark in selection.named:
+        if not benchmark.files:
+            made = "it is made from a corpus, see `ladder corpus build`" if benchmark.from_corpus else "none are needed"
+            raise InputError(f"benchmark {benchmark.name} has no files: {made}")
+    grouped = [benchmark for benchmark in selection.grouped if benchmark.files]
+    by_hand = [] if local else [benchmark for benchmark in grouped if not _is_downloadable(benchmark)]
     for benchmark in by_hand:
         display.note(f"left out benchmark {benchmark.name}. {_remedy(benchmark.name, benchmark.files[0])}")
-    return named + [benchmark for benchmark in chosen if benchmark not in named and benchmark not in by_hand]
+    return list(selection.named), [benchmark for benchmark in grouped if benchmark not in by_hand]
 
 
 def _is_downloadable(benchmark: Benchmark) -> bool:
@@ -110,7 +109,7 @@ def _is_downloadable(benchmark: Benchmark) -> bool:
 
 def _foreign(benchmark: str, digest: str) -> str | None:
     """The other benchmark whose published file has this sha256, or None."""
-    for other in BENCHMARKS.values():
+    for other in known_benchmarks().values():
         files = other.files + other.example_files
         if other.folder_name != benchmark and digest in {file.sha256 for file in files}:
             return other.name

@@ -76,6 +76,8 @@ class ChoiceNats:
     """-ln p of each token of the choice, in nats; a token across the border to the rest counts here."""
     rest: np.ndarray
     """-ln p of each token of the rest, in nats."""
+    characters: int
+    """Characters of choice and rest, without the white space before them."""
     cut: bool
     """Whether tokens of the context or of the rest were left out, since the whole did not fit the model's context."""
 
@@ -94,6 +96,11 @@ def mean_nats(nats: ChoiceNats) -> float:
     return total_nats(nats) / (len(nats.choice) + len(nats.rest))
 
 
+def character_nats(nats: ChoiceNats) -> float:
+    """-ln p of choice and rest per character, the white space before them not counted."""
+    return total_nats(nats) / nats.characters
+
+
 def rest_nats(nats: ChoiceNats) -> float:
     """-ln p of the rest alone, the choice being given."""
     return float(nats.rest.sum(dtype=np.float64))
@@ -109,6 +116,8 @@ class Continuation:
     """Tokens of the choice; one across the border to the context or to the rest is here."""
     rest: tuple[int, ...]
     """Tokens of the rest."""
+    characters: int
+    """Characters of choice and rest, without the white space before them."""
 
 
 def score_choices(setting: Setting, questions: Sequence[Question]) -> list[list[ChoiceNats]]:
@@ -172,6 +181,7 @@ def _cut_borders(
                 context=(*head, *shared),
                 choice=tuple(whole[len(shared) : rest_from]),
                 rest=tuple(whole[rest_from:]),
+                characters=len((choice.text + choice.rest).lstrip()),
             )
         )
     return continuations
@@ -208,6 +218,7 @@ def _split_score(score: TokenScores, continuation: Continuation, shortened: bool
     return ChoiceNats(
         choice=score.nats[:n_choice],
         rest=score.nats[n_choice:],
+        characters=continuation.characters,
         cut=shortened or score.n_cut > 0,
     )
 

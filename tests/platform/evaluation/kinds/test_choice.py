@@ -40,7 +40,7 @@ def setting_of(model: GPT2, tokenizer: Tokenizer, **options: int) -> Setting:
 
 
 def nats_of(choice: tuple[float, ...], rest: tuple[float, ...], *, cut: bool) -> ChoiceNats:
-    return ChoiceNats(choice=np.array(choice), rest=np.array(rest), cut=cut)
+    return ChoiceNats(choice=np.array(choice), rest=np.array(rest), characters=4, cut=cut)
 
 
 def make_question(context: str, *texts: str, rest: str = "", answer: int = 0) -> Question:
