@@ -119,6 +119,37 @@ def test_evaluate_says_what_is_from_the_cache(checkpoint: str, storage: str) -> 
     assert (limited["value"], limited["count"], limited["cached"]) == (0.5, 2, False)
 
 
+def test_evaluate_scores_a_file_of_ones_own_and_keeps_the_score_under_its_content(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.jsonl"
+    asked = [checkpoint, "--storage", str(tmp_path / "storage"), "--benchmarks", str(mine)]
+    values = []
+    for answer, is_cached in ((0, False), (0, True), (1, False)):
+        row = {"prompt": "a", "choices": ["b", "c"], "answer": answer}
+        mine.write_text(f'{{"name": "mine", "citation": "me"}}\n{json.dumps(row)}\n')
+        (score,) = json.loads(run(evaluate_command, *asked, "--json")[0])
+        assert (score["benchmark"], score["cached"]) == ("mine", is_cached)
+        values.append(score["value"])
+    assert values[0] == values[1] == 1 - values[2]
+    samples = tmp_path / "samples.jsonl"
+    run(evaluate_command, *asked, "--samples", str(samples))
+    (sample,) = map(json.loads, samples.read_text().splitlines())
+    assert (sample["prompt"], sample["candidates"], sample["answer"]) == ("a", [" b", " c"], 1)
+    mine.write_text('{"name": "mine"}\n{"prompt": "a"}\n')
+    _, error = run_to_error(evaluate_command, *asked)
+    assert error.startswith(f"{mine}, line 2: wanted")
+
+
+def test_evaluate_shows_of_a_group_what_is_absent(checkpoint: str, tmp_path: Path) -> None:
+    folder = tmp_path / "storage" / "benchmarks" / "sst2"
+    folder.mkdir(parents=True)
+    (folder / "stsa.binary.dev").write_text("1 good film .\n0 bad film .\n")
+    asked = [checkpoint, "--storage", str(tmp_path / "storage"), "--benchmarks", "gpt1"]
+    stdout = " ".join(run(evaluate_command, *asked)[0].split())
+    assert "sst2" in stdout and "absent: ladder fetch copa" in stdout and "lambada" not in stdout
+
+
 def test_evaluate_all_shows_absent_data_as_a_row_and_by_name_refuses(checkpoint: str, small_corpus: Corpus) -> None:
     storage = ["--storage", str(small_corpus.folder.parent.parent), "--corpus", "pages"]
     stdout, _ = run(evaluate_command, checkpoint, *storage, "--heldout-tokens", "600", "--benchmarks", "all")
