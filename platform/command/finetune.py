@@ -88,7 +88,7 @@ def command(
       ladder finetune openai-community/gpt2 --tasks sst2,cola,rte --seeds 5 --lr-factors 0.5,1,2
       ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
     """
-    from ladder.platform.evaluation.checkpoint import choose_device
+    from ladder.platform.evaluation.checkpoints.open import choose_device
     from ladder.platform.finetuning.records import Records
     from ladder.platform.launching.finetuning import fine_tune_all
     from ladder.platform.tracking.database import tracking_uri
