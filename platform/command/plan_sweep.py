@@ -267,7 +267,7 @@ def tell_proposal(
     if not added:
         screen.print("\nNo run within these limits would narrow the extrapolation by as much as half a percent.")
         return
-    hours = sum(worker_hours(run, rate) for run in added)
+    hours = sum(worker_hours(run, chosen.sweep.execution_for(run.size), rate) for run in added)
     unit = "worker" if rate.gpu is None else "GPU"
     cost = "" if price is None else f", cost {hours * price:,.2f}"
     effect = "" if prospect.narrowing is None else f"; it narrows the loss's interval to {prospect.narrowing:.0%}"
