@@ -20,7 +20,7 @@ from ladder.analysis.fitting.predictions import HoldOut, hold_out, mean_errors
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
-from ladder.analysis.planning.design import SeedNoise, seed_noise
+from ladder.analysis.planning.proposal import SeedNoise, seed_noise
 from ladder.analysis.report.scores import ScoreFinding, find_scores, largest_budget
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
 from ladder.models.errors import InputError
