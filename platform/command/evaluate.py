@@ -53,7 +53,12 @@ def worker_options(function: Function) -> Function:
 @click.command("evaluate")
 @click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
 @click.option("--sweep", help="Score the newest checkpoint of every finished run of this sweep.")
-@click.option("--benchmarks", multiple=True, help="Benchmarks, repeated or separated by commas.  [default: all]")
+@click.option(
+    "--benchmarks",
+    multiple=True,
+    help="Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own, repeated or separated by commas.  "
+    "[default: all]",
+)
 @click.option("--corpus", help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.")
 @click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
@@ -105,6 +110,7 @@ def command(
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
       ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
+      ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask

@@ -1,5 +1,6 @@
 """The runs of a plan: what each of them takes, as a table and for programs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -63,8 +64,8 @@ def strategy_text(row: dict[str, Any]) -> str:
     return f"{row['strategy']} + checkpointing" if row["activation_checkpointing"] else str(row["strategy"])
 
 
-def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
-    """The runs with their costs."""
+def runs_table(chosen: Chosen, rate: Rate, price: float | None, nodes: Mapping[str, str] | None = None) -> Table:
+    """The runs with their costs, and with the nodes that they get where those are known."""
     table = Table(title=f"sweep {chosen.sweep.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("run", no_wrap=True)
     shared = planned_shared_steps(chosen.runs)
@@ -76,6 +77,8 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
     names += [*(["strategy"] if shows_strategy else []), "time", *([] if rate.gpu is None else ["GPU-hours"])]
     for name in [*names, *([] if price is None else ["cost"])]:
         table.add_column(name, justify="right", no_wrap=True)
+    if nodes is not None:
+        table.add_column("nodes", no_wrap=True)
     for row in rows:
         cells = [
             row["run"],
@@ -93,7 +96,9 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
             duration(row["seconds"]),
             *([] if rate.gpu is None else [f"{row['gpu_hours']:,.3g}"]),
         ]
-        table.add_row(*cells, *([] if price is None else [f"{row['cost']:,.2f}"]))
+        cells += [] if price is None else [f"{row['cost']:,.2f}"]
+        first = [] if nodes is None else [nodes[row["run"]].partition(" or ")[0]]  # the width is that of a terminal
+        table.add_row(*cells, *first)
     return table
 
 
