@@ -127,8 +127,7 @@ def widen(table: pl.DataFrame) -> pl.DataFrame:
         return table
     named = table.with_columns(score=pl.col(task).cast(pl.String) + "_" + pl.col("metric").cast(pl.String))
     keys = [name for name in table.columns if name not in (task, "metric", "value")]
-    doubled = named.filter(pl.struct([*keys, "score"]).is_duplicated())
-    if doubled.height or not keys:
+    if (doubled := named.filter(pl.struct([*keys, "score"]).is_duplicated())).height or not keys:
         what = f"{doubled['score'][0]} twice for one {', '.join(keys)}" if doubled.height else "no column of the model"
         raise InputError(f"the long table has {what}; keep one value of each score and model")
     return named.pivot(on="score", index=keys, values="value", maintain_order=True)
@@ -255,9 +254,8 @@ def make_rows(
     quantities = find_quantities(table, columns)
     scores = {column: find_scores(table, column, kind) for column, kind in kinds.items()}
     named = columns.run or (columns.params if has_names(table, columns.params) else None)
-    labels = [f"row {i + 1}" for i in range(table.height)]
-    if named:
-        labels = require_column(table, named).cast(pl.String).fill_null("").to_list()
+    numbered = [f"row {i + 1}" for i in range(table.height)]
+    labels = require_column(table, named).cast(pl.String).fill_null("").to_list() if named else numbered
     if len(set(labels)) < len(labels):  # a name may stand for several rows, such as checkpoints
         labels = [f"{label} (row {index + 1})" for index, label in enumerate(labels)]
     sizes = require_column(table, columns.size).cast(pl.String).fill_null("").to_list() if columns.size else None
