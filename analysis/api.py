@@ -1,7 +1,7 @@
 """The door of the room: what commands, notebooks and other rooms use of it.
 
-`api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`,
-`optimum(1e21)`, `predict` and `band`. What draws is imported when called."""
+`api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`, `optimum(1e21)`, `predict`, `band`.
+What draws is imported when called."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -280,8 +280,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, StrEnum):
         return {"word": [type(value).__name__, str(value)]}
     if is_dataclass(value):
-        parts = {one.name: encode(getattr(value, one.name)) for one in fields(value)}
-        return {"is": type(value).__name__, "fields": parts}
+        return {"is": type(value).__name__, "fields": {f.name: encode(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, np.ndarray):
         return {"array": encode(value.tolist()), "kind": value.dtype.kind}
     if isinstance(value, Mapping):

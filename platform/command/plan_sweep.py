@@ -1,5 +1,6 @@
 """`ladder plan SWEEP`: each run's cost, what the fit could resolve, and the runs to add."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +61,8 @@ class SweepRequest:
     gpu: str | None
     utilisation: float
     price: float | None
+    nodes: str | None
+    """A cluster's file or address, to show which nodes the runs get; None: not shown."""
     reference: str
     """Name of a published law or of a sweep that was run."""
     noise: float | None
@@ -98,24 +101,50 @@ def show_sweep(request: SweepRequest) -> None:
         reference, noise, places(chosen.runs, reference), places(runs, reference), question, trunks
     )
     added = name_added(chosen, prospect, runs)
+    nodes = None if request.nodes is None else find_nodes(chosen, request.nodes)
     rate = find_rate(request.gpu or asked_gpu(chosen.sweep.name, chosen.executions), request.utilisation)
     if request.as_json:
         resolution = prospect.to_json() | {"proposal": proposal_to_json(prospect, chosen, added, rate, request.price)}
         shared = planned_shared_steps(chosen.runs)
         rows = [run_row(chosen, run, rate, request.price, shared[run.key]) for run in chosen.runs]
+        if nodes is not None:
+            rows = [row | {"nodes": nodes[row["run"]]} for row in rows]
         gpu_hours = sum(row["gpu_hours"] for row in rows)
         shown = {"sweep": chosen.sweep.name, "runs": rows, "gpu_hours": gpu_hours, "rate": vars(rate)}
         echo_json(shown | {"resolution": resolution, "recipe": describe_rule(chosen.sweep.recipe)})
         return
     screen = console()
-    screen.print(runs_table(chosen, rate, request.price))
+    screen.print(runs_table(chosen, rate, request.price, nodes))
     screen.print(f"Recipe: {describe_rule(chosen.sweep.recipe)}.", highlight=False)
     tell_totals(screen, chosen, rate)
+    if nodes is not None:
+        tell_nodes(screen, nodes)
     tell_resolution(screen, prospect)
     tell_proposal(screen, prospect, chosen, added, rate, request.price)
     stand_in = leaves_reference(reference, places(chosen.runs, reference)[0])
     for warning in [*prospect.warnings, *([stand_in] if stand_in else [])]:
         screen.print(f"Note: {warning[0].upper()}{warning[1:]}.")
+
+
+def find_nodes(chosen: Chosen, where: str) -> dict[str, str]:
+    """The nodes that each run gets, in words."""
+    from ladder.platform.command.plan_nodes import planned_nodes  # it needs Ray, which takes seconds to import
+
+    return planned_nodes(chosen, where)
+
+
+def tell_nodes(screen: Console, nodes: Mapping[str, str]) -> None:
+    """Say which node types serve alike, and which runs no node holds."""
+    several = list(dict.fromkeys(words for words in nodes.values() if " or " in words))
+    if several:
+        screen.print(f"Nodes: {'; '.join(several)}; the table has the first.")
+    unserved = [key for key, words in nodes.items() if words == "none"]
+    if unserved:
+        screen.print(
+            f"No node of the cluster holds {len(unserved)} of the runs, such as {unserved[0]}: `ladder run` would "
+            "refuse them.",
+            style="bold",
+        )
 
 
 def places(runs: tuple[Run, ...], reference: Reference) -> tuple[Floats, Floats]:
@@ -283,7 +312,7 @@ def tell_proposal(
     if not added:
         screen.print("\nNo run within these limits would narrow the extrapolation by as much as half a percent.")
         return
-    hours = sum(worker_hours(run, rate) for run in added)
+    hours = sum(worker_hours(run, chosen.sweep.execution_for(run.size), rate) for run in added)
     unit = "worker" if rate.gpu is None else "GPU"
     cost = "" if price is None else f", cost {hours * price:,.2f}"
     effect = "" if prospect.narrowing is None else f"; it narrows the loss's interval to {prospect.narrowing:.0%}"
