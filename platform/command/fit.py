@@ -86,7 +86,7 @@ Example:
     "--tolerance", type=float, default=0.1, show_default=True, help="For isoflop: width in ln C of one budget."
 )
 @click.option("--window", type=float, help="For isoflop: only runs within this factor of N of a budget's best.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows; may be repeated.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows (* for anything); repeatable.")
 @click.option(
     "--drop-missing", is_flag=True, help="Leave out rows with an empty cell in a used column; they are counted."
 )

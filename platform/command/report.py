@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @click.option("--size", metavar="COLUMN", help="Table: name of the size.")
 @click.option("--seed-column", "seed", metavar="COLUMN", help="Table: seed of the run.")
 @click.option("--cluster", metavar="COLUMN", help="Table: equal values are checkpoints of one run.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Table: only these rows; may be repeated.")
+@click.option(
+    "--where", multiple=True, metavar="COLUMN=VALUE", help="Table: only these rows (* for anything); repeatable."
+)
 @click.option("--group-by", metavar="COLUMN", help="Table: a report for each value, and a page that compares them.")
 @click.option("--pool", is_flag=True, help="Table: all rows are one family of models, whatever a column of words says.")
 @click.option("--chance", multiple=True, metavar="COLUMN=VALUE", help="Table: the score of guessing; may be repeated.")
