@@ -178,7 +178,8 @@ main()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
+@pytest.mark.timeout(600)
 def test_a_budget_reached_in_mid_run_launches_no_further_one_and_a_larger_one_goes_on(
     tmp_path: Path, storage: UPath
 ) -> None:
