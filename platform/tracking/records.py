@@ -296,19 +296,18 @@ def _write_record(
 def _log_scores(client: "MlflowClient", run_id: str, run: Run, result: dict[str, Any]) -> None:
     """Log the final scores as metrics and, with unit, direction, count and standard error, as an artifact.
 
-    A result keeps its first time when more benchmarks are scored, so no score is there twice; a score that took
-    another's place has its own, later time, so that it is the last one.
-    """
+    A result keeps its first time when more benchmarks are scored, so no score is there twice; one that took another's
+    place has its own, later time, and is the last."""
     times: dict[int, dict[str, float]] = {}
     for m in result["measurements"]:
         times.setdefault(m.get("time_ms", result["time_ms"]), {})[f"{m['benchmark']}/{m['metric']}"] = m["value"]
-    values = {name: value for scores in times.values() for name, value in scores.items()}
     points = [{"step": result["step"], "time_ms": time_ms, **scores} for time_ms, scores in times.items()]
     for _, metrics in batches(points):
         client.log_batch(run_id, metrics=metrics, synchronous=True)
-    if LOSS in values:
+    losses = [scores[LOSS] for scores in times.values() if LOSS in scores]
+    if losses:
         flops = run.size.flops_6nd(run.recipe.tokens)
-        metrics = scaling_metrics(run.size.params_total, flops, values[LOSS], result["time_ms"])
+        metrics = scaling_metrics(run.size.params_total, flops, losses[0], result["time_ms"])
         client.log_batch(run_id, metrics=metrics, synchronous=True)
     client.log_text(run_id, json.dumps(result["measurements"], indent=1), MEASUREMENTS_FILE)
 
