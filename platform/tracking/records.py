@@ -303,7 +303,6 @@ def _scores(run: Run, result: dict[str, Any]) -> list["Metric"]:
     times: dict[int, dict[str, float]] = {}
     for m in result["measurements"]:
         times.setdefault(m.get("time_ms", result["time_ms"]), {})[f"{m['benchmark']}/{m['metric']}"] = m["value"]
-    values = {name: value for scores in times.values() for name, value in scores.items()}
     points = [{"step": result["step"], "time_ms": time_ms, **scores} for time_ms, scores in times.items()]
     metrics = [metric for _, batch in batches(points) for metric in batch]
     if LOSS in values:
