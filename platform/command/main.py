@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ladder.models.errors import InputError
+from ladder.platform.processes import set_wait_policy
 
 COMMANDS = {
     "sizes": "Show the ladder of model sizes.",
@@ -82,6 +83,7 @@ def main() -> None:
     # Arrow reads it when it is first imported. Its own allocator keeps what many small batches leave behind: merging
     # 6 million links of a dump took 80 MiB more, with never more than 5 MiB in use at once.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    set_wait_policy()
     try:
         code = cli(prog_name="ladder", standalone_mode=False)
     except InputError as error:
