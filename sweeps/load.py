@@ -9,7 +9,7 @@ from types import ModuleType
 from ladder.models.errors import InputError
 from ladder.sweeps.words import Sweep
 
-BENCHMARK_FILES = (".jsonl", ".py")
+BENCHMARK_FILES = (".jsonl", ".py", ".yaml")
 """How the names of files that define a benchmark end."""
 
 

@@ -54,6 +54,12 @@ def worker_options(function: Function) -> Function:
 @click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
 @click.option("--sweep", help="Score the newest checkpoint of every finished run of this sweep.")
 @click.option("--benchmarks", multiple=True, help="Benchmarks, repeated or separated by commas.  [default: all]")
+@click.option(
+    "--harness",
+    multiple=True,
+    metavar="TASKS",
+    help="Tasks, groups or YAML files of lm-evaluation-harness, scored by its protocols (wants the extra `harness`).",
+)
 @click.option("--corpus", help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.")
 @click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
@@ -78,6 +84,7 @@ def command(
     checkpoints: tuple[str, ...],
     sweep: str | None,
     benchmarks: tuple[str, ...],
+    harness: tuple[str, ...],
     corpus: str | None,
     tokenizer: str | None,
     device: str,
@@ -105,12 +112,16 @@ def command(
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
       ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
+      ladder evaluate gpt2 --harness arc_easy,hellaswag --shots 5
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
+    from ladder.platform.evaluation.harness.names import as_benchmark_word
     from ladder.platform.evaluation.protocol import Protocol
+    from ladder.platform.evaluation.selection import split_words
 
-    sources, asked = _split(checkpoints, benchmarks, sweep, storage)
+    tasks_of_harness = [as_benchmark_word(task) for task in split_words(harness)]
+    sources, asked = _split(checkpoints, [*benchmarks, *tasks_of_harness], sweep, storage)
     names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
     tasks = [
         ScoringTask(

@@ -195,7 +195,9 @@ class Scorer:
             for batch in self._tree_batches(trees):
                 chosen = [trees[index] for index in batch]
                 states = self._end_states(chosen)  # [B, ends, D]
-                log_probabilities = (states.to(self.head.dtype) @ self.head[:, : states.shape[-1]].T).float().log_softmax(-1)
+                log_probabilities = (
+                    (states.to(self.head.dtype) @ self.head[:, : states.shape[-1]].T).float().log_softmax(-1)
+                )
                 yield from zip(batch, log_probabilities, strict=True)
 
     def _end_states(self, trees: Sequence[Tree]) -> Tensor:
