@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, did_you_mean
 from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.benchmarks.gpt1.copa import COPA
 from ladder.platform.evaluation.benchmarks.gpt1.race import RACE
@@ -103,5 +103,6 @@ def find_benchmarks(names: Sequence[str], own: Sequence[OwnFile] = ()) -> list[B
         known = known | {benchmark.name: benchmark}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"unknown benchmark {', '.join(unknown)}: known are {', '.join(known)}")
+        near = did_you_mean(unknown[0], [*known, *GROUPS])
+        raise InputError(f"unknown benchmark {', '.join(unknown)}{near}: known are {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(names)]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, did_you_mean
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
 from ladder.platform.evaluation.estimates import Estimate
 from ladder.platform.evaluation.harness.names import FILE_SUFFIX, PREFIX, require_harness
@@ -39,7 +39,7 @@ def find_tasks(name: str) -> list[str]:
     """Names, among benchmarks, of the tasks that `harness-<task, group or tag>` stands for; InputError for none."""
     asked = name.removeprefix(PREFIX)
     if asked not in _manager().task_index:
-        near = _near(asked, _manager().all_tasks)
+        near = did_you_mean(asked, _manager().all_tasks)
         raise InputError(f"lm-evaluation-harness has no task {asked}{near}; `lm_eval ls tasks` lists them")
     with _global_seeds():
         return [PREFIX + task for task in _load(asked, name)]
@@ -259,10 +259,3 @@ def _bootstrap(aggregate: Callable[[Sequence[Any]], float], values: Sequence[Any
     draws = np.random.default_rng(0)
     again = [float(aggregate([values[index] for index in draws.choice(kept, len(kept))])) for _ in range(REFITS)]
     return Estimate(value=value, standard_error=float(np.std(again, ddof=1)) if np.isfinite(again).all() else None)
-
-
-def _near(word: str, known: Sequence[str]) -> str:
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 3)
-    return f", did you mean {' or '.join(found)}?" if found else ""
