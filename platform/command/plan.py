@@ -9,6 +9,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import json_option, storage_option, tracking_option
 from ladder.platform.gpus import ASSUMED_GPU, ASSUMED_UTILISATION, PEAK_BF16_FLOPS
 
@@ -50,7 +51,7 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
 
 
 @click.command("plan", epilog=EPILOG)
-@click.argument("sweep", required=False)
+@click.argument("sweep", required=False, shell_complete=complete_sweeps)
 @click.option("--flops", type=float, help="Plan this budget, training FLOPs, by a fitted law, in place of a sweep.")
 @click.option("--from", "fitted", metavar="SWEEP", help="With --flops: the sweep whose runs are fitted.")
 @click.option("--table", type=click.Path(path_type=Path), help="With --flops: a table of runs to fit, as `ladder fit`.")

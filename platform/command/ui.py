@@ -13,6 +13,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.command.chosen import corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import storage_option, tracking_option
 from ladder.platform.tracking.server import local_server
 from ladder.platform.tracking.view import VIEW_TAG, prepare_view, view_address
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("ui")
-@click.argument("sweep", required=False)
+@click.argument("sweep", required=False, shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
 @tracking_option
