@@ -92,7 +92,7 @@ def command(
       ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
     """
     from ladder.platform.command.finetune_display import show
-    from ladder.platform.evaluation.checkpoint import choose_device
+    from ladder.platform.evaluation.checkpoints.open import choose_device
     from ladder.platform.finetuning.records import Records
     from ladder.platform.finetuning.summary import summarise
     from ladder.platform.launching.finetuning import fine_tune_all

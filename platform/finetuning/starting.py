@@ -10,8 +10,8 @@ from ladder.models.errors import InputError
 from ladder.models.parametrization import BaseShape
 from ladder.models.sizes import Size
 from ladder.models.weights import find_folder, load_weights, read_config, read_size
-from ladder.platform.evaluation.checkpoint import tokenizer_of
-from ladder.platform.evaluation.result_cache import checkpoint_sha256
+from ladder.platform.evaluation.checkpoints.cache import checkpoint_sha256
+from ladder.platform.evaluation.checkpoints.open import tokenizer_of
 from ladder.platform.finetuning.objective import Weights
 from ladder.platform.runs.checkpoints import read_mark
 from ladder.sweeps.finetuning import GPT1_LR, PEAK_SHARE

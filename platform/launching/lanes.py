@@ -185,7 +185,7 @@ def take_job(
     listener: Listener | None = None,
 ) -> Attempt | None:
     """An attempt at a job's run, or None where there is nothing in it for this worker."""
-    if not persistently(lambda: missing_benchmarks(job.folder, job.benchmarks)):
+    if not persistently(lambda: missing_benchmarks(job.folder, job.definitions)):
         return None
     return persistently(
         lambda: begin(

@@ -298,10 +298,15 @@ def _write_record(
 def _log_scores(client: "MlflowClient", run_id: str, run: Run, result: dict[str, Any]) -> None:
     """Log the final scores as metrics and, with unit, direction, count and standard error, as an artifact.
 
-    A result keeps its first time when more benchmarks are scored, so no score is there twice.
+    A result keeps its first time when more benchmarks are scored, so no score is there twice; a score that took
+    another's place has its own, later time, so that it is the last one.
     """
-    values = {f"{m['benchmark']}/{m['metric']}": m["value"] for m in result["measurements"]}
-    for _, metrics in batches([{"step": result["step"], "time_ms": result["time_ms"], **values}]):
+    times: dict[int, dict[str, float]] = {}
+    for m in result["measurements"]:
+        times.setdefault(m.get("time_ms", result["time_ms"]), {})[f"{m['benchmark']}/{m['metric']}"] = m["value"]
+    values = {name: value for scores in times.values() for name, value in scores.items()}
+    points = [{"step": result["step"], "time_ms": time_ms, **scores} for time_ms, scores in times.items()]
+    for _, metrics in batches(points):
         client.log_batch(run_id, metrics=metrics, synchronous=True)
     if LOSS in values:
         flops = run.size.flops_6nd(run.recipe.tokens)
