@@ -1,9 +1,9 @@
 """A fine-tuned network in Hugging Face's layout for sequence classification.
 
-`GPT2ForSequenceClassification` loads it. That layout has a head without a bias, read at the last token that is no padding. The head's bias is moved into
-that of the final norm, which nothing else reads there: v with W v = b gives the same numbers. The layout holds what
-scores one sequence: classification and entailment, and the options of a choice, a sequence and a number each. Two
-orders of a pair are two passes whose states are added, which it has no place for.
+`GPT2ForSequenceClassification` loads it. That layout has a head without a bias, read at the last token that is no
+padding. The head's bias is moved into that of the final norm, which nothing else reads there: v with W v = b gives the
+same numbers. The layout holds what scores one sequence: classification and entailment, and the options of a choice, a
+sequence and a number each. Two orders of a pair are two passes whose states are added, which it has no place for.
 """
 
 import json
