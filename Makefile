@@ -6,10 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: cluster demo test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
+.PHONY: cluster demo demo-transfer test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/ladder run demo
+	$(BIN)/ladder report demo
+
+# After `make demo`: its largest budgets fine-tuned on SST-2 beside the same sizes from scratch, drawn in its report.
+# DATA=DIR takes DIR/SST-2 in place of a download.
+demo-transfer: $(VENV)/installed
+	$(if $(DATA),,$(BIN)/ladder fetch --tasks sst2)
+	$(BIN)/ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 1500 --workers 2 $(if $(DATA),--data $(DATA))
 	$(BIN)/ladder report demo
 
 # A process on each of up to eight cores; a file's tests stay together.

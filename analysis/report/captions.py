@@ -318,6 +318,9 @@ def transfer_limits(findings: Findings) -> str:
     sizes, seeds = own[PARAMS].n_unique(), own["seed"].n_unique()
     told = f"{counted(sizes, 'size')}, {counted(seeds, 'seed')}: "
     told += "a seed says nothing about other seeds. " if seeds == 1 else ""
+    told += (
+        f"up to {max(own['cut_share'], default=0.0):.0%} of a task's scored texts do not fit the context and are cut. "
+    )
     told += "fewer than four sizes leave a law in N untested. " if sizes < 4 else ""
     return told + (
         "items are the same for all models, so what they share moves every curve as a whole and not its slope; nothing "

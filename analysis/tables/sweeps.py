@@ -75,8 +75,8 @@ TRANSFER_SCHEMA = {
     "checkpoint": pl.String, "run": pl.String, "size": pl.String, "params_total": pl.Int64, "tokens": pl.Int64,
     "task": pl.String, "metric": pl.String, "unit": pl.String, "direction": pl.String, "chance": pl.Float64,
     "layers": pl.String, "lm_weight": pl.Float64, "standard_error_seeds": pl.Float64,
-    "standard_error_items": pl.Float64, "collapsed": pl.Int64, "missing": pl.Int64, "beside": pl.Object,
-    "seed": pl.Int64, "score": pl.Float64,
+    "standard_error_items": pl.Float64, "collapsed": pl.Int64, "missing": pl.Int64, "cut_share": pl.Float64,
+    "beside": pl.Object, "seed": pl.Int64, "score": pl.Float64,
 }  # fmt: skip
 """Scores after fine-tuning: a row for each checkpoint, task, metric, part taken over, auxiliary weight and seed."""
 

@@ -22,11 +22,18 @@ if TYPE_CHECKING:
     help="Folder with local copies of the files or of their archives; nothing is then downloaded.",
 )
 @click.option("--examples", is_flag=True, help="Also the train or dev split that `--shots` draws examples from.")
+@click.option("--tasks", default="", help="Tasks of `ladder finetune`, with commas, or all: their published files.")
 @click.option("--again", is_flag=True, help="Replace what is in storage already.")
 @click.option("--list", "listed", is_flag=True, help="Show the benchmarks and what of them is in storage.")
 @storage_option
 def command(
-    benchmarks: tuple[str, ...], source: Path | None, examples: bool, again: bool, listed: bool, storage: UPath
+    benchmarks: tuple[str, ...],
+    source: Path | None,
+    examples: bool,
+    tasks: str,
+    again: bool,
+    listed: bool,
+    storage: UPath,
 ) -> None:
     """Put the files of each BENCHMARK (or group: gpt2-paper, gpt1, all) into storage, checked by sha256.
 
@@ -45,17 +52,25 @@ def command(
       ladder fetch all
       ladder fetch cbt-cn cbt-ne wikitext103
       ladder fetch lambada wikitext2 --from ~/downloads
+      ladder fetch --tasks sst2,cola,rte
     """
     from ladder.platform.command.fetch_display import FetchDisplay
     from ladder.platform.command.options import console
     from ladder.platform.evaluation.files.fetch import fetch
+    from ladder.platform.finetuning.fetch import fetch_tasks
+    from ladder.platform.finetuning.published import PUBLISHED
 
     if listed:
         console().print(_table(storage, benchmarks))
         return
-    if not benchmarks:
-        raise click.UsageError("name benchmarks, or `all`; `ladder fetch --list` shows them")
+    if not benchmarks and not tasks:
+        raise click.UsageError("name benchmarks, or `all`; `ladder fetch --list` shows them; or --tasks")
     with FetchDisplay() as display:
+        if tasks:
+            names = [name for name in PUBLISHED if name != "story-cloze"] if tasks == "all" else tasks.split(",")
+            fetch_tasks(names, storage=storage, source_dir=source, again=again, display=display)
+        if not benchmarks:
+            return
         fetch(benchmarks, storage=storage, source_dir=source, examples=examples, again=again, display=display)
 
 

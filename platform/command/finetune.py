@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     help="Tasks, with commas: sst2, cola, snli, mnli, qnli, rte, scitail, qqp, "
     "mrpc, stsb, race, story-cloze, copa, wnli.",
 )
+@click.option("--largest", is_flag=True, help="Of a sweep, fine-tune each size's checkpoint of the most tokens only.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds of each run, from 0.")
 @click.option(
     "--lr-factors",
@@ -87,7 +88,7 @@ def command(
 
     \b
     Examples:
-      ladder finetune demo --tasks sst2 --seeds 3 --train-examples 4000 --data ~/glue
+      ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 2000 --workers 2
       ladder finetune openai-community/gpt2 --tasks sst2,cola,rte --seeds 5 --lr-factors 0.5,1,2
       ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
     """
@@ -136,12 +137,13 @@ def _expand(
     tokenizer: str | None,
     precision: str,
     keep_weights: bool,
+    largest: bool,
     **recipe: Any,
 ) -> "list[Cell]":
     """The runs that are asked for, in their places."""
     from ladder.platform.finetuning.grid import expand
     from ladder.platform.finetuning.registry import find_tasks
-    from ladder.platform.finetuning.starting import open_start
+    from ladder.platform.finetuning.starting import largest_budgets, open_start
     from ladder.platform.hardware import resolve_precision
     from ladder.platform.processes import count_cores
     from ladder.sweeps.finetuning import FineTuning
@@ -149,9 +151,10 @@ def _expand(
 
     factors = _numbers("--lr-factors", lr_factors)
     resolved: Any = resolve_precision(precision, processor)
+    starts = [open_start(source, tokenizer=tokenizer) for source in _sources(checkpoints, storage)]
     shared = FineTuning(lr_peak=1.0 if lr is None else lr, precision=resolved, **recipe)
     return expand(
-        [open_start(source, tokenizer=tokenizer) for source in _sources(checkpoints, storage)],
+        largest_budgets(starts) if largest else starts,
         find_tasks(_words(tasks)),
         recipe=shared,
         lr=lr,

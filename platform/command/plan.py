@@ -33,6 +33,8 @@ Examples:
       under the law of a sweep that was run, its own noise included
   ladder plan gpt2 --gpu H100 --nodes cluster.yaml
       with the node type that each run gets
+  ladder plan demo --tasks sst2 --task-seeds 3 --train-examples 1500
+      what fine-tuning its sizes costs, and how sure the scores will be
   ladder plan --flops 1e21 --from cpu
       the compute-optimal run of 1e21 FLOPs by that sweep's law
   ladder plan --flops 5.76e23 --table chinchilla.csv --params "Model Size" \\
@@ -46,6 +48,8 @@ References, besides the name of any sweep that was run:
 
 FITTED = ("params", "tokens", "flops_column", "score", "drop_highest", "cluster")
 """Options that say which columns are fitted."""
+FINE_TUNED = ("task_seeds", "train_examples", "data")
+"""Options that say how a sweep is fine-tuned."""
 SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added_runs", "added_flops", "simulations")
 """Options that serve the plan of a sweep."""
 
@@ -64,6 +68,10 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
 @click.option("--cluster", help="With --table: column whose equal values are drawn together.")
 @click.option("--serve-tokens", type=float, help="With --flops: tokens to be served; the cheapest model of that loss.")
 @click.option("--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="With --flops: refits.")
+@click.option("--tasks", help="Plan fine-tuning the sweep's sizes on these tasks, with commas, in place of training.")
+@click.option("--task-seeds", type=click.IntRange(1), default=5, show_default=True, help="With --tasks: seeds.")
+@click.option("--train-examples", type=click.IntRange(1), help="With --tasks: training examples.  [default: all]")
+@click.option("--data", help="With --tasks: folder that holds the tasks' folders.  [default: tasks in the storage]")
 @click.option("--reference", default="besiroglu", show_default=True, help="Law taken for the truth; see below.")
 @click.option(
     "--noise",
@@ -114,6 +122,16 @@ def command(context: click.Context, /, sweep: str | None, storage: UPath, corpus
     """
     common = {name: options[name] for name in ("tracking", "gpu", "utilisation", "price", "seed", "as_json")}
     common |= {"storage": storage, "corpus": corpus}
+    if options["tasks"] is not None:
+        from ladder.platform.command.plan_finetune import show_finetuning
+
+        refuse_stray(context, (*SIMULATED, "flops"), "plan the sweep itself: leave out --tasks")
+        if sweep is None:
+            raise InputError("--tasks plans the fine-tuning of a sweep's sizes: name one, as in `ladder plan demo`")
+        asked = {name: options[name] for name in ("train_examples", "data", "gpu", "utilisation", "price", "as_json")}
+        show_finetuning(sweep, options["tasks"], seeds=options["task_seeds"], storage=storage, corpus=corpus, **asked)
+        return
+    refuse_stray(context, FINE_TUNED, "plan fine-tuning: add --tasks")
     if options["flops"] is None:
         from ladder.platform.command.plan_sweep import SweepRequest, show_sweep
 

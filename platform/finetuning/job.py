@@ -4,13 +4,16 @@ finetuning/<run>/claims/        who works on it
                  curve/         loss and learning rate by step
                  step-.../      checkpoints while it trains; the last one stays where it is asked for
                  items.json     answers to each scored example, for comparisons example by example
+                 sequence-classification/  the weights for Hugging Face's libraries, where weights are kept
                  result.json    the measurements; where it is, the run is done
 """
 
 import logging
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.finetuning.batches import choose_examples
 from ladder.platform.finetuning.data import TaskData, load_task
+from ladder.platform.finetuning.export import EXPORT, can_export, export_classifier
 from ladder.platform.finetuning.inputs import Encoded
 from ladder.platform.finetuning.objective import FineTune, TaskLoss
 from ladder.platform.finetuning.scores import Answers, answer, measure
@@ -108,6 +112,8 @@ def fine_tune(job: FineTuneJob, worker: Worker, attempt: Attempt) -> None:
         "attention": trainer.attention.backend,
     }
     persistently(attempt.lease.check)
+    if job.keep_weights and can_export(data.task):
+        _export(job, trainer, objective)
     persistently(lambda: write_json(job.folder / ITEMS, {split: one.to_json() for split, one in answers.items()}))
     persistently(lambda: write_json(job.folder / RESULT, result))
     _clean_up(job)
@@ -172,6 +178,18 @@ def _describe(job: FineTuneJob, objective: FineTune, data: TaskData, answers: Ma
         "cut_share": data.cut_shares(),
         "padding_share": objective.padding_share,
     }
+
+
+def _export(job: FineTuneJob, trainer: Trainer, objective: FineTune) -> None:
+    """Leave the network in Hugging Face's layout for sequence classification beside the last checkpoint."""
+    loss = trainer.engine.loss
+    assert isinstance(loss, TaskLoss), "it was built by the objective"
+    with tempfile.TemporaryDirectory(prefix="ladder-export-") as scratch:
+        export_classifier(loss.model, objective.task, objective.special, Path(scratch), tokenizer=job.tokenizer)
+        for path in sorted(Path(scratch).iterdir()):
+            target = job.folder / EXPORT / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            persistently(lambda path=path, target=target: target.write_bytes(path.read_bytes()))  # type: ignore[misc]
 
 
 def _clean_up(job: FineTuneJob) -> None:

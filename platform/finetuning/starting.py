@@ -1,5 +1,6 @@
 """The checkpoint that fine-tuning starts from: its shape and words, and what of its pre-training decides the recipe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -72,6 +73,14 @@ def open_start(source: str, *, tokenizer: str | None = None) -> Start:
         tokens=mark["step"] * recipe["batch_tokens"] if "step" in mark and "batch_tokens" in recipe else None,
         lr=lr,
     )
+
+
+def largest_budgets(starts: Sequence[Start]) -> list[Start]:
+    """Of each shape the checkpoints that were trained on the most tokens, every seed of them."""
+    most: dict[str, int] = {}
+    for start in starts:
+        most[start.size.shape_name] = max(most.get(start.size.shape_name, 0), start.tokens or 0)
+    return [start for start in starts if (start.tokens or 0) == most[start.size.shape_name]]
 
 
 @lru_cache(maxsize=1)

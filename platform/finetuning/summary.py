@@ -90,6 +90,8 @@ class Transfer:
     """Standard error of the mean over the scored examples, for these seeds."""
     collapsed: int
     """Seeds whose answers are all the same; they are in the mean."""
+    cut_share: float
+    """Share of the scored examples that lost text to the context."""
     beside: dict[str, Beside] = field(default_factory=dict)
     """What it is compared with, by name: baselines, scratch, the checkpoint before, the first auxiliary weight."""
 
@@ -235,6 +237,7 @@ def _transfer(place: Place, measured: Measurement, compared: Mapping[str, Place]
         values=dict(ours.values),
         standard_error_seeds=mean.error_seeds,
         standard_error_items=mean.error_items,
+        cut_share=scores.results[first.job.run.key]["cut_share"][_split(metric)],
         collapsed=sum(scores.collapsed(cell, metric) for cell in place.cells),
         beside=beside,
     )

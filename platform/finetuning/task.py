@@ -131,8 +131,8 @@ def find_files(task: Task, data: UPath, split: str) -> list[UPath]:
                 return [folder / name for name in dict.fromkeys(name for group in found for name in group)]
     wanted = ", or ".join(" and ".join(patterns) for patterns in task.splits[split])
     raise InputError(
-        f"task {task.name}: no files of its split {split} in {folders[0]} (or {folders[1].name}): wanted {wanted}. Put "
-        f"the published files there, or name the folder above with --data."
+        f"task {task.name}: no files of its split {split} in {folders[0]} (or {folders[1].name}): wanted {wanted}. Get "
+        f"the published files with `ladder fetch --tasks {task.name}`, or name the folder above with --data."
     )
 
 

@@ -305,9 +305,10 @@ def _scores(run: Run, result: dict[str, Any]) -> list["Metric"]:
         times.setdefault(m.get("time_ms", result["time_ms"]), {})[f"{m['benchmark']}/{m['metric']}"] = m["value"]
     points = [{"step": result["step"], "time_ms": time_ms, **scores} for time_ms, scores in times.items()]
     metrics = [metric for _, batch in batches(points) for metric in batch]
-    if LOSS in values:
+    losses = [scores[LOSS] for scores in times.values() if LOSS in scores]
+    if losses:
         flops = run.size.flops_6nd(run.recipe.tokens)
-        metrics += scaling_metrics(run.size.params_total, flops, values[LOSS], result["time_ms"])
+        metrics += scaling_metrics(run.size.params_total, flops, losses[0], result["time_ms"])
     return metrics
 
 

@@ -7,7 +7,9 @@ A file whose publisher states no sha256 is held to the one that was installed fi
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from upath import UPath
 
@@ -118,16 +120,49 @@ def _foreign(benchmark: str, digest: str) -> str | None:
     return None
 
 
+class FileSet(Protocol):
+    """What is installed whole or not at all: a benchmark, or a task to fine-tune on."""
+
+    @property
+    def folder_name(self) -> str:
+        """Folder that local copies may stand in."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Name in commands."""
+        ...
+
+    def folder(self, storage: UPath) -> UPath:
+        """Where its files are installed."""
+        ...
+
+    def needed_files(self, shots: int | None) -> tuple[BenchmarkFile, ...]:
+        """The files."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """How messages speak of a file set."""
+
+    what: str = "benchmark"
+    """What it is, before its name."""
+    fetch: str = "ladder fetch"
+    """The command that gets one, before its name."""
+
+
 def install(
-    benchmark: Benchmark,
+    benchmark: FileSet,
     storage: UPath,
     source: Source,
     display: Display,
     *,
     examples: bool = False,
     again: bool = False,
+    naming: Naming | None = None,
 ) -> list[UPath]:
-    """The paths of a benchmark's files, all there and right; InputError, and nothing changed, where one cannot be."""
+    """The paths of a file set's files, all there and right; InputError, and nothing changed, where one cannot be."""
     folder = benchmark.folder(storage)
     sums = {} if again else read_sums(folder)
     files = benchmark.needed_files(1 if examples else None)
@@ -135,7 +170,7 @@ def install(
     staged = {file.name: folder / (file.name + ".partial") for file in wanting}
     try:
         for file in wanting:
-            _stage(benchmark.folder_name, file, staged[file.name], source, sums)
+            _stage(benchmark, file, staged[file.name], source, sums, naming or Naming())
         for name, partial in staged.items():
             _put_in_place(partial, folder / name)
         _write_sums(folder, files, read_sums(folder), new=set(staged))
@@ -161,10 +196,12 @@ def _is_right(path: UPath, file: BenchmarkFile, sums: dict[str, str]) -> bool:
     return wanted is None or sha256_of(path) == wanted
 
 
-def _stage(benchmark: str, file: BenchmarkFile, partial: UPath, source: Source, sums: dict[str, str]) -> None:
+def _stage(
+    benchmark: FileSet, file: BenchmarkFile, partial: UPath, source: Source, sums: dict[str, str], naming: Naming
+) -> None:
     """Brings a file's content beside its place, checked."""
     try:
-        found, packed = source.find(benchmark, file)
+        found, packed = source.find(benchmark.folder_name, file)
         if packed:
             assert file.member is not None
             unpack(found, {file.member: partial}, most_bytes=file.most_bytes)
@@ -177,13 +214,13 @@ def _stage(benchmark: str, file: BenchmarkFile, partial: UPath, source: Source, 
             held = "" if file.sha256 else ", as the one installed first had; pass --again to put this one in its place"
             raise SourceError(f"the {file.name} in {found.name} has sha256 {digest}, wanted {wanted}{held}")
     except (SourceError, ArchiveError) as error:
-        problem = f"benchmark {benchmark}: {file.name} was not installed: {error}"
-        raise InputError(f"{problem}. {_remedy(benchmark, file)}") from error
+        problem = f"{naming.what} {benchmark.name}: {file.name} was not installed: {error}"
+        raise InputError(f"{problem}. {_remedy(benchmark.name, file, naming.fetch)}") from error
 
 
-def _remedy(benchmark: str, file: BenchmarkFile) -> str:
+def _remedy(benchmark: str, file: BenchmarkFile, command: str = "ladder fetch") -> str:
     """Where a file is published, and how a person can get it into storage by hand."""
-    by_hand = f"ladder fetch {benchmark} --from DIR"
+    by_hand = f"{command} {benchmark} --from DIR"
     if not file.downloadable:
         return f"Ask for {file.name} at {file.address}, put it into a folder DIR and run `{by_hand}`."
     place = file.address if file.member is None else f"{file.address}, member {file.member}"

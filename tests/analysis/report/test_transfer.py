@@ -33,7 +33,7 @@ def transfer(rows: list[dict[str, Any]]) -> pl.DataFrame:
     common = {
         "tokens": 1_000_000, "task": "sst2", "metric": "accuracy", "unit": "share of items", "direction": "higher",
         "chance": 0.5, "layers": "all", "lm_weight": 0.5, "standard_error_seeds": 0.01, "standard_error_items": 0.017,
-        "collapsed": 0, "missing": 0,
+        "collapsed": 0, "missing": 0, "cut_share": 0.25,
         "beside": {"bag_of_words": beside(-0.1, -0.14, -0.06), "majority": beside(0.1, 0.02, 0.18),
                    "scratch": beside(0.05, 0.01, 0.09)},
     }  # fmt: skip
@@ -186,7 +186,7 @@ def test_the_report_says_what_is_not_above_and_what_it_cannot_show(planted: Plan
     told = " ".join(transfer_sentences(findings))
     assert "6 of 6 are not above bag of words beyond doubt" in told and "All are above majority beyond doubt" in told
     assert MOVES in told and "Per doubling of N" in told
-    assert "6 sizes, 5 seeds" in transfer_limits(findings)
+    assert "6 sizes, 5 seeds" in transfer_limits(findings) and "up to 25%" in transfer_limits(findings)
     (first, *_) = transfer_rows(findings.data)
     assert first[3].startswith("0.4") and "se of seeds 0.01, items 0.017; 5 seeds" in first[3]
     assert first[-1] == "+0.05\n+0.01 to +0.09"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ladder.models.errors import InputError
 from ladder.platform.command.finetune import command
 from ladder.platform.finetuning.data import load_task
 from ladder.platform.finetuning.local import JobState
-from ladder.platform.finetuning.starting import open_start
+from ladder.platform.finetuning.starting import largest_budgets, open_start
 from ladder.platform.finetuning.summary import Transfer
 
 
@@ -94,6 +95,18 @@ def test_wrong_words_are_told(
 def test_a_checkpoint_of_ours_without_its_recipe_asks_for_a_rate(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     done = call(checkpoint, "--tasks", "sst2", "--data", data, "--storage", tmp_path / "storage")
     assert isinstance(done.exception, InputError) and "with --lr" in str(done.exception)
+
+
+def test_of_each_shape_the_largest_budget_is_taken(checkpoint: Path) -> None:
+    start = open_start(str(checkpoint))
+    assert start.tokens is None and start.run is None
+    few, most, twin = (replace(start, name=name, tokens=tokens) for name, tokens in (("a", 5), ("b", 9), ("c", 9)))
+    other = replace(start, name="d", size=replace(start.size, n_layer=3), tokens=4)
+    assert [one.name for one in largest_budgets([few, most, other, twin])] == ["b", "d", "c"]
+    mark = {"run": "key", "step": 3, "recipe": {"lr_peak": 4e-3, "batch_tokens": 1024}}
+    (checkpoint / "training.json").write_text(json.dumps(mark))
+    trained = open_start(str(checkpoint))
+    assert (trained.run, trained.tokens) == ("key", 3072)
 
 
 def test_the_rate_is_a_quarter_of_the_peak_that_the_checkpoint_has_on_record(checkpoint: Path) -> None:

@@ -118,6 +118,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_result(
     for name in ("measurements", "collapsed", "tokens", "step"):
         assert (stopped.result() or {})[name] == (straight.result() or {})[name]
     assert read_json(stopped.folder / "items.json") == read_json(straight.folder / "items.json")
+    exported = read_json(stopped.folder / "sequence-classification" / "config.json")
+    assert exported["id2label"] == {"0": "negative", "1": "positive"}
     losses = [[point["train/loss"] for point in read_curve(one.folder)] for one in (stopped, straight)]
     assert losses[0] == losses[1]
 
