@@ -1,8 +1,8 @@
-"""The checkpoints that the page shows: found by sweep, folder, storage URI or Hugging Face name, sorted by N and tokens.
+"""The checkpoints that the page shows: by sweep, folder, storage URI or Hugging Face name, sorted by N and tokens.
 
-    a sweep           the newest checkpoint of each finished run
-    a run's folder    every checkpoint that is kept of it: the steps of one run
-    a checkpoint      itself, of ours or of Hugging Face
+a sweep           the newest checkpoint of each finished run
+a run's folder    every checkpoint that is kept of it: the steps of one run
+a checkpoint      itself, of ours or of Hugging Face
 """
 
 import json

@@ -11,7 +11,7 @@ from typing import Any
 from ladder.platform.explore.catalogue import Entry
 from ladder.platform.explore.views import EXAMPLE_CANDIDATES, EXAMPLE_TEXT, Question
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "static"
 SCRIPTS = ("text.js", "drawing.js", "panels.js", "page.js")
 """In the order of loading."""
 

@@ -87,6 +87,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # a browser may come before the server is up: it waits
     except (OSError, OverflowError) as error:
         listening.close()
         raise InputError(f"port {port} of {host} cannot be used: {error}. Name another with --port.") from error

@@ -53,8 +53,12 @@ class Question:
 
 def answer_next(shelf: Shelf, question: Question) -> Answer:
     """The next token by one checkpoint."""
-    asked = {"top_k": question.top_k, "temperature": question.temperature, "own": question.own}
-    return shelf.compute(question.model, lambda opened: answers.next_token(opened, question.text, **asked))
+    return shelf.compute(
+        question.model,
+        lambda opened: answers.next_token(
+            opened, question.text, top_k=question.top_k, temperature=question.temperature, own=question.own
+        ),
+    )
 
 
 def answer_endings(shelf: Shelf, question: Question) -> Answer:
@@ -73,9 +77,7 @@ def answer_ladder(shelf: Shelf, question: Question) -> Iterator[Answer]:
     pairs = []
     for entry in shelf.entries.values():
         try:
-            row = shelf.compute(
-                entry.name, lambda opened: answers.rung(opened, question.text, question.candidates)
-            )
+            row = shelf.compute(entry.name, lambda opened: answers.rung(opened, question.text, question.candidates))
         except InputError as error:
             yield {"name": entry.name, "problem": str(error)}
             continue
@@ -100,9 +102,7 @@ def answer_surprise(shelf: Shelf, question: Question) -> Answer:
 
 def answer_attention(shelf: Shelf, question: Question) -> Answer:
     """Where a token looks, by one checkpoint."""
-    return shelf.compute(
-        question.model, lambda opened: answers.attention(opened, question.text, question.position)
-    )
+    return shelf.compute(question.model, lambda opened: answers.attention(opened, question.text, question.position))
 
 
 def answer_lens(shelf: Shelf, question: Question) -> Answer:

@@ -1,7 +1,9 @@
 "use strict";
 /* Texts and numbers as people read them. Every text reaches the page by textContent: what is typed is data. */
 
-const MARKS = { " ": "\u00b7", "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d" };
+const MARKS = { " ": "\u2423", "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d" };
+
+const POWERS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079";
 
 /* An element with properties, attributes and children; a string among them becomes a text. */
 function make(tag, properties = {}, ...children) {
@@ -55,7 +57,9 @@ function percent(p) {
   const value = 100 * p;
   if (value >= 9.95) return value.toFixed(1) + " %";
   if (value >= 0.0095) return value.toFixed(value >= 0.095 ? 2 : 3) + " %";
-  return value === 0 ? "0 %" : value.toExponential(0).replace("e-", "e\u2212") + " %";
+  if (value === 0) return "0 %";
+  const [digit, power] = value.toExponential(0).split("e-");
+  return `${digit}\u00b710\u207b${[...power].map((d) => POWERS[d]).join("")} %`;
 }
 
 /* 24,000 to 24.0K: three digits with a unit. */

@@ -2,7 +2,7 @@
 /* Line charts on logarithmic axes, as SVG made by hand. */
 
 const PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"];
-const CHART = { width: 440, height: 270, left: 58, right: 96, top: 12, bottom: 44 };
+const CHART = { width: 440, height: 270, left: 66, right: 90, top: 12, bottom: 44 };
 
 function svg(tag, attributes = {}, text) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
