@@ -28,7 +28,7 @@ def read_items(files: Sequence[Path], entries: Sequence[Entry]) -> list[dict[str
             key = (record["benchmark"], record["metric"], record["item"])
             item = found.setdefault(key, {field: record.get(field) for field in _FIELDS} | {"right": {}})
             item["right"][name] = bool(record.get("right"))
-        if files and len(found) == n_before and not found:
+        if len(found) == n_before and not found:
             raise InputError(f"{file} has no item of a checkpoint on this page; score those that it shows")
     return [found[key] for key in sorted(found)][:MOST_ITEMS]
 
