@@ -68,7 +68,7 @@ const panels = {
     const tokens = shownTokens(answer).slice(answer.first);
     const head = make("tr", {}, make("th", {}, "after"), ...tokens.map((text) => make("th", { title: spoken(text) }, ...parts(text))));
     const rows = answer.layers.map((cells, layer) => make("tr", {}, make("th", {}, layer ? `layer ${layer}` : "embedding"),
-      ...cells.map((cell) => make("td", {}, make("div", { className: "lenscell", p: cell.p, title: `${spoken(cell.text)}: ${percent(cell.p)}` }, ...parts(cell.text))))));
+      ...cells.map((cell) => make("td", {}, make("div", { className: "lenscell", p: cell.p, title: `${spoken(cell.text)}: ${percent(cell.p)}` }, ...parts(cell.text), make("span", { className: "below" }, percent(cell.p)))))));
     const scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Logit lens" },
       make("table", { className: "lens" }, make("thead", {}, head), make("tbody", {}, ...rows)));
     const note = answer.first ? [make("p", { className: "soft" }, `The last ${tokens.length} of ${tokens.length + answer.first} positions.`)] : [];
