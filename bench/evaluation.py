@@ -44,8 +44,9 @@ from ladder.models.sizes import parse_size  # noqa: E402
 from ladder.models.tokenizer import load_tokenizer  # noqa: E402
 from ladder.models.weights import load_weights, save_weights  # noqa: E402
 from ladder.platform.evaluation.benchmark import Benchmark, Setting, benchmark_folder  # noqa: E402
-from ladder.platform.evaluation.benchmarks import cbt, lambada, wikitext2  # noqa: E402
-from ladder.platform.evaluation.evaluate import Protocol, make_setting, score_items  # noqa: E402
+from ladder.platform.evaluation.benchmarks.gpt2 import cbt, lambada, wikitext2  # noqa: E402
+from ladder.platform.evaluation.evaluate import make_setting, score_items  # noqa: E402
+from ladder.platform.evaluation.protocol import Protocol  # noqa: E402
 from ladder.platform.hardware import matrix_rate  # noqa: E402
 from ladder.platform.processes import keep_large_buffers  # noqa: E402
 

@@ -24,6 +24,8 @@ PEAK_SHARE = 0.25
 """Of pre-training's peak learning rate: GPT-1 has 6.25e-5 after 2.5e-4."""
 GPT1_LR = 6.25e-5
 """GPT-1's learning rate, for a checkpoint whose pre-training's is not known."""
+LM_WEIGHT = 0.5
+"""Of the auxiliary language-model loss (Radford et al. 2018, equation 5)."""
 SPECIAL_TOKENS = 3
 """Start, delimiter and extract, after the checkpoint's vocabulary."""
 
@@ -42,7 +44,7 @@ class FineTuning:
     """Times that the training examples are seen."""
     warmup_share: float = 0.002
     """Of the updates, in which the learning rate rises from 0; then it falls linearly to 0."""
-    lm_weight: float = 0.5
+    lm_weight: float = LM_WEIGHT
     """Weight of the language-model loss on the task's own text beside the task's loss; 0: without."""
     dropout: float = 0.1
     """Share of units dropped: embeddings, attention's probabilities, what layers add, the head's input; 0: none."""

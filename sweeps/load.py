@@ -9,6 +9,9 @@ from types import ModuleType
 from ladder.models.errors import InputError
 from ladder.sweeps.words import Sweep
 
+BENCHMARK_FILES = (".jsonl", ".py")
+"""How the names of files that define a benchmark end."""
+
 
 def known_sweeps() -> dict[str, Path]:
     """The sweeps that come with ladder: name -> file."""
@@ -29,7 +32,8 @@ def load_sweep(name_or_file: str) -> Sweep:
     sweep = module.SWEEP
     if not isinstance(sweep, Sweep):
         raise InputError(f"SWEEP in {path} is a {type(sweep).__name__}, wanted a ladder.sweeps.words.Sweep.")
-    return replace(sweep, question=(module.__doc__ or "").strip())
+    benchmarks = tuple(_beside(path, benchmark) for benchmark in sweep.benchmarks)
+    return replace(sweep, question=(module.__doc__ or "").strip(), benchmarks=benchmarks)
 
 
 def sweep_file(name_or_file: str) -> Path:
@@ -52,6 +56,12 @@ def tracked_name(sweep: str, corpus: str | None) -> str:
     is_file = sweep in known_sweeps() or sweep.endswith(".py") or len(Path(sweep).parts) > 1
     name = load_sweep(sweep).name if is_file else sweep
     return name + (f"-{corpus}" if corpus else "")
+
+
+def _beside(path: Path, benchmark: str) -> str:
+    """A benchmark's file that stands beside the sweep's, or below; any other word as it is."""
+    beside = path.parent / benchmark
+    return str(beside) if benchmark.endswith(BENCHMARK_FILES) and beside.is_file() else benchmark
 
 
 def _execute(path: Path) -> ModuleType:

@@ -325,7 +325,8 @@ class Sweep:
     context: int = 1024
     """Tokens that the network sees at once."""
     benchmarks: tuple[str, ...] = ()
-    """What each final checkpoint is scored on, besides held-out loss."""
+    """What each final checkpoint is scored on, besides held-out loss: names, groups such as gpt2-paper, or files of
+    one's own, named from the folder of the sweep's file."""
     laws: tuple[str, ...] = ("log-linear", "power-offset", "hoffmann")
     """Laws that the report fits."""
     heldout_tokens: int = 1_000_000

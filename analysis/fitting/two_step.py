@@ -1,17 +1,18 @@
 """Loss -> accuracy in two steps (Bhagia et al. 2024): task loss from N and D, then accuracy from task loss.
 
 The first step is Hoffmann's law of the loss on the task, the second a sigmoid from that loss to the accuracy. Both are
-refitted on the same draws, so that what is unknown about either shows in the band of the accuracy.
+refitted on the same draws, so that what is unknown about either shows in the band of the accuracy. `fit_axes` fits a
+score, such as one after fine-tuning, along every axis that it may follow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ladder.analysis.fitting.fits import Fit, FitOptions, Optimum, find_optimum, tell
+from ladder.analysis.fitting.fits import Fit, FitOptions, Optimum, find_optimum, fit_law, tell
 from ladder.analysis.fitting.formulation import natural_ceiling
 from ladder.analysis.fitting.health import (
     Status,
@@ -32,8 +33,9 @@ from ladder.analysis.fitting.intervals import (
 )
 from ladder.analysis.fitting.points import Points, draw_points, find_groups, make_points
 from ladder.analysis.fitting.solver import Sample, refit
-from ladder.analysis.laws.law import Floats, LossSigmoid
+from ladder.analysis.laws.law import Floats, LogLinear, LossSigmoid, Saturating, format_count
 from ladder.analysis.laws.surfaces import Hoffmann
+from ladder.models.errors import InputError
 
 Rows = NDArray[np.intp]
 
@@ -169,6 +171,52 @@ def fit_two_step(
     )
     law = TwoStep(first=Hoffmann(**fits[0].law.parameters), second=LossSigmoid(**fits[1].law.parameters))
     return TwoStepFit(law=law, first=fits[0], second=fits[1], last=last)
+
+
+Found = Fit | TwoStepFit | str
+"""A law, or why there is none."""
+
+
+def fit_axes(
+    N: Floats, D: Floats, loss: Floats, score: Floats, *, clusters: ArrayLike, share: bool, options: FitOptions
+) -> dict[str, Found]:
+    """Laws of a score along every axis but N, by the axis in words, with the reason where there can be none.
+
+    All are [n]; nan stands for what is not known. In data at the size that was trained on most budgets; in the loss of
+    pre-training; and in N and D by way of that loss. A `share`, 0 to 1 and better where higher, has the laws that bend
+    (saturating, loss-sigmoid, two-step); what may have any sign, as a difference has, is fitted with lines.
+    """
+    sizes = np.unique(N[np.isfinite(D)])
+    budgets = [len(np.unique(D[(size == N) & np.isfinite(D)])) for size in sizes]
+    most = sizes[np.flatnonzero(np.array(budgets) == max(budgets))[-1]] if len(sizes) else np.nan
+    one, lossy, labels = (most == N) & np.isfinite(D), np.isfinite(loss), np.asarray(clusters)
+    both = lossy & np.isfinite(D)
+    line = LogLinear.name
+
+    def along(law: str, rows: NDArray[np.bool_], **axis: Floats) -> Fit:
+        if not rows.any():
+            raise InputError(f"no checkpoint has known {', '.join(axis)}")
+        named: dict[str, Any] = {name: values[rows] for name, values in axis.items()}
+        straight = replace(options, bootstrap=0, starts=1)
+        return fit_law(law, make_points(score[rows], **named), straight if law == line else options)
+
+    made: dict[str, Callable[[], Fit | TwoStepFit]] = {
+        f"tokens, at {format_count(most)} parameters": lambda: along(Saturating.name if share else line, one, tokens=D),
+        "held-out loss": lambda: along(LossSigmoid.name if share else line, lossy, loss=loss),
+    }
+    if share:
+        made["N and D by way of held-out loss"] = lambda: fit_two_step(
+            N[both], D[both], loss[both], score[both], clusters=labels[both], options=options
+        )
+    found: dict[str, Found] = {}
+    for axis, make in made.items():
+        try:
+            fit = make()
+        except InputError as error:
+            found[axis] = str(error)
+        else:
+            found[axis] = fit.reason if fit.status is Status.NOT_IDENTIFIABLE else fit
+    return found
 
 
 def last_points(points: Points) -> Rows:

@@ -1,11 +1,13 @@
 """What stands under the report's figures, and its longer lists: resolution, conventions, sources."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import polars as pl
 
 from ladder.analysis.fitting.fits import Fit
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.health import Status, interval_words
 from ladder.analysis.fitting.intervals import t_quantile
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import BudgetStatus
@@ -13,11 +15,11 @@ from ladder.analysis.fitting.points import DISTINCT, count_distinct
 from ladder.analysis.fitting.predictions import convention_values
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.planning.design import SeedNoise
-from ladder.analysis.report.answers import capital, counted, interval, interval_source, objective
+from ladder.analysis.planning.proposal import SeedNoise
+from ladder.analysis.report.answers import capital, counted, interval_source, listed, objective
 from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, group_budgets, has_frontier
 from ladder.analysis.report.findings import LAST_SHARE, Findings
-from ladder.analysis.report.scores import ScoreFinding, largest_budget
+from ladder.analysis.report.scores import BASELINES, TRANSFER_HEAD, ScoreFinding, largest_budget, transfer_rows
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData, is_heldout
 
 
@@ -102,7 +104,7 @@ def optimum_caption(findings: Findings) -> str:
     if isoflop is not None and isoflop.frontier is not None:
         ends = isoflop.intervals["a"]
         told.append(
-            f"IsoFLOP parabolas: C^{format_number(isoflop.frontier.a, 3)} ({isoflop.level:.0%} {interval(ends)})"
+            f"IsoFLOP parabolas: C^{format_number(isoflop.frontier.a, 3)} ({isoflop.level:.0%} {interval_words(ends)})"
         )
         if isoflop.status is not Status.CONVERGED:
             told.append(f"status {isoflop.status}: {isoflop.reason}")
@@ -255,8 +257,71 @@ def seed_words(noise: SeedNoise | None) -> str:
         return "Seeds were not repeated: the noise of a run is estimated from the residuals of the fit alone."
     return (
         f"Seeds repeated at {counted(noise.settings, 'setting')} ({counted(noise.runs, 'run')}): standard deviation "
-        f"{noise.standard_deviation:.2%} of the loss between seeds, {noise.level:.0%} interval {noise.low:.2%} to "
+        f"{noise.standard_deviation:.2%} of the loss between seeds, 95 % interval {noise.low:.2%} to "
         f"{noise.high:.2%}."
+    )
+
+
+def transfer_words(findings: Findings) -> dict[str, Any]:
+    """The table, the sentences and the limits of what was fine-tuned."""
+    return {
+        "head": [*TRANSFER_HEAD, f"over scratch, {findings.level:.0%}"],
+        "rows": transfer_rows(findings.data),
+        "sentences": transfer_sentences(findings),
+        "limits": transfer_limits(findings),
+    }
+
+
+def transfer_sentences(findings: Findings) -> list[str]:
+    """How each curve moves, what the networks are not above, and what these runs cannot show."""
+    told = []
+    for curve in findings.transfer:
+        score = curve.score
+        slope = (
+            ""
+            if score.fit is None
+            else " Per doubling of N {0.value} ({0.interval}).".format(per_doubling(score, score.fit))
+        )
+        told.append(f"{score.name}: {curve.movement}.{slope}")
+        for axis, law in curve.laws.items():
+            if isinstance(law, str):
+                told.append(f"{score.name} by {axis}: no law. {capital(law)}.")
+            else:
+                known = ", ".join(
+                    f"{n} {format_number(v)} ({interval_words(law.intervals[n])})"
+                    for n, v in law.law.parameters.items()
+                )
+                told.append(f"{score.name} by {axis}: {law.law.name}, {law.status}: {known}.")
+    return told + [below_words(findings.data, name) for name in BASELINES if below_words(findings.data, name)]
+
+
+def below_words(data: SweepData, name: str) -> str:
+    """Which models with all blocks are not above a baseline, or scratch, beyond doubt."""
+    own = data.transfer.filter(pl.col("layers") == "all", pl.col("direction") == "higher")
+    below, asked = [], 0
+    for part in own.partition_by("checkpoint", "task", "metric", maintain_order=True):
+        beside = part["beside"][0].get(name)
+        if beside is not None:
+            asked += 1
+            low = beside["difference"]["low"]
+            if (beside["difference"]["value"] if low is None else low) <= 0:
+                below.append(f"{part['size'][0]} on {part['task'][0]} ({part['metric'][0]})")
+    words = name.replace("_", " ")
+    if not below:
+        return f"All are above {words} beyond doubt." if asked else ""
+    return f"{len(below)} of {asked} are not above {words} beyond doubt: {listed(below)}."
+
+
+def transfer_limits(findings: Findings) -> str:
+    """What the transfer of these runs cannot show."""
+    own = findings.data.transfer.filter(pl.col("layers") == "all")
+    sizes, seeds = own[PARAMS].n_unique(), own["seed"].n_unique()
+    told = f"{counted(sizes, 'size')}, {counted(seeds, 'seed')}: "
+    told += "a seed says nothing about other seeds. " if seeds == 1 else ""
+    told += "fewer than four sizes leave a law in N untested. " if sizes < 4 else ""
+    return told + (
+        "items are the same for all models, so what they share moves every curve as a whole and not its slope; nothing "
+        "here says what larger sizes, other corpora or other learning rates would gain."
     )
 
 
@@ -305,7 +370,7 @@ def convention_rows(findings: Findings) -> list[list[str]]:
         for values in told:
             value, ends = values[name]
             beyond = own.low is not None and own.high is not None and not own.low <= value <= own.high
-            cells.append(f"{format_number(value)}{' *' if beyond else ''}\n{interval(ends)}")
+            cells.append(f"{format_number(value)}{' *' if beyond else ''}\n{interval_words(ends)}")
         rows.append([name, *cells])
     return rows
 

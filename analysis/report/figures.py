@@ -213,6 +213,32 @@ def draw_residuals(table: pl.DataFrame, fit: Fit) -> Figure:
     return figure
 
 
+def draw_layers(rows: pl.DataFrame) -> Figure | None:
+    """A score after fine-tuning against what was taken over, a line for each checkpoint (Radford et al. 2018, figure 2
+    left); None where nothing but all or nothing was. `rows` are of one metric of one task."""
+    words = [name for name in ("nothing", "embeddings") if name in rows["layers"]]
+    words += sorted((name for name in rows["layers"].unique() if name.isdecimal()), key=int)
+    words += ["all"] if "all" in rows["layers"] else []
+    if len(words) < 3:
+        return None
+    parts = rows.sort(PARAMS, "tokens").partition_by("checkpoint", maintain_order=True)
+    with styled():
+        figure, axes = new_figure()
+        ends = []
+        for part, colour, marker in zip(parts, colours(len(parts)), cycle_markers(len(parts)), strict=True):
+            found = [part.filter(pl.col("layers") == word) for word in words]
+            x = [place for place, one in enumerate(found) if one.height]
+            y = [float(found[place]["score"].mean()) for place in x]  # type: ignore[arg-type]
+            bars = [1.96 * float(found[place]["standard_error_seeds"][0] or 0.0) for place in x]
+            axes.errorbar(x, y, yerr=bars, color=colour, marker=marker, linewidth=1.2, capsize=2)
+            ends.append((float(x[-1]), y[-1], str(part["size"][0]), colour))
+        axes.set_xticks(range(len(words)), words)
+        axes.set_xlabel("taken over: blocks")
+        axes.set_ylabel(f"{rows['metric'][0]} after fine-tuning")
+        label_lines(axes, ends)
+    return figure
+
+
 MOST_BUDGETS = 8
 """Parabolas in one figure; of more an even choice is drawn."""
 COMPUTE_LABEL = "training compute 6 N D, FLOPs"

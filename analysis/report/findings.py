@@ -18,10 +18,19 @@ from ladder.analysis.fitting.parabolas import IsoFlopOptions
 from ladder.analysis.fitting.points import Points, find_groups, make_points
 from ladder.analysis.fitting.predictions import HoldOut, hold_out, mean_errors
 from ladder.analysis.fitting.solver import Objective
+from ladder.analysis.fitting.two_step import Found, fit_axes
 from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
-from ladder.analysis.planning.design import SeedNoise, seed_noise
-from ladder.analysis.report.scores import ScoreFinding, find_scores, largest_budget
+from ladder.analysis.planning.proposal import SeedNoise, seed_noise
+from ladder.analysis.report.scores import (
+    ScoreFinding,
+    compare_bends,
+    describe_score,
+    establish,
+    find_scores,
+    fit_score,
+    largest_budget,
+)
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData
 from ladder.models.errors import InputError
 
@@ -69,6 +78,92 @@ class Choice:
     further parameters explain nothing; None where the law is nested in none."""
 
 
+MOVES, STILL, OPEN = "moves", "does not move at these sizes", "not established"
+"""Whether a score after fine-tuning gets better with size: beyond doubt; no more than seeds differ; neither."""
+SAME_DOUBT = 0.05
+"""p value above which sizes differ by no more than the seeds of a size do."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TransferFinding:
+    """One metric after fine-tuning, or what it is above the same size from scratch, against size, data and loss.
+
+    Every seed is a point, so that intervals know what seeds and what runs differ by.
+    """
+
+    score: ScoreFinding
+    """Against N, each size at its largest token count."""
+    of_scratch: bool
+    """True where the same size from scratch, fine-tuned with the same seed, was taken off."""
+    rows: pl.DataFrame
+    """TRANSFER_SCHEMA of what has all blocks, `score` as it is drawn, with `loss`, held-out nats per token."""
+    laws: dict[str, Found]
+    """By the axis in words: the law, or why there is none."""
+
+    @property
+    def movement(self) -> str:
+        """Whether it gets better with size."""
+        if self.score.established:
+            return MOVES
+        parts = [part["score"].to_numpy() for part in self.score.fitted.partition_by(PARAMS)]
+        within = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
+        freedom, sizes = sum(len(part) for part in parts) - len(parts), len(parts) - 1
+        whole = np.concatenate(parts)
+        between = float(((whole - whole.mean()) ** 2).sum()) - within
+        if between <= 0 and sizes:
+            return STILL
+        if not freedom or not sizes or within == 0:
+            return OPEN
+        doubt = float(special.fdtrc(sizes, freedom, between / sizes / (within / freedom)))
+        return STILL if doubt > SAME_DOUBT else OPEN
+
+
+def find_transfer(data: SweepData, options: FitOptions) -> list[TransferFinding]:
+    """Every metric after fine-tuning with all blocks, and what it is above scratch, judged together."""
+    loss = data.table.select("run", pl.col(HELDOUT_LOSS).alias("loss") if HELDOUT_LOSS in data.table.columns else
+                             pl.lit(None, dtype=pl.Float64).alias("loss"))  # fmt: skip
+    known = data.transfer.filter(pl.col("lm_weight") == pl.col("lm_weight").first()) if data.transfer.height else None
+    if known is None:
+        return []
+    own = known.filter(pl.col("layers") == "all").join(loss, on="run", how="left")
+    same = ["checkpoint", "task", "metric", "seed"]
+    scratch = known.filter(pl.col("layers") == "nothing").select(*same, scratch="score")
+    above = own.join(scratch, on=same).with_columns(score=pl.col("score") - pl.col("scratch"))
+    curves = []
+    for (task, metric), rows in own.partition_by("task", "metric", as_dict=True, maintain_order=True).items():
+        named = above.filter(pl.col("task") == task, pl.col("metric") == metric)
+        curves += [(rows, False), (named, True)] if named.height else [(rows, False)]
+    scores = establish([transfer_score(rows, of, options) for rows, of in curves], options.level)
+    return [
+        TransferFinding(
+            score=compare_bends(score, options), of_scratch=of, rows=rows, laws=transfer_laws(rows, of, options)
+        )
+        for score, (rows, of) in zip(scores, curves, strict=True)
+    ]
+
+
+def transfer_score(rows: pl.DataFrame, of_scratch: bool, options: FitOptions) -> ScoreFinding:
+    """The line of a curve against N."""
+    first = rows.row(0, named=True)
+    name = f"{first['task']}/{first['metric']} after fine-tuning" + (", less scratch" if of_scratch else "")
+    described = {"unit": first["unit"], "direction": first["direction"], "metric": first["metric"], "description": ""}
+    described["chance"] = 0.0 if of_scratch else first["chance"]
+    points = rows.select(
+        run="checkpoint", size="size", params_total="params_total", tokens="tokens", seed="seed", score="score",
+        standard_error=pl.lit(None, dtype=pl.Float64),
+    )  # fmt: skip
+    none = pl.DataFrame(schema={"model": pl.String, PARAMS: pl.Int64, "score": pl.Float64})
+    return fit_score(describe_score(name, described, points.sort(PARAMS, "tokens", "seed"), none), options)
+
+
+def transfer_laws(rows: pl.DataFrame, of_scratch: bool, options: FitOptions) -> dict[str, Found]:
+    """Laws of a curve in data, in held-out loss, and in N and D by way of that loss."""
+    columns = [rows[name].cast(pl.Float64).to_numpy() for name in (PARAMS, "tokens", "loss", "score")]
+    share = rows["direction"][0] == "higher" and not of_scratch
+    plain = replace(options, objective=None, constants={}, bootstrap=min(options.bootstrap, BUDGET_REFITS))
+    return fit_axes(*columns, clusters=rows["checkpoint"].to_numpy(), share=share, options=plain)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
     """All that the report states about a sweep."""
@@ -94,6 +189,8 @@ class Findings:
     """Runs that would determine the law, where no law in N and D converged; None where none are proposed."""
     level: float
     """Confidence level of all intervals."""
+    transfer: list[TransferFinding] = field(default_factory=list)
+    """What checkpoints score after fine-tuning; empty where none was fine-tuned."""
     choices: list[Choice] = field(default_factory=list)
     """Laws in N and D compared on the same losses, the best first; empty where they cannot be."""
 
@@ -128,6 +225,7 @@ def find(data: SweepData, options: FitOptions | None = None) -> Findings:
         noise=seed_noise(loss, "score") if loss.height else None,
         additions=None,
         level=options.level,
+        transfer=find_transfer(data, options),
     )
     surface = found.surface
     choices = [] if surface is None or len(loss) > MOST_COMPARED else choose_law(surface.points, options)

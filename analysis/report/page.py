@@ -17,10 +17,11 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from ladder.analysis.fitting.fits import Fit, FitOptions
+from ladder.analysis.fitting.health import interval_words
 from ladder.analysis.fitting.points import DISTINCT
 from ladder.analysis.laws.law import format_count, format_number
 from ladder.analysis.report import captions
-from ladder.analysis.report.answers import answers, counted, interval, interval_source, objective
+from ladder.analysis.report.answers import answers, counted, interval_source, objective
 from ladder.analysis.report.canvas import SIZE_LABEL, draw_panel, to_svg
 from ladder.analysis.report.comparison import family_row, family_slopes, find_family
 from ladder.analysis.report.figures import (
@@ -28,6 +29,7 @@ from ladder.analysis.report.figures import (
     N_LABEL,
     draw_compute,
     draw_isoflop,
+    draw_layers,
     draw_loss,
     draw_optimal_size,
     draw_perplexity,
@@ -127,6 +129,7 @@ def page(findings: Findings) -> dict[str, Any]:
         "question": [part.strip() for part in rest.split("\n\n") if part.strip()] if is_sweep else [],
         "counts": count_words(data),
         "answers": answers(findings),
+        "transfer": transfer(findings),
         "main_figures": main_figures(findings),
         "panels": draw_panels(findings.scores, findings.data.axes),
         "panels_caption": panels_caption(findings),
@@ -152,6 +155,15 @@ def page(findings: Findings) -> dict[str, Any]:
         "provenance": captions.provenance(data),
         "mlflow_runs": list(data.provenance.mlflow_run_ids.items())[:MOST_ROWS],
     }
+
+
+def transfer(findings: Findings) -> dict[str, Any] | None:
+    """What the section on fine-tuning shows; None where nothing was fine-tuned."""
+    panels = [drawing(curve.score.name, draw_panel(curve.score), curve.movement + ".") for curve in findings.transfer]
+    for rows in findings.data.transfer.partition_by("task", "metric", maintain_order=True):
+        told = "A line per checkpoint; bars of 1.96 standard errors over seeds."
+        panels.append(drawing(f"{rows['task'][0]} by what is taken over", draw_layers(rows), told))
+    return captions.transfer_words(findings) | {"panels": [one for one in panels if one]} if findings.transfer else None
 
 
 def count_words(data: SweepData) -> str:
@@ -331,7 +343,8 @@ def law_rows(fit: Fit) -> dict[str, Any]:
         "points": len(fit.points),
         "level": f"{fit.level:.0%}",
         "parameters": [
-            (name, format_number(value), interval(fit.intervals[name])) for name, value in fit.law.parameters.items()
+            (name, format_number(value), interval_words(fit.intervals[name]))
+            for name, value in fit.law.parameters.items()
         ],
         "health": [
             ("objective", f"{fit.value:.4g} ({objective(fit)})"),

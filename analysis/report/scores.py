@@ -9,6 +9,7 @@ the paper's below (table 3 of Radford et al. 2019).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -184,27 +185,30 @@ def is_logarithmic(unit: str, metric: str) -> bool:
 
 def find_score(data: SweepData, name: str, options: FitOptions) -> ScoreFinding:
     """A measurement against size, at each size's largest token count."""
-    described: Mapping[str, object] = data.describe(name)
-    metric = str(described["metric"] or name.rsplit("/", 1)[-1])
-    unit = str(described["unit"] or "")
-    chance = described["chance"]
-    rows = score_rows(data, name)
-    finding = ScoreFinding(
+    references = data.references.filter(pl.col("name") == name).select("model", PARAMS, "score")
+    return fit_score(describe_score(name, data.describe(name), score_rows(data, name), references), options)
+
+
+def describe_score(
+    name: str, described: Mapping[str, object], rows: pl.DataFrame, references: pl.DataFrame
+) -> ScoreFinding:
+    """A score of some runs before a line is fitted."""
+    chance, unit = described["chance"], str(described["unit"] or "")
+    return ScoreFinding(
         name=name,
         unit=unit,
         direction=str(described["direction"]) if described["direction"] else None,
         chance=float(chance) if isinstance(chance, int | float) else None,
         description=str(described["description"] or ""),
-        log_score=is_logarithmic(unit, metric),
+        log_score=is_logarithmic(unit, str(described["metric"] or name.rsplit("/", 1)[-1])),
         rows=rows,
         fitted=largest_budget(rows),
-        references=data.references.filter(pl.col("name") == name).select("model", PARAMS, "score"),
+        references=references,
         fit=None,
         refusal="",
         windows=[],
         bent=None,
     )
-    return fit_score(finding, options)
 
 
 def find_scores(data: SweepData, options: FitOptions) -> list[ScoreFinding]:
@@ -351,3 +355,42 @@ def reference_rows(scores: Sequence[ScoreFinding]) -> list[tuple[str, list[str]]
     for index, score in enumerate(scores):
         table |= {(row["model"], index): format_number(row["score"]) for row in score.references.to_dicts()}
     return [(model, [table[model, index] for index in range(len(scores))]) for model in models]
+
+
+BASELINES = ("majority", "all_positive", "bag_of_words", "scratch")
+"""What stands beside a score after fine-tuning, by its name in the table."""
+TRANSFER_HEAD = ("task, metric", "model", "taken over", "score", *(name.replace("_", " ") for name in BASELINES))
+"""Of the table; behind it the gain over scratch with its interval."""
+
+
+def transfer_rows(data: SweepData) -> list[list[str]]:
+    """Each mean after fine-tuning with its errors, what it is to be above, and the gain over scratch."""
+    rows, varied = [], data.transfer["lm_weight"].n_unique() > 1
+    same = ["checkpoint", "task", "metric", "layers", "lm_weight"]
+    table = data.transfer.sort("task", "metric", PARAMS, "tokens", maintain_order=True)
+    for part in table.partition_by(same, maintain_order=True):
+        row, beside = part.row(0, named=True), part["beside"][0]
+        errors = [
+            f"{name} {row[f'standard_error_{name}']:.2g}"
+            for name in ("seeds", "items")
+            if row[f"standard_error_{name}"] is not None
+        ]
+        seeds = f"{part.height} seed{'' if part.height == 1 else 's'}"
+        score = f"{np.mean(part['score'].to_numpy()):.4g}\nse of {', '.join(errors)}; {seeds}"
+        score += f", {row['collapsed']} with one answer to all" if row["collapsed"] else ""
+        score += f", {row['missing']} missing" if row["missing"] else ""
+        others = [f"{beside[name]['value']:.4g}" if name in beside else "-" for name in BASELINES]
+        taken = row["layers"] + (f", lm weight {row['lm_weight']:g}" if varied else "")
+        known = row["tokens"] is not None and row["layers"] != "nothing"
+        tokens = f", {format_count(row['tokens'])} tokens" if known else ""
+        rows.append([f"{row['task']} {row['metric']}", row["size"] + tokens, taken, score, *others, gain_words(beside)])
+    return rows
+
+
+def gain_words(beside: Mapping[str, Any]) -> str:
+    """What a mean has over scratch, with the interval of seeds and items together."""
+    if "scratch" not in beside:
+        return "-"
+    gain = beside["scratch"]["difference"]
+    ends = "one seed" if gain["low"] is None else f"{gain['low']:+.2g} to {gain['high']:+.2g}"
+    return f"{gain['value']:+.3g}\n{ends}"

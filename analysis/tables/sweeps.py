@@ -69,6 +69,18 @@ REFERENCE_SCHEMA = {"name": pl.String, "model": pl.String, "params_total": pl.In
 """Columns of the published models' scores: measurement, name of the model, N with embeddings, score."""
 
 
+TRANSFER_FILE = "transfer.json"
+"""Artifact in which the parent of fine-tuning says what its runs come to."""
+TRANSFER_SCHEMA = {
+    "checkpoint": pl.String, "run": pl.String, "size": pl.String, "params_total": pl.Int64, "tokens": pl.Int64,
+    "task": pl.String, "metric": pl.String, "unit": pl.String, "direction": pl.String, "chance": pl.Float64,
+    "layers": pl.String, "lm_weight": pl.Float64, "standard_error_seeds": pl.Float64,
+    "standard_error_items": pl.Float64, "collapsed": pl.Int64, "missing": pl.Int64, "beside": pl.Object,
+    "seed": pl.Int64, "score": pl.Float64,
+}  # fmt: skip
+"""Scores after fine-tuning: a row for each checkpoint, task, metric, part taken over, auxiliary weight and seed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where the numbers come from."""
@@ -106,6 +118,8 @@ class SweepData:
     provenance: Provenance
     references: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REFERENCE_SCHEMA))
     """REFERENCE_SCHEMA: scores of the GPT-2 paper's models, where a measurement states them."""
+    transfer: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TRANSFER_SCHEMA))
+    """TRANSFER_SCHEMA: what the runs' checkpoints score after fine-tuning; empty where none was fine-tuned."""
     clusters: dict[str, str] = field(default_factory=dict)
     """Run -> group that the bootstrap draws whole (checkpoints of one run); empty: every run is its own."""
     trunks: dict[str, str] = field(default_factory=dict)
@@ -182,7 +196,17 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
         ),
         references=make_references([entry for _, entry in described]),
         trunks=find_trunks(runs),
+        transfer=read_transfer(client, sweep),
     )
+
+
+def read_transfer(client: "MlflowClient", sweep: str) -> pl.DataFrame:
+    """TRANSFER_SCHEMA: what `ladder finetune` says of a sweep's checkpoints."""
+    experiment = client.get_experiment_by_name(f"{sweep}-transfer")
+    parents = [] if experiment is None else search(client, experiment.experiment_id, "finetuning")
+    told = [dict(row) for parent in parents for row in read_artifact(client, parent, TRANSFER_FILE)]
+    rows = [row | {"seed": int(seed), "score": score} for row in told for seed, score in row.pop("values").items()]
+    return pl.DataFrame([{name: row[name] for name in TRANSFER_SCHEMA} for row in rows], schema=TRANSFER_SCHEMA)
 
 
 def find_trunks(runs: Mapping[str, "Run"]) -> dict[str, str]:

@@ -44,8 +44,7 @@ def prepare_card(
     published = None if domains is None else read_published(UPath(domains))
     overlap = None
     if benchmarks is not None:
-        names = benchmarks.replace(",", " ").split()
-        overlap = overlap_with(storage, None if "all" in names else names)
+        overlap = overlap_with(storage, [benchmarks])
 
     def make(corpus: "Corpus") -> dict[str, Any]:
         card = make_card(corpus, published=published, overlap=overlap)

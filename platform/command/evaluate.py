@@ -14,7 +14,8 @@ from ladder.platform.command.options import console, echo_json, json_option, sto
 
 if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
-    from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask
+    from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask
+    from ladder.platform.evaluation.own.file import OwnFile
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -52,7 +53,12 @@ def worker_options(function: Function) -> Function:
 @click.command("evaluate")
 @click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
 @click.option("--sweep", help="Score the newest checkpoint of every finished run of this sweep.")
-@click.option("--benchmarks", multiple=True, help="Benchmarks, repeated or separated by commas.  [default: all]")
+@click.option(
+    "--benchmarks",
+    multiple=True,
+    help="Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own, repeated or separated by commas.  "
+    "[default: all]",
+)
 @click.option("--corpus", help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.")
 @click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
@@ -104,17 +110,19 @@ def command(
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
       ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
+      ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
     """
-    from ladder.platform.evaluation.checkpoint_scores import ScoringTask
-    from ladder.platform.evaluation.evaluate import Protocol
+    from ladder.platform.evaluation.checkpoints.score import ScoringTask
+    from ladder.platform.evaluation.protocol import Protocol
 
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)
-    names, absent = _at_hand(asked, storage, corpus, protocol["shots"])
+    names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
     tasks = [
         ScoringTask(
             checkpoint=source,
             benchmarks=tuple(names),
+            own=own,
             storage=str(storage),
             corpus=corpus,
             tokenizer=tokenizer,
@@ -168,14 +176,13 @@ def _write_samples(outcomes: "Sequence[Outcome]", path: Path) -> None:
 def _split(
     words: Sequence[str], benchmarks: Sequence[str], sweep: str | None, storage: UPath
 ) -> tuple[list[str], list[str]]:
-    """The checkpoints and the names of benchmarks; the words after --benchmarks come as if they were checkpoints."""
+    """The checkpoints and the benchmarks; the words after --benchmarks come as if they were checkpoints."""
     from ladder.models.errors import InputError
-    from ladder.platform.evaluation.registry import BENCHMARKS
+    from ladder.platform.evaluation.selection import names_benchmarks
     from ladder.platform.identity import check_schema
     from ladder.platform.launching.scoring import finished_checkpoints
 
-    known = {*BENCHMARKS, "all"}
-    more = [word for word in words if set(_names([word])) <= known and not Path(word).is_dir()]
+    more = [word for word in words if names_benchmarks(word) and not Path(word).is_dir()]
     if more and not benchmarks:
         raise InputError(f"unexpected {' '.join(more)}: benchmarks are named after --benchmarks")
     sources = list(dict.fromkeys(word for word in words if word not in more))
@@ -184,40 +191,26 @@ def _split(
         sources += finished_checkpoints(storage, sweep)
     if not sources:
         raise InputError("name a checkpoint: its folder or its Hugging Face name, or a sweep with --sweep")
-    return sources, _names([*benchmarks, *more])
-
-
-def _names(given: Sequence[str]) -> list[str]:
-    return [name for words in given for name in words.replace(",", " ").split()]
+    return sources, [*benchmarks, *more]
 
 
 def _at_hand(
-    names: Sequence[str], storage: UPath, corpus_name: str | None, shots: int | None
-) -> tuple[list[str], dict[str, str]]:
-    """The benchmarks to score, and those of "all" whose data are absent, with the remedy; InputError where one that
-    was named is absent or nothing is left."""
+    words: Sequence[str], storage: UPath, corpus_name: str | None, shots: int | None
+) -> "tuple[list[str], tuple[OwnFile, ...], dict[str, str]]":
+    """The benchmarks to score, the files that define the user's own among them, and those of groups whose data are
+    absent, with the remedy; InputError where one that was named is absent or nothing is left."""
     from ladder.models.errors import InputError
     from ladder.platform.corpus.store import open_corpus
-    from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+    from ladder.platform.evaluation.registry import ALL
+    from ladder.platform.evaluation.selection import select
 
     corpus = None if corpus_name is None else open_corpus(storage, corpus_name)
-    named = find_benchmarks([name for name in names if name != "all"])
-    for benchmark in named:
-        reason = benchmark.missing(storage=storage, corpus=corpus, shots=shots)
-        if reason is not None:
-            raise InputError(reason)
-    chosen, absent = [benchmark.name for benchmark in named], {}
-    if not names or "all" in names:
-        for benchmark in BENCHMARKS.values():
-            if benchmark.on_request or benchmark.name in chosen:
-                continue
-            if benchmark.missing(storage=storage, corpus=corpus, shots=shots) is None:
-                chosen.append(benchmark.name)
-            else:
-                absent[benchmark.name] = f"absent: {_remedy(benchmark)}"
+    selection = select(words or [ALL])
+    chosen, absent = selection.at_hand(storage=storage, corpus=corpus, shots=shots)
     if not chosen:
         raise InputError("no benchmark is at hand: get data with `ladder fetch all`, or name a corpus with --corpus")
-    return chosen, absent
+    remedies = {name: f"absent: {_remedy(benchmark)}" for name, benchmark in absent.items()}
+    return [benchmark.name for benchmark in chosen], selection.own, remedies
 
 
 def _remedy(benchmark: "Benchmark") -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(
     benchmarks: tuple[str, ...], source: Path | None, examples: bool, again: bool, listed: bool, storage: UPath
 ) -> None:
-    """Put the files of each BENCHMARK (or `all`) into storage, checked by sha256.
+    """Put the files of each BENCHMARK (or group: gpt2-paper, gpt1, all) into storage, checked by sha256.
 
     They are downloaded from where they are published. An archive that several of the benchmarks asked for are in is
     downloaded once. A download that was cut goes on where it was, at the next attempt or the next call. A benchmark is
@@ -36,7 +36,7 @@ def command(
     With --from nothing is downloaded: DIR, DIR/BENCHMARK and other folders in DIR are looked through for the file, or
     for the archive under the name that it has at its address.
 
-    `all` leaves out what only a person can get, such as Story Cloze, which is given to who fills in a form.
+    A group leaves out what only a person can get, such as Story Cloze, which is given to who fills in a form.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def command(
     """
     from ladder.platform.command.fetch_display import FetchDisplay
     from ladder.platform.command.options import console
-    from ladder.platform.evaluation.fetch import fetch
+    from ladder.platform.evaluation.files.fetch import fetch
 
     if listed:
         console().print(_table(storage, benchmarks))
@@ -62,13 +62,14 @@ def _table(storage: UPath, names: tuple[str, ...]) -> "Table":
     """One row a benchmark: what it is, its files, their bytes and whether they are in storage."""
     from rich.table import Table
 
-    from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+    from ladder.platform.evaluation.registry import known_benchmarks
+    from ladder.platform.evaluation.selection import select
 
     table = Table("benchmark", "source", "files", box=None, padding=(0, 2, 0, 0))
     table.add_column("bytes", justify="right")
     table.add_column("installed")
     table.add_column("citation")
-    for benchmark in find_benchmarks([name for name in names if name != "all"] or list(BENCHMARKS)):
+    for benchmark in select(names).benchmarks if names else known_benchmarks().values():
         paths = [benchmark.folder(storage) / file.name for file in benchmark.files]
         there = [path for path in paths if path.exists()]
         size = f"{sum(path.stat().st_size for path in there):,}" if there else ""

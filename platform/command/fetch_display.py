@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from upath import UPath
 
-from ladder.platform.evaluation import download
-from ladder.platform.evaluation.fetch import Display
+from ladder.platform.evaluation.files import download
+from ladder.platform.evaluation.files.fetch import Display
 
 
 class FetchDisplay(Display):

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from upath import UPath
 
-from ladder.platform.command.options import console, echo_json, json_option, storage_option, tracking_option
+from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
 from ladder.platform.storage import exists
 
 if TYPE_CHECKING:
     import torch
-    from rich.table import Table
 
     from ladder.platform.finetuning.grid import Cell
     from ladder.platform.finetuning.local import JobState
-    from ladder.platform.finetuning.summary import Transfer
 
 
 @click.command("finetune")
@@ -53,7 +51,12 @@ if TYPE_CHECKING:
 @click.option("--train-examples", type=click.IntRange(1), help="Training examples, drawn by the seed.  [default: all]")
 @click.option("--epochs", type=int, default=3, show_default=True, help="Times that they are seen.")
 @click.option("--batch-examples", type=int, default=32, show_default=True, help="Examples in a step.")
-@click.option("--lm-weight", type=float, default=0.5, show_default=True, help="Weight of the language-model loss.")
+@click.option(
+    "--lm-weights",
+    default="0.5",
+    show_default=True,
+    help="Weight of the auxiliary language-model loss; of several, with commas, each is a point of the grid.",
+)
 @click.option("--dropout", type=float, default=0.1, show_default=True, help="Share of units dropped.")
 @click.option("--tokenizer", help="gpt2 or bytes.  [default: the one that the checkpoint names]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -88,8 +91,10 @@ def command(
       ladder finetune openai-community/gpt2 --tasks sst2,cola,rte --seeds 5 --lr-factors 0.5,1,2
       ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
     """
-    from ladder.platform.evaluation.checkpoint import choose_device
+    from ladder.platform.command.finetune_display import show
+    from ladder.platform.evaluation.checkpoints.open import choose_device
     from ladder.platform.finetuning.records import Records
+    from ladder.platform.finetuning.summary import summarise
     from ladder.platform.launching.finetuning import fine_tune_all
     from ladder.platform.tracking.database import tracking_uri
 
@@ -106,7 +111,12 @@ def command(
             retry_failed=retry_failed,
         )
     records.write(states)
-    _tell(cells, as_json)
+    rows = summarise(cells)
+    records.write_summary(rows)
+    if as_json:
+        echo_json([row.to_json() for row in rows])
+    else:
+        show(rows)
     if any(state.state == "failed" for state in states):
         raise SystemExit(1)
 
@@ -119,6 +129,7 @@ def _expand(
     tasks: str,
     seeds: int,
     lr_factors: str,
+    lm_weights: str,
     lr: float | None,
     layers: str,
     data: str | None,
@@ -145,6 +156,7 @@ def _expand(
         recipe=shared,
         lr=lr,
         lr_factors=factors,
+        lm_weights=_numbers("--lm-weights", lm_weights, least=0),
         layers=_words(layers),
         seeds=range(seeds),
         data=data or str(storage / "tasks"),
@@ -152,19 +164,6 @@ def _expand(
         execution=Execution(cpus_per_worker=count_cores()),
         keep_weights=keep_weights,
     )
-
-
-def _tell(cells: "Sequence[Cell]", as_json: bool) -> None:
-    """Write what the finished runs come to."""
-    from ladder.platform.finetuning.summary import summarise
-
-    rows = summarise(cells)
-    if as_json:
-        echo_json([row.to_json() for row in rows])
-    elif rows:
-        console().print(_table(rows))
-        for sentence in _sentences(rows):
-            click.echo(sentence)
 
 
 def _sources(checkpoints: Sequence[str], storage: UPath) -> list[str]:
@@ -191,15 +190,17 @@ def _words(given: str) -> list[str]:
     return given.replace(",", " ").split()
 
 
-def _numbers(option: str, given: str) -> list[float]:
+def _numbers(option: str, given: str, *, least: float | None = None) -> list[float]:
+    """The numbers of an option: of at least `least`, or above 0."""
     from ladder.models.errors import InputError
 
     try:
         numbers = [float(word) for word in _words(given)]
     except ValueError:
         numbers = []
-    if not numbers or not all(0 < number < float("inf") for number in numbers):
-        raise InputError(f"{option}: got {given!r}, wanted numbers above 0 with commas, such as 0.5,1,2")
+    if not numbers or not all((0 < one if least is None else least <= one) and one < float("inf") for one in numbers):
+        wanted = "numbers above 0" if least is None else f"numbers of at least {least:g}"
+        raise InputError(f"{option}: got {given!r}, wanted {wanted} with commas, such as 0.5,1,2")
     return list(dict.fromkeys(numbers))
 
 
@@ -219,69 +220,3 @@ def _show(state: "JobState", known: int, total: int) -> None:
         f"{cut['train']:.0%} of train, {cut['dev']:.0%} of dev, padding {result['padding_share']:.0%}",
         err=True,
     )
-
-
-def _table(rows: "Sequence[Transfer]") -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("checkpoint", "task", "metric", "taken over", "lr x"):
-        table.add_column(name, overflow="fold")
-    for name in (
-        "value",
-        "se seeds",
-        "se items",
-        "seeds",
-        "same answers",
-        "guess",
-        "bag of words",
-        "over scratch",
-        "se seeds",
-        "se items",
-    ):
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(
-            f"{row.size} {_short_name(row.checkpoint)}",
-            row.task,
-            row.metric,
-            row.layers,
-            f"{row.lr_factor:g}",
-            f"{row.value:.4f}",
-            _error(row.standard_error_seeds),
-            _error(row.standard_error_items),
-            str(row.seeds),
-            str(row.collapsed) if row.collapsed else "",
-            _error(row.guess),
-            _error(row.bag_of_words),
-            "" if row.difference is None else f"{row.difference:+.4f}",
-            _error(row.difference_error_seeds),
-            _error(row.difference_error_items),
-        )
-    return table
-
-
-def _short_name(checkpoint: str) -> str:
-    """The run of a checkpoint of ours, else what it is called."""
-    path = Path(checkpoint)
-    return path.parent.name if path.name.startswith("step-") else checkpoint
-
-
-def _error(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _sentences(rows: "Sequence[Transfer]") -> list[str]:
-    """What the table shows that a reader may overlook."""
-    sentences = []
-    for row in rows:
-        where = f"{row.size} on {row.task} ({row.layers} taken over)"
-        if row.metric in ("cross_entropy", "squared_error"):
-            continue
-        if row.beats_guess is False:
-            sentences.append(f"{where}: {row.metric} is not above the best constant answer by two standard errors.")
-        if row.bag_of_words is not None and row.value <= row.bag_of_words:
-            sentences.append(f"{where}: {row.metric} is not above a bag of words with logistic regression.")
-        if row.collapsed:
-            sentences.append(f"{where}: {row.collapsed} of {row.seeds} seeds give one answer to every example.")
-    return list(dict.fromkeys(sentences))

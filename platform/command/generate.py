@@ -49,7 +49,7 @@ def command(
       ladder generate storage/sweeps/demo/RUN/STEP --prompts prompts.txt --samples 3 --top-p 0.9 --json
     """
     from ladder.models.generation import Sampling, generate
-    from ladder.platform.evaluation.checkpoint import choose_device, open_checkpoint
+    from ladder.platform.evaluation.checkpoints.open import choose_device, open_checkpoint
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     asked = [*prompts, *(_read_prompts(file) if file is not None else [])]

@@ -95,19 +95,17 @@ def command(
 def _choose(names: Sequence[str], storage: UPath, corpus: "Corpus") -> "tuple[list[Benchmark], dict[str, str]]":
     """The benchmarks of these names that are at hand, and of the others what to do; InputError where none is."""
     from ladder.models.errors import InputError
-    from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+    from ladder.platform.evaluation.registry import known_benchmarks
+    from ladder.platform.evaluation.selection import select
 
-    with_texts = [name for name, benchmark in BENCHMARKS.items() if benchmark.texts is not None]
-    given = [name for argument in names for name in argument.replace(",", " ").split()]
-    chosen = find_benchmarks([name for name in given if name != "all"])
-    if "all" in given:
-        usual = [name for name in with_texts if not BENCHMARKS[name].on_request]
-        chosen = find_benchmarks([*usual, *(benchmark.name for benchmark in chosen)])
-    for benchmark in chosen:
+    selection = select(names)
+    for benchmark in selection.named:
         if benchmark.texts is None:
+            with_texts = [name for name, one in known_benchmarks().items() if one.texts is not None]
             raise InputError(
                 f"benchmark {benchmark.name} has no text of its own to look for: name others of {', '.join(with_texts)}"
             )
+    chosen = [benchmark for benchmark in selection.benchmarks if benchmark.texts is not None]
     missing = {benchmark.name: benchmark.missing(storage=storage, corpus=corpus, shots=0) for benchmark in chosen}
     absent = {name: reason for name, reason in missing.items() if reason is not None}
     if len(absent) == len(chosen):
@@ -127,8 +125,8 @@ def _make_setting(
     **protocol: Any,
 ) -> "Setting":
     """What the benchmarks score the checkpoint with; InputError where one of them cannot."""
-    from ladder.platform.evaluation.checkpoint_scores import OpenedCheckpoint, ScoringTask
-    from ladder.platform.evaluation.evaluate import Protocol
+    from ladder.platform.evaluation.checkpoints.score import OpenedCheckpoint, ScoringTask
+    from ladder.platform.evaluation.protocol import Protocol
 
     task = ScoringTask(
         checkpoint=checkpoint,
@@ -166,7 +164,7 @@ def _compare(
         except (InputError, torch.OutOfMemoryError) as error:  # the overlap, perhaps of hours, is not lost for it
             click.echo(f"not scored: {benchmark.name}: {error}", err=True)
             continue
-        whole = setting.limit is None and not benchmark.from_corpus
+        whole = setting.protocol.limit is None and not benchmark.from_corpus
         assert not whole or all(scores.n_items == len(overlap.ngrams) for scores in metrics), benchmark.name
         comparisons += [compare(scores, overlap, most) for scores in metrics for most in thresholds]
     return comparisons

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.estimates import Estimate
-from ladder.platform.evaluation.registry import BENCHMARKS
+from ladder.platform.evaluation.registry import known_benchmarks
 from ladder.platform.overlap.comparison import Comparison
 from ladder.platform.overlap.filling import Filled
 from ladder.platform.overlap.plan import WORKER_BYTES, FillPlan, format_bytes
@@ -117,7 +117,7 @@ def _note(overlap: Overlap) -> str:
 
 
 def _remedy(name: str) -> str:
-    by_hand = any(not file.downloadable for file in BENCHMARKS[name].files)
+    by_hand = any(not file.downloadable for file in known_benchmarks()[name].files)
     return f"absent: ladder fetch {name}" + (" --from DIR" if by_hand else "")
 
 

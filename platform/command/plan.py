@@ -30,6 +30,8 @@ Examples:
   ladder plan gpt2 --gpu H100 --mfu 0.4 --price-per-gpu-hour 2.50
   ladder plan gpt2 --reference cpu --target-flops 1e23
       under the law of a sweep that was run, its own noise included
+  ladder plan gpt2 --gpu H100 --nodes cluster.yaml
+      with the node type that each run gets
   ladder plan --flops 1e21 --from cpu
       the compute-optimal run of 1e21 FLOPs by that sweep's law
   ladder plan --flops 5.76e23 --table chinchilla.csv --params "Model Size" \\
@@ -43,8 +45,8 @@ References, besides the name of any sweep that was run:
 
 FITTED = ("params", "tokens", "flops_column", "score", "drop_highest", "cluster")
 """Options that say which columns are fitted."""
-SIMULATED = ("reference", "noise", "noise_from", "target_flops", "added_runs", "added_flops", "simulations")
-"""Options that say how a sweep is simulated."""
+SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added_runs", "added_flops", "simulations")
+"""Options that serve the plan of a sweep."""
 
 
 @click.command("plan", epilog=EPILOG)
@@ -91,6 +93,11 @@ SIMULATED = ("reference", "noise", "noise_from", "target_flops", "added_runs", "
     show_default=True,
     help="Share of the peak rate that training reaches; `ladder bench` measures it.",
 )
+@click.option(
+    "--nodes",
+    metavar="FILE or ADDRESS",
+    help="Show the node type that each run gets, by a cluster's file such as cluster.yaml, or on a cluster that is up.",
+)
 @click.option("--price-per-gpu-hour", "--price", "price", type=click.FloatRange(0), help="In any currency.")
 @corpus_option
 @storage_option
@@ -118,7 +125,7 @@ def command(context: click.Context, /, sweep: str | None, storage: UPath, corpus
         return
     from ladder.platform.command.plan_budget import BudgetRequest, TableColumns, show_budget
 
-    refuse_stray(context, SIMULATED, "simulate a sweep: leave out --flops")
+    refuse_stray(context, SIMULATED, "plan a sweep: leave out --flops")
     columns = TableColumns(path=options["table"], **{name: options[name] for name in FITTED})
     source = one_source(sweep, options["fitted"], options["table"])
     named = {name: options[name] for name in ("flops", "law", "bootstrap", "serve_tokens")}

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from ladder.models.sizes import PAPER_SIZES
-from ladder.platform.evaluation.checkpoint_scores import Outcome
+from ladder.platform.evaluation.checkpoints.score import Outcome
 from ladder.platform.evaluation.measurement import Measurement
 
 

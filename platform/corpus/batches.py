@@ -43,8 +43,8 @@ def batch_at(
         seed=seed,
     )
     batch = np.empty((len(rows), context + 1), dtype=np.int64)
-    for row, window in enumerate(windows.tolist()):
-        batch[row] = stream.read(window * context, context + 1)
+    for row in np.argsort(windows).tolist():  # in the stream's order: no shard is left and come back to
+        batch[row] = stream.read(int(windows[row]) * context, context + 1)
     return batch
 
 

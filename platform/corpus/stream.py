@@ -1,8 +1,10 @@
-"""A split's tokens as one stream over its shards, read by memory map.
+"""A split's tokens as one stream over its shards, read by memory map where they are on this machine's file system.
 
-A shard of remote storage is read from this machine's copy of it, which is made when a token in it is first read.
+A shard of remote storage is read from this machine's copy of it, which is made when a token in it is first read, and
+again where it had to make room for others since.
 """
 
+import os
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from upath import UPath
 
-from ladder.platform.corpus.shard_cache import copy_of_shard
+from ladder.platform.corpus.shard_cache import opened_shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class TokenStream:
         done = 0
         while done < n:
             begin = start + done - int(self._starts[index])
-            piece = self._map(index)[begin : begin + n - done]
+            piece = self._piece(index, begin, n - done)
             tokens[done : done + len(piece)] = piece
             done += len(piece)
             index += 1
@@ -55,18 +57,22 @@ class TokenStream:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_maps": {}}
 
-    def _map(self, index: int) -> npt.NDArray[Any]:
-        if index not in self._maps:
-            # A plain array over the map: np.memmap's own class costs a few microseconds at every slice.
-            self._maps[index] = np.asarray(np.memmap(self._file(self._shards[index]), dtype=self._dtype, mode="r"))
-        return self._maps[index]
-
-    def _file(self, shard: Shard) -> Path:
+    def _piece(self, index: int, begin: int, n: int) -> npt.NDArray[Any]:
+        """Up to n tokens of a shard, as they are stored."""
+        shard = self._shards[index]
         folder = local_path(self._folder)
         if folder is not None:
-            return folder / shard.name
-        n_bytes = shard.tokens * self._dtype.itemsize
-        return copy_of_shard(self._folder / shard.name, sha256=shard.sha256, n_bytes=n_bytes)
+            return self._map(index, folder / shard.name)[begin : begin + n]
+        size = self._dtype.itemsize
+        with opened_shard(self._folder / shard.name, sha256=shard.sha256, n_bytes=shard.tokens * size) as file:
+            # No map: one that is kept would keep the copy's place on the disk.
+            return np.frombuffer(os.pread(file.fileno(), n * size, begin * size), dtype=self._dtype)
+
+    def _map(self, index: int, path: Path) -> npt.NDArray[Any]:
+        if index not in self._maps:
+            # A plain array over the map: np.memmap's own class costs a few microseconds at every slice.
+            self._maps[index] = np.asarray(np.memmap(path, dtype=self._dtype, mode="r"))
+        return self._maps[index]
 
 
 def local_path(path: UPath) -> Path | None:

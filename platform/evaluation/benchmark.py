@@ -4,11 +4,8 @@ A benchmark of files is one file in `benchmarks/`, listed in `registry.py`. Its 
 `benchmarks/<name>/`, put there by `ladder fetch`.
 """
 
-import hashlib
-import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from upath import UPath
@@ -16,30 +13,10 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.heldout_pages import Pages
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores
-from ladder.platform.evaluation.scoring import Scorer
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkFile:
-    """One file of a benchmark."""
-
-    name: str
-    """File name in the benchmark's folder."""
-    sha256: str | None
-    """sha256 (hex) of its bytes; None where no publisher states it: the first one installed is then held to."""
-    address: str
-    """Where it is published: the file itself, or an archive that holds it."""
-    member: str | None = None
-    """Its path in the archive at `address`, or a folder ("tests/") whose files become one of JSON lines; None for the
-    file itself."""
-    archive_sha256: str | None = None
-    """sha256 (hex) of the archive; None where there is none or no publisher states it."""
-    most_bytes: int = 1 << 29
-    """Bytes that the file, and what is at `address`, may have at most: more is not what was published."""
-    downloadable: bool = True
-    """Whether a program can get it from `address`; otherwise the page there asks a person for something."""
+from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
+from ladder.platform.evaluation.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,27 +31,10 @@ class Setting:
     """The storage root."""
     corpus: Corpus | None
     """The corpus whose held-out pages are scored; None where there is none."""
-    pages: Pages | None
-    """The pages held out of the corpus, under the limits; None where there is no corpus."""
-    heldout_tokens: int | None
-    """Tokens of the held-out split that the held-out loss reads, from its start; None reads all."""
-    limit: int | None = None
-    """Items scored, from the first; None scores all. The held-out loss and the pages have limits of their own."""
-    shots: int | None = None
-    """Solved examples in a prompt; None takes the benchmark's own number. Benchmarks without a prompt have none."""
-    seed: int = 0
-    """Seed of the draw of examples, and of sampling."""
-    window: int | None = None
-    """Tokens of a window over a long text; None takes the model's context."""
-    stride: int | None = None
-    """Tokens from one window to the next; None takes the window (see `ladder.platform.evaluation.scoring.windows`)."""
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """What a user may choose of it, by the names of `Benchmark.reads`."""
-        names = ("limit", "shots", "seed", "window", "stride", "heldout_tokens")
-        limits = None if self.pages is None else asdict(self.pages.limits)
-        return {name: getattr(self, name) for name in names} | {"limits": limits}
+    protocol: Protocol = DEFAULT_PROTOCOL
+    """What a user chose."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """What benchmarks that read the same text keep here for each other, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +50,7 @@ class Benchmark:
     version: int = 1
     """Raised whenever its numbers change their meaning, so that numbers kept are not mixed with new ones."""
     reads: frozenset[str] = frozenset({"limit", "shots", "seed", "window", "stride", "heldout_tokens", "limits"})
-    """What of a user's choices (`Setting.chosen`) changes its numbers; every one unless said otherwise."""
+    """What of a user's choices (`Protocol`) changes its numbers; every one unless said otherwise."""
     samples: bool = False
     """Whether answers are drawn at random, so that the seed is read without solved examples too."""
     texts: Callable[[UPath, Corpus | None], list[str]] | None = None
@@ -109,6 +69,8 @@ class Benchmark:
     """Scores of the GPT-2 paper (Radford et al. 2019, table 3): metric to size to value."""
     on_request: bool = False
     """Whether it is left out of "all": a split or a protocol that the paper does not score."""
+    definition: str = ""
+    """Hash (hex) of what defines it, where that is a user's file or another package; empty for those of ladder."""
     reads_corpus_tokens: bool = False
     """Whether it scores the corpus' own tokens, so that the model must have the corpus' tokenizer."""
 
@@ -122,7 +84,7 @@ class Benchmark:
     @property
     def from_corpus(self) -> bool:
         """Whether it is made from a corpus' held-out split instead of files."""
-        return not self.files
+        return not self.files and not self.definition
 
     def settings_read(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Of what a user chose, by name, what changes the numbers."""
@@ -176,41 +138,6 @@ def benchmark_folder(storage: UPath, name: str) -> UPath:
 
 def describe_windows(setting: Setting) -> str:
     """How long texts are cut, for a protocol's words."""
-    window = setting.window or setting.scorer.context
-    stride = setting.stride or window
+    window = setting.protocol.window or setting.scorer.context
+    stride = setting.protocol.stride or window
     return f"plain windows of {window}" if stride == window else f"windows of {window} with a stride of {stride}"
-
-
-def sha256_of(path: UPath) -> str:
-    """sha256 (hex) of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def load_json(text: str) -> Any:
-    """The value of a JSON text; JSONDecodeError too for half a surrogate pair in a string, which is no character."""
-    value = json.loads(text)
-    half = re.search(r"\\u[dD][89a-fA-F]", text)  # a pair is two of them
-    if half is not None:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise json.JSONDecodeError("half of a surrogate pair", text, half.start()) from error
-    return value
-
-
-def read_text_lines(path: UPath) -> list[str]:
-    """The lines of a UTF-8 file without their ends, LF or CRLF; InputError for an empty file or other bytes."""
-    content = path.read_bytes()
-    if not content:
-        raise InputError(f"{path} is empty: fetch the benchmark again")
-    lines = []
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
-        try:
-            lines.append(line.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}, line {number}: not UTF-8 at byte {error.start + 1} of the line") from error
-    return lines

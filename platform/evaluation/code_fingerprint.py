@@ -6,13 +6,11 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-SCORING = ("ladder.models", "ladder.platform.evaluation", "ladder.platform.evaluation.benchmarks")
-"""The folders whose modules are hashed."""
+SCORING = ("ladder.models", "ladder.platform.evaluation")
+"""The packages whose modules are hashed."""
 
-NOT_SCORING = frozenset(
-    {"archive.py", "checkpoint_scores.py", "download.py", "fetch.py", "result_cache.py", "sources.py"}
-)
-"""Modules of them that bring files and keep scores, and change none."""
+NOT_SCORING = frozenset({"checkpoints", "files"})
+"""Folders of them that bring files and keep scores, and change none."""
 
 
 @cache
@@ -22,9 +20,11 @@ def code_fingerprint() -> str:
     for package in SCORING:
         spec = importlib.util.find_spec(package)
         assert spec is not None and spec.submodule_search_locations, package
-        for path in sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py")):
-            if path.name not in NOT_SCORING:
-                digest.update(f"{package}.{path.stem}\n{syntax(path.read_text(encoding='utf-8'))}\n".encode())
+        folder = Path(next(iter(spec.submodule_search_locations)))
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(folder)
+            if name.parts[0] not in NOT_SCORING:
+                digest.update(f"{package} {name.as_posix()}\n{syntax(path.read_text(encoding='utf-8'))}\n".encode())
     return digest.hexdigest()[:16]
 
 

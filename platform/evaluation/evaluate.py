@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -17,47 +17,13 @@ from ladder.models.tokenizer import Tokenizer
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
 from ladder.platform.evaluation.code_fingerprint import code_fingerprint
-from ladder.platform.evaluation.heldout_pages import Limits, Pages
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
-from ladder.platform.evaluation.registry import find_benchmarks
-from ladder.platform.evaluation.scoring import Scorer
+from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
+from ladder.platform.evaluation.scorer import Scorer
+from ladder.platform.evaluation.selection import select
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_LIMITS = Limits()
-
-HELDOUT_TOKENS = 65_536
-"""Tokens of the held-out loss unless asked otherwise: about a second for a small model on one core."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """What a user may choose of how benchmarks are scored; part of what a number means."""
-
-    heldout_tokens: int | None = HELDOUT_TOKENS
-    """Tokens of the held-out split that the held-out loss reads, from its start; None reads all."""
-    limits: Limits = DEFAULT_LIMITS
-    """Bounds of the benchmarks made from held-out pages."""
-    limit: int | None = None
-    """Items scored of every other benchmark, from the first; None scores all."""
-    shots: int | None = None
-    """Solved examples in a prompt; None takes each benchmark's own number."""
-    seed: int = 0
-    """Seed of the draw of examples, and of sampling."""
-    window: int | None = None
-    """Tokens of a window over a long text; None takes the model's context."""
-    stride: int | None = None
-    """Tokens from one window to the next; None takes the window."""
-
-    def __post_init__(self) -> None:
-        for name, least in {"heldout_tokens": 1, "limit": 1, "shots": 0, "window": 1, "stride": 1}.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}: wanted at least {least}")
-
-
-DEFAULT_PROTOCOL = Protocol()
 
 
 def evaluate(
@@ -72,12 +38,12 @@ def evaluate(
     protocol: Protocol = DEFAULT_PROTOCOL,
     batch_tokens: int | None = None,
 ) -> list[Measurement]:
-    """The measurements of the benchmarks named, in their order, of a model that is on `device` already.
+    """The measurements of the benchmarks, groups and files named, of a model that is on `device` already.
 
     `precision` is fp32 or bf16. The model's mode and gradients are as before afterwards. InputError before anything is
     scored where a benchmark is unknown, its data are absent or the tokenizer does not fit.
     """
-    chosen = find_benchmarks(benchmarks)
+    chosen = select(benchmarks).benchmarks
     setting = make_setting(
         model,
         tokenizer,
@@ -113,19 +79,7 @@ def make_setting(
     scorer = Scorer(
         model, device=device, precision=precision, start_token=tokenizer.end_of_text, batch_tokens=batch_tokens
     )
-    return Setting(
-        scorer=scorer,
-        tokenizer=tokenizer,
-        storage=storage,
-        corpus=corpus,
-        pages=None if corpus is None else Pages(corpus, limits=protocol.limits, scorer=scorer, tokenizer=tokenizer),
-        heldout_tokens=protocol.heldout_tokens,
-        limit=protocol.limit,
-        shots=protocol.shots,
-        seed=protocol.seed,
-        window=protocol.window,
-        stride=protocol.stride,
-    )
+    return Setting(scorer=scorer, tokenizer=tokenizer, storage=storage, corpus=corpus, protocol=protocol)
 
 
 def score_items(benchmark: Benchmark, setting: Setting) -> list[ItemScores]:
@@ -160,7 +114,8 @@ def describe_scoring(benchmark: Benchmark, setting: Setting) -> dict[str, Any]:
     """What made a benchmark's numbers, for a reader who has only them."""
     return {
         "version": benchmark.version,
-        **benchmark.settings_read(setting.chosen),
+        **({"definition": benchmark.definition} if benchmark.definition else {}),
+        **benchmark.settings_read(asdict(setting.protocol)),
         "precision": setting.scorer.precision,
         "device": setting.scorer.device.type,
         "tokenizer": setting.tokenizer.name,

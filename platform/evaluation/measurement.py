@@ -43,8 +43,9 @@ class Measurement:
     totals: dict[str, float] = field(default_factory=dict)
     """Sums behind the value: nats, tokens, words, characters, bytes, items, and how many items were cut."""
     scored_with: dict[str, Any] = field(default_factory=dict)
-    """What made the number: the benchmark's version, the settings that it reads, precision, device, tokenizer, a hash
-    of the scoring code and, of a checkpoint, of its config and weights."""
+    """What made the number: the benchmark's version, the hash of what defines it where that is no part of ladder, the
+    settings that it reads, precision, device, tokenizer, a hash of the scoring code and, of a checkpoint, of its config
+    and weights."""
     paper_scores: dict[str, float] = field(default_factory=dict)
     """Scores of the GPT-2 paper's models in the same unit, by size (Radford et al. 2019); none where it has none."""
 

@@ -15,7 +15,7 @@ from ladder.platform.finetuning.data import load_task
 from ladder.platform.finetuning.job import FineTuneJob
 from ladder.platform.finetuning.starting import Start
 from ladder.platform.finetuning.task import Task
-from ladder.sweeps.finetuning import ALL, EMBEDDINGS, NOTHING, FineTuning, FineTuningRun
+from ladder.sweeps.finetuning import ALL, EMBEDDINGS, LM_WEIGHT, NOTHING, FineTuning, FineTuningRun
 from ladder.sweeps.words import Execution
 
 CHOICE_SHARE = 0.1
@@ -32,6 +32,8 @@ class Cell:
     """The task."""
     layers: str
     """What is taken over."""
+    lm_weight: float
+    """Weight of the auxiliary language-model loss."""
     lr_factor: float
     """Multiple of the rule's learning rate."""
     seed: int
@@ -49,6 +51,7 @@ def expand(
     lr_factors: Sequence[float],
     layers: Sequence[str],
     seeds: Sequence[int],
+    lm_weights: Sequence[float] = (LM_WEIGHT,),
     data: str,
     storage: str,
     execution: Execution,
@@ -56,8 +59,9 @@ def expand(
 ) -> list[Cell]:
     """The cells of a grid, those from scratch included, task by task so that each is read once.
 
-    `recipe` has what all share; its learning rate, layers, seed and share kept apart are set here. `lr` replaces the
-    rule's rate. InputError where a checkpoint's is neither given nor on record, or a task's files are absent or wrong.
+    `recipe` has what all share; its learning rate, layers, auxiliary weight, seed and share kept apart are set here.
+    `lr` replaces the rule's rate. InputError where a checkpoint's is neither given nor on record, or a task's files are
+    absent or wrong.
     """
     share = CHOICE_SHARE if len(lr_factors) > 1 else 0.0
     rates = {start.name: _rate(start) if lr is None else lr for start in starts}
@@ -67,7 +71,7 @@ def expand(
         trained, _ = choose_examples(len(read.train), replace(recipe, choice_share=share))
         check_count(len(trained), recipe)
         taken = dict.fromkeys(canonical(words, start.size) for words in (*layers, NOTHING))
-        for words, factor, seed in product(taken, lr_factors, seeds):
+        for words, weight, factor, seed in product(taken, lm_weights, lr_factors, seeds):
             rate = rates[start.name] * factor
             run = FineTuningRun(
                 size=start.size,
@@ -75,7 +79,7 @@ def expand(
                 checkpoint=None if words == NOTHING else start.sha256,
                 task=task.name,
                 data=read.fingerprint,
-                recipe=replace(recipe, lr_peak=rate, layers=words, seed=seed, choice_share=share),
+                recipe=replace(recipe, lr_peak=rate, layers=words, lm_weight=weight, seed=seed, choice_share=share),
                 base=start.base,
             )
             job = FineTuneJob(
@@ -87,7 +91,9 @@ def expand(
                 execution=execution,
                 keep_weights=keep_weights,
             )
-            cells.append(Cell(start=start, task=task, layers=words, lr_factor=factor, seed=seed, job=job))
+            cells.append(
+                Cell(start=start, task=task, layers=words, lm_weight=weight, lr_factor=factor, seed=seed, job=job)
+            )
     return cells
 
 

@@ -8,6 +8,8 @@ collapsed, so that neither a mean over seeds breaks nor the run goes missing.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,31 @@ ROWS_AT_ONCE = 256
 
 def estimate(metric: str, labels: Numbers, predictions: Numbers) -> Estimate:
     """A metric of METRICS over n items with its standard error; of one item there is none."""
-    return METRICS[metric](np.asarray(labels, np.float64), np.asarray(predictions, np.float64))
+    labels, predictions = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
+    value = METRICS[metric].value(labels, predictions)
+    without = leave_one_out(metric, labels, predictions)
+    return Estimate(value=value, standard_error=None if without is None else jackknife_error(without))
+
+
+def leave_one_out(metric: str, labels: Numbers, predictions: Numbers) -> Numbers | None:
+    """[n] the metric without each of n items; None where the others are too few for it."""
+    if len(labels) < METRICS[metric].least:
+        return None
+    return METRICS[metric].without(np.asarray(labels, np.float64), np.asarray(predictions, np.float64))
+
+
+def mean_without(values: Numbers) -> Numbers:
+    """[n] the mean without each of n values, two or more."""
+    return np.asarray((values.sum() - values) / (len(values) - 1))
+
+
+def jackknife_error(without: Numbers) -> float:
+    """Standard error from the values without each of n items.
+
+    Of a difference of two metrics over the same items it is that of the differences without each: then it is paired.
+    """
+    n = len(without)
+    return float(np.sqrt((n - 1) / n * np.square(without - without.mean()).sum()))
 
 
 def is_constant(values: Numbers) -> bool:
@@ -32,48 +58,74 @@ def is_constant(values: Numbers) -> bool:
     return bool((values == values[0]).all())
 
 
-def _of_classes(score: Callable[..., float]) -> Callable[[Numbers, Numbers], Estimate]:
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number over labels and predictions."""
+
+    value: Callable[[Numbers, Numbers], float]
+    """The number."""
+    without: Callable[[Numbers, Numbers], Numbers]
+    """[n] the number without each item."""
+    least: int
+    """Items of which it has a standard error."""
+
+
+def _of_classes(score: Callable[..., float]) -> Metric:
     """A metric of classes that depends on how often each pair of label and prediction occurs."""
 
-    def estimate_classes(labels: Numbers, predictions: Numbers) -> Estimate:
-        pairs, counts = np.unique(np.stack([labels, predictions]).astype(np.int64), axis=1, return_counts=True)
-        value = float(score(*pairs, sample_weight=counts))
-        n = int(counts.sum())
-        if n < 2:
-            return Estimate(value=value, standard_error=None)
-        without = [float(score(*pairs, sample_weight=counts - one)) for one in np.eye(len(counts), dtype=int)]
-        return Estimate(value=value, standard_error=_jackknife(np.repeat(without, counts)))
+    def count(labels: Numbers, predictions: Numbers) -> tuple[Any, Any, Any]:
+        pairs = np.stack([labels, predictions]).astype(np.int64)
+        kinds, which, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+        return kinds, which.reshape(-1), counts
 
-    return estimate_classes
+    def value(labels: Numbers, predictions: Numbers) -> float:
+        pairs, _, counts = count(labels, predictions)
+        return float(score(*pairs, sample_weight=counts))
+
+    def without(labels: Numbers, predictions: Numbers) -> Numbers:
+        pairs, which, counts = count(labels, predictions)
+        found = [float(score(*pairs, sample_weight=counts - one)) for one in np.eye(len(counts), dtype=int)]
+        of_each: Numbers = np.array(found)[which]
+        return of_each
+
+    return Metric(value=value, without=without, least=2)
 
 
-def _jackknife(without: Numbers) -> float:
-    """Standard error from the values without each of n items."""
-    n = len(without)
-    return float(np.sqrt((n - 1) / n * np.square(without - without.mean()).sum()))
+def _pearson(labels: Numbers, predictions: Numbers) -> float:
+    if _has_no_correlation(labels, predictions):
+        return 0.0
+    return float(stats.pearsonr(labels, predictions).statistic)
 
 
-def _pearson(labels: Numbers, predictions: Numbers) -> Estimate:
-    if len(labels) < 3 or is_constant(labels) or is_constant(predictions):
-        return Estimate(value=0.0, standard_error=None if len(labels) < 3 else 0.0)
-    value = float(stats.pearsonr(labels, predictions).statistic)
+def _pearson_without(labels: Numbers, predictions: Numbers) -> Numbers:
     n = len(labels)
+    if _has_no_correlation(labels, predictions):
+        return np.zeros(n)
     x, y = labels - labels.mean(), predictions - predictions.mean()
     factor = n / (n - 1)  # of what one item adds to a sum of squares around the mean
     xx, yy, xy = ((a * b).sum() - factor * a * b for a, b in ((x, x), (y, y), (x, y)))
-    return Estimate(value=value, standard_error=_jackknife(_ratios(xy, xx, yy)))
+    return _ratios(xy, xx, yy)
 
 
-def _spearman(labels: Numbers, predictions: Numbers) -> Estimate:
-    if len(labels) < 3 or is_constant(labels) or is_constant(predictions):
-        return Estimate(value=0.0, standard_error=None if len(labels) < 3 else 0.0)
-    value = float(stats.spearmanr(labels, predictions).statistic)
+def _spearman(labels: Numbers, predictions: Numbers) -> float:
+    if _has_no_correlation(labels, predictions):
+        return 0.0
+    return float(stats.spearmanr(labels, predictions).statistic)
+
+
+def _spearman_without(labels: Numbers, predictions: Numbers) -> Numbers:
+    if _has_no_correlation(labels, predictions):
+        return np.zeros(len(labels))
     without = []
     for first in range(0, len(labels), ROWS_AT_ONCE):
         rows = np.arange(first, min(first + ROWS_AT_ONCE, len(labels)))
         x, y = _centred_ranks_without(labels, rows), _centred_ranks_without(predictions, rows)
         without.append(_ratios((x * y).sum(1), (x * x).sum(1), (y * y).sum(1)))
-    return Estimate(value=value, standard_error=_jackknife(np.concatenate(without)))
+    return np.concatenate(without)
+
+
+def _has_no_correlation(labels: Numbers, predictions: Numbers) -> bool:
+    return len(labels) < 3 or is_constant(labels) or is_constant(predictions)
 
 
 def _centred_ranks_without(values: Numbers, rows: npt.NDArray[np.int64]) -> Numbers:
@@ -97,12 +149,12 @@ def _f1(labels: Numbers, predictions: Numbers, sample_weight: Numbers) -> float:
     return float(f1_score(labels, predictions, sample_weight=sample_weight, pos_label=1, zero_division=0.0))
 
 
-METRICS: dict[str, Callable[[Numbers, Numbers], Estimate]] = {
+METRICS: dict[str, Metric] = {
     "accuracy": _of_classes(accuracy_score),
     "mcc": _of_classes(matthews_corrcoef),
     "f1": _of_classes(_f1),
-    "pearson": _pearson,
-    "spearman": _spearman,
+    "pearson": Metric(value=_pearson, without=_pearson_without, least=3),
+    "spearman": Metric(value=_spearman, without=_spearman_without, least=3),
 }
 """Accuracy; Matthews' correlation coefficient; F1 of class 1; Pearson's and Spearman's correlation."""
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from upath import UPath
 
-from ladder.platform.finetuning.rows import Row, read_commas, read_json_lines, read_tabs
+from ladder.platform.evaluation.text.rows import Row, read_commas, read_json_lines, read_tabs
 from ladder.platform.finetuning.task import Example
 
 

@@ -9,8 +9,10 @@ several records is a run's is decided by a file that only one process can create
 
 import json
 import logging
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Experiment, Param, RunTag
@@ -18,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from upath import UPath
 
 from ladder.platform.finetuning.local import JobState
+from ladder.platform.finetuning.summary import Transfer
 from ladder.platform.provenance import commit, user
 from ladder.platform.runs.curve import read_curve
 from ladder.platform.storage import create_exclusively, exists, read_json
@@ -27,6 +30,8 @@ from ladder.sweeps.finetuning import FineTuningRun
 
 logger = logging.getLogger(__name__)
 
+SUMMARY = "transfer.json"
+"""Artifact of the parent: a row for each metric of each checkpoint, as `summary.Transfer` has it."""
 ENDED = {"finished": "FINISHED", "failed": "FAILED"}
 
 
@@ -51,6 +56,28 @@ class Records:
                 self._write(state, parent)
         except MlflowException as error:
             logger.warning("MLflow has not all records: %s; the same command sends them again", first_line(error))
+
+    def write_summary(self, rows: Sequence[Transfer]) -> None:
+        """Keep what the runs come to with the parent, where the report reads it; rows of an earlier call that are of
+        other tasks, checkpoints, parts or weights stay."""
+        if not rows:
+            return
+        new = [row.to_json() for row in rows]
+        try:
+            parent = self._parent()
+            kept = [row for row in self._summary(parent) if _place(row) not in {_place(one) for one in new}]
+            self.client.log_text(parent, json.dumps([*kept, *new], indent=1), SUMMARY)
+        except MlflowException as error:
+            logger.warning("MLflow has not the summary: %s; the same command sends it again", first_line(error))
+
+    def _summary(self, parent: str) -> list[dict[str, Any]]:
+        """The summary that is there."""
+        if SUMMARY not in {item.path for item in self.client.list_artifacts(parent)}:
+            return []
+        with tempfile.TemporaryDirectory(prefix="ladder-summary-") as folder:
+            path = Path(self.client.download_artifacts(parent, SUMMARY, folder))
+            rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return rows
 
     def _parent(self) -> str:
         """MLflow's id of the parent, made where there is none."""
@@ -99,6 +126,11 @@ class Records:
 
     def _mark(self, state: JobState) -> UPath:
         return state.job.folder / "tracking" / f"{self.store}.{state.state}"
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells rows of a summary apart."""
+    return tuple(row[name] for name in ("checkpoint", "task", "metric", "layers", "lm_weight"))
 
 
 def describe(run: FineTuningRun) -> dict[str, Any]:

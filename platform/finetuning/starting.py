@@ -10,8 +10,8 @@ from ladder.models.errors import InputError
 from ladder.models.parametrization import BaseShape
 from ladder.models.sizes import Size
 from ladder.models.weights import find_folder, load_weights, read_config, read_size
-from ladder.platform.evaluation.checkpoint import tokenizer_of
-from ladder.platform.evaluation.result_cache import checkpoint_sha256
+from ladder.platform.evaluation.checkpoints.cache import checkpoint_sha256
+from ladder.platform.evaluation.checkpoints.open import tokenizer_of
 from ladder.platform.finetuning.objective import Weights
 from ladder.platform.runs.checkpoints import read_mark
 from ladder.sweeps.finetuning import GPT1_LR, PEAK_SHARE
@@ -35,6 +35,10 @@ class Start:
     """sha256 (hex) over its config and weights."""
     base: BaseShape | None
     """The shape that its `completep` scales from; None for the standard parametrisation."""
+    run: str | None
+    """Key of the run that it is of; None where it is not ours."""
+    tokens: int | None
+    """Tokens that it was trained on; None where that is not on record."""
     lr: float | None
     """Learning rate that the rule gives for it; None where its pre-training's is not on record."""
 
@@ -43,7 +47,8 @@ def open_start(source: str, *, tokenizer: str | None = None) -> Start:
     """The checkpoint in a folder, or of a Hugging Face name; InputError where it is not whole or names no tokenizer."""
     folder = find_folder(source)
     words = tokenizer_of(folder, tokenizer)
-    recipe = read_mark(UPath(folder)).get("recipe") or {}
+    mark = read_mark(UPath(folder))
+    recipe = mark.get("recipe") or {}
     ours = "ladder" in read_config(folder)
     lr = PEAK_SHARE * recipe["lr_peak"] if recipe else None if ours else GPT1_LR
     base = None
@@ -63,6 +68,8 @@ def open_start(source: str, *, tokenizer: str | None = None) -> Start:
         fingerprint=words.fingerprint,
         sha256=checkpoint_sha256(folder),
         base=base,
+        run=mark.get("run"),
+        tokens=mark["step"] * recipe["batch_tokens"] if "step" in mark and "batch_tokens" in recipe else None,
         lr=lr,
     )
 

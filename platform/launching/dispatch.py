@@ -320,7 +320,8 @@ class Dispatcher:
         """Read from the storage how a run stands; what cannot be read now is as it was, and read again later."""
         run = self.statuses[key].run
         try:
-            self.statuses[key] = read_status(self.storage, self.sweep.name, run, benchmarks=self.sweep.benchmarks)
+            wanted = self.jobs[key].definitions
+            self.statuses[key] = read_status(self.storage, self.sweep.name, run, benchmarks=wanted)
         except Exception as error:
             if not is_refusal(error):
                 raise

@@ -18,7 +18,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.weights import weight_files
-from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, find_cached, score_checkpoint
+from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, find_cached, score_checkpoint
 from ladder.platform.launching.cluster import connected
 from ladder.platform.processes import count_cores
 from ladder.platform.runs.checkpoints import list_checkpoints

@@ -12,8 +12,10 @@ from ray.job_submission import JobSubmissionClient
 
 import ladder
 from ladder.models.errors import InputError
+from ladder.platform.evaluation.own.file import is_own_file
 from ladder.platform.launching.display import TO_DO
 from ladder.platform.provenance import write_commit
+from ladder.sweeps.load import load_sweep
 
 AGENT_SECONDS = 90.0
 """How long a job agent may take to come up."""
@@ -56,6 +58,18 @@ def stage(sweep_file: Path, folder: Path) -> None:
     write_commit(folder / "ladder")
     (folder / "submitted").mkdir()
     shutil.copyfile(sweep_file, folder / "submitted" / sweep_file.name)
+    for benchmark in load_sweep(str(sweep_file)).benchmarks:
+        if is_own_file(benchmark):
+            _stage_beside(sweep_file, Path(benchmark), folder / "submitted")
+
+
+def _stage_beside(sweep_file: Path, benchmark: Path, folder: Path) -> None:
+    """Put a benchmark's file where the sweep's file finds it on the cluster."""
+    if not benchmark.is_file() or not benchmark.resolve().is_relative_to(sweep_file.parent.resolve()):
+        raise InputError(f"benchmark file {benchmark}: to be submitted it must stand beside {sweep_file} or below")
+    target = folder / benchmark.resolve().relative_to(sweep_file.parent.resolve())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(benchmark, target)
 
 
 def exit_code(job_id: str, *, address: str) -> int | None:

@@ -18,8 +18,9 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
-from ladder.platform.evaluation.registry import find_benchmarks
+from ladder.platform.evaluation.benchmarks.heldout.loss import HELDOUT
+from ladder.platform.evaluation.own.file import OwnFile, definitions
+from ladder.platform.evaluation.selection import select
 from ladder.platform.launching.cluster import connected, refuse_what_cannot_be_shared
 from ladder.platform.launching.control import Control, SweepStopped
 from ladder.platform.launching.dispatch import Dispatcher
@@ -84,10 +85,12 @@ def run_sweep(
     and in others before and beside it, no further one is launched; those that go on come to their end.
     """
     started = time.perf_counter()
-    check_benchmarks(sweep, corpus, storage)
+    chosen, own = choose_benchmarks(sweep, corpus, storage)
+    sweep = replace(sweep, benchmarks=chosen)
+    wanted = definitions(chosen, own)
     check_exclusive_create(storage)
     files = persistently(lambda: list_run_files(storage, sweep.name))
-    statuses = read_statuses(storage, sweep.name, runs, benchmarks=sweep.benchmarks, files=files)
+    statuses = read_statuses(storage, sweep.name, runs, benchmarks=wanted, files=files)
     control = Control(storage, sweep.name, files, budget_gpu_hours=budget_gpu_hours)
     if retry_failed:
         statuses = [_retried(status, storage, sweep) for status in statuses]
@@ -101,7 +104,7 @@ def run_sweep(
             # A thread of its own, so that a tracking server that does not answer stops nothing else.
             with connected(address) as cluster, ThreadPoolExecutor(1) as syncing:
                 refuse_what_cannot_be_shared(cluster, storage, tracking)
-                jobs = _make_jobs(sweep, runs, pending, storage, record.tracked)
+                jobs = _make_jobs(sweep, runs, pending, storage, record.tracked, own)
                 dispatcher = Dispatcher(
                     cluster, sweep, jobs, statuses, storage=storage, control=control, display=display
                 )
@@ -180,10 +183,20 @@ class SweepRecord:
             )
 
 
-def check_benchmarks(sweep: Sweep, corpus: Corpus, storage: UPath) -> None:
-    """Raises InputError now, and not after hours of training, where a score could not be had."""
-    for benchmark in find_benchmarks((HELDOUT.name, *sweep.benchmarks)):
-        benchmark.check(storage=storage, corpus=corpus, tokenizer=load_tokenizer(corpus.tokenizer))
+def choose_benchmarks(sweep: Sweep, corpus: Corpus, storage: UPath) -> tuple[tuple[str, ...], tuple[OwnFile, ...]]:
+    """The names of the benchmarks that a sweep is scored on, and the files that define the user's own among them.
+
+    Raises InputError now, and not after hours of training, where a score could not be had. What is absent of a group is
+    left out with a warning; the next call scores what has come.
+    """
+    selection = select(sweep.benchmarks)
+    chosen, absent = selection.at_hand(storage=storage, corpus=corpus)
+    if absent:
+        logger.warning("not scored, since absent: %s; `ladder fetch` gets them", ", ".join(absent))
+    tokenizer = load_tokenizer(corpus.tokenizer)
+    for benchmark in (HELDOUT, *chosen):
+        benchmark.check(storage=storage, corpus=corpus, tokenizer=tokenizer)
+    return tuple(benchmark.name for benchmark in chosen if benchmark is not HELDOUT), selection.own
 
 
 def _retried(status: RunStatus, storage: UPath, sweep: Sweep) -> RunStatus:
@@ -195,10 +208,16 @@ def _retried(status: RunStatus, storage: UPath, sweep: Sweep) -> RunStatus:
 
 
 def _make_jobs(
-    sweep: Sweep, runs: Sequence[Run], pending: Sequence[RunStatus], storage: UPath, tracked: TrackedSweep
+    sweep: Sweep,
+    runs: Sequence[Run],
+    pending: Sequence[RunStatus],
+    storage: UPath,
+    tracked: TrackedSweep,
+    own: tuple[OwnFile, ...],
 ) -> list[Job]:
     relatives = find_relatives(runs)
-    return [make_job(sweep, status.run, storage, tracked, relatives.get(status.run.key, ())) for status in pending]
+    made = [make_job(sweep, status.run, storage, tracked, relatives.get(status.run.key, ())) for status in pending]
+    return [replace(job, own=own) for job in made]
 
 
 def make_job(sweep: Sweep, run: Run, storage: UPath, tracked: TrackedSweep, relatives: tuple[Relative, ...]) -> Job:

@@ -67,20 +67,21 @@ def read_statuses(
     sweep: str,
     runs: Sequence[Run],
     *,
-    benchmarks: Sequence[str] | None = None,
+    benchmarks: Mapping[str, str] | None = None,
     files: Mapping[str, Collection[str]] | None = None,
 ) -> list[RunStatus]:
     """Where all runs of a sweep stand: one listing (`files`, where it is at hand), and one look at each run that was
     taken up and has no result.
 
-    With `benchmarks`, a run that has no score of one of them is not finished: each result is read.
+    With `benchmarks`, a run that has no score of one of them is not finished: each result is read. They are given by
+    name, with the hash of the user's file that defines it, or nothing.
     """
     found = list_run_files(storage, sweep) if files is None else files
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(lambda run: _status(storage, sweep, run, found.get(run.key, ()), benchmarks), runs))
 
 
-def read_status(storage: UPath, sweep: str, run: Run, *, benchmarks: Sequence[str] | None = None) -> RunStatus:
+def read_status(storage: UPath, sweep: str, run: Run, *, benchmarks: Mapping[str, str] | None = None) -> RunStatus:
     """Where one run stands; `benchmarks` as in `read_statuses`."""
     return _status(storage, sweep, run, list_files(run_folder(storage, sweep, run.key)), benchmarks)
 
@@ -94,11 +95,14 @@ def list_run_files(storage: UPath, sweep: str) -> dict[str, set[str]]:
     return found
 
 
-def missing_benchmarks(folder: UPath, benchmarks: Sequence[str]) -> list[str]:
-    """Of the held-out loss and `benchmarks`, those that the run in a folder has no score of."""
+def missing_benchmarks(folder: UPath, benchmarks: Mapping[str, str]) -> list[str]:
+    """Of the held-out loss and `benchmarks`, those that the run in a folder has no score of.
+
+    A score under another definition, of a user's file that has changed since, is none.
+    """
     result = read_json(folder / RESULT) or {"measurements": []}
-    scored = {measurement["benchmark"] for measurement in result["measurements"]}
-    return [name for name in (HELDOUT, *benchmarks) if name not in scored]
+    scored = {(m["benchmark"], m.get("scored_with", {}).get("definition", "")) for m in result["measurements"]}
+    return [name for name, definition in {HELDOUT: "", **benchmarks}.items() if (name, definition) not in scored]
 
 
 def status_of(run: Run, claim: Claim | None) -> RunStatus:
@@ -121,7 +125,7 @@ def status_of(run: Run, claim: Claim | None) -> RunStatus:
 
 
 def _status(
-    storage: UPath, sweep: str, run: Run, files: Collection[str], benchmarks: Sequence[str] | None
+    storage: UPath, sweep: str, run: Run, files: Collection[str], benchmarks: Mapping[str, str] | None
 ) -> RunStatus:
     folder = run_folder(storage, sweep, run.key)
     if RESULT in files and (benchmarks is None or not missing_benchmarks(folder, benchmarks)):

@@ -1,9 +1,8 @@
 """The records of a sweep in MLflow: a parent, and a child for each run that somebody started.
 
 The runs' folders are the truth; MLflow may be away, behind, or new and empty. So all that is done here may be done
-again, by anybody: a point is sent with the time at which it was made, which is part of MLflow's key, so one that is
-sent twice is there once; which record is a run's is decided by a file that only one process can create; and a run
-whose folder changes no more gets a mark, after which it costs nothing.
+again, by anybody: a point is sent with its own time, which is part of MLflow's key, so one sent twice is there once;
+which record is a run's is decided by a file that only one process can create; a finished run gets a mark.
 
     sweeps/<sweep>/tracking-<store>.json                    MLflow's id of the parent
     sweeps/<sweep>/<run>/tracking/<store>.json              MLflow's id of the child
@@ -24,6 +23,7 @@ from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.provenance import commit, user, versions
 from ladder.platform.runs.curve import CurvePoint, read_curve
 from ladder.platform.runs.lease import CLAIMS, Claim, newest_claim
+from ladder.platform.runs.status import Status
 from ladder.platform.storage import create_exclusively, list_names, read_json
 from ladder.platform.tracking.view import LOSS, scaling_metrics
 from ladder.sweeps.tuned import describe_rule
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 logger = logging.getLogger(__name__)
-
-Status = Literal["waiting", "running", "finished", "failed"]
 
 MLFLOW_STATUS = {"waiting": "SCHEDULED", "running": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 TRACKING = "tracking"
@@ -298,10 +296,15 @@ def _write_record(
 def _log_scores(client: "MlflowClient", run_id: str, run: Run, result: dict[str, Any]) -> None:
     """Log the final scores as metrics and, with unit, direction, count and standard error, as an artifact.
 
-    A result keeps its first time when more benchmarks are scored, so no score is there twice.
+    A result keeps its first time when more benchmarks are scored, so no score is there twice; a score that took
+    another's place has its own, later time, so that it is the last one.
     """
-    values = {f"{m['benchmark']}/{m['metric']}": m["value"] for m in result["measurements"]}
-    for _, metrics in batches([{"step": result["step"], "time_ms": result["time_ms"], **values}]):
+    times: dict[int, dict[str, float]] = {}
+    for m in result["measurements"]:
+        times.setdefault(m.get("time_ms", result["time_ms"]), {})[f"{m['benchmark']}/{m['metric']}"] = m["value"]
+    values = {name: value for scores in times.values() for name, value in scores.items()}
+    points = [{"step": result["step"], "time_ms": time_ms, **scores} for time_ms, scores in times.items()]
+    for _, metrics in batches(points):
         client.log_batch(run_id, metrics=metrics, synchronous=True)
     if LOSS in values:
         flops = run.size.flops_6nd(run.recipe.tokens)

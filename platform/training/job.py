@@ -7,18 +7,20 @@ scores only what is not scored yet.
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import open_corpus
-from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, score_checkpoint
-from ladder.platform.evaluation.evaluate import Protocol
+from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.own.file import OwnFile, definitions
+from ladder.platform.evaluation.protocol import Protocol
 from ladder.platform.processes import keep_large_buffers, yield_to_training
 from ladder.platform.runs.attempt import RESULT, Attempt, newest_step
 from ladder.platform.runs.checkpoints import new_checkpoint, newest_intact, publish_checkpoint, read_mark
@@ -52,10 +54,17 @@ class Job:
     """The sweep in MLflow."""
     benchmarks: tuple[str, ...]
     """What to score at the end, besides held-out loss."""
+    own: tuple[OwnFile, ...] = ()
+    """The files that define the user's own benchmarks among them."""
     heldout_tokens: int
     """Held-out tokens to measure the held-out loss on, at most."""
     relatives: tuple[Relative, ...] = ()
     """Runs of the sweep that begin as this one does."""
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """The benchmarks by name, with the hash of the user's file that defines it, or nothing."""
+        return definitions(self.benchmarks, self.own)
 
     @property
     def folder(self) -> UPath:
@@ -103,7 +112,8 @@ def score_job(job: Job, attempt: Attempt, device: torch.device) -> None:
         result = persistently(lambda: read_json(job.folder / RESULT)) or {}
         task = ScoringTask(
             checkpoint=str(checkpoint),
-            benchmarks=tuple(persistently(lambda: missing_benchmarks(job.folder, job.benchmarks))),
+            benchmarks=tuple(persistently(lambda: missing_benchmarks(job.folder, job.definitions))),
+            own=job.own,
             storage=job.storage,
             corpus=job.run.corpus,
             device=device.type,
@@ -119,13 +129,23 @@ def score_job(job: Job, attempt: Attempt, device: torch.device) -> None:
         "step": state.step,
         "time_ms": result.get("time_ms", int(time.time() * 1000)),
         "execution": result.get("execution", execution),
-        "measurements": [*result.get("measurements", []), *(measurement.to_json() for measurement in measurements)],
+        "measurements": _joined(result.get("measurements", []), measurements),
         "seconds_training": result.get("seconds_training", state.seconds_training),
         "seconds_scoring": result.get("seconds_scoring", 0.0) + time.perf_counter() - started,
     }
     persistently(lambda: write_json(job.folder / RESULT, done))
     attempt.say(phase="done", seconds_left=0.0)
     attempt.end("finished")
+
+
+def _joined(before: Sequence[dict[str, Any]], measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """A result's measurements with new ones; those that take another's place have a time of their own."""
+    new = {measurement.benchmark for measurement in measurements}
+    replaced = {measurement["benchmark"] for measurement in before} & new
+    time_ms = {"time_ms": int(time.time() * 1000)}
+    return [m for m in before if m["benchmark"] not in new] + [
+        m.to_json() | (time_ms if m.benchmark in replaced else {}) for m in measurements
+    ]
 
 
 def _scores(outcome: Outcome) -> tuple[Measurement, ...]:

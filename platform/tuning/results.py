@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from ladder.platform.evaluation.benchmarks.heldout import HELDOUT
+from ladder.platform.evaluation.benchmarks.heldout.loss import HELDOUT
 from ladder.platform.runs.attempt import RESULT
 from ladder.platform.runs.lease import newest_claim
 from ladder.platform.storage import read_json

@@ -17,7 +17,7 @@ from upath import UPath
 from ladder.analysis.api import draw_search
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.launching.cluster import connected, refuse_what_cannot_be_shared
-from ladder.platform.launching.sweep import SweepRecord, check_benchmarks, make_job
+from ladder.platform.launching.sweep import SweepRecord, choose_benchmarks, make_job
 from ladder.platform.runs.lease import reopen
 from ladder.platform.storage import check_exclusive_create, persistently, run_folder, write_bytes
 from ladder.platform.tracking.database import open_tracking
@@ -75,7 +75,7 @@ def tune(request: SearchRequest, *, listener: Listener) -> SearchOutcome:
 
     Ctrl-C stops the runs at their last checkpoint and raises KeyboardInterrupt; the same call goes on from there.
     """
-    check_benchmarks(request.trial_sweep, request.corpus, request.storage)
+    choose_benchmarks(request.trial_sweep, request.corpus, request.storage)
     check_exclusive_create(request.storage)
     if request.retry_failed:
         for run in request.runs:

@@ -12,21 +12,21 @@ NGRAM = 8
 """The paper's (section 4)."""
 
 
-def overlap_with(storage: UPath, names: Sequence[str] | None) -> Callable[[Corpus], list[dict[str, Any]]]:
-    """Finds the overlap of a corpus with benchmarks of the storage; None: all that are there.
+def overlap_with(storage: UPath, names: Sequence[str]) -> Callable[[Corpus], list[dict[str, Any]]]:
+    """Finds the overlap of a corpus with benchmarks of the storage: names, groups or files of a user's own.
 
     InputError for a benchmark that is unknown; one that is named and not at hand is a row that says what to do.
     """
 
-    from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
+    from ladder.platform.evaluation.selection import select
     from ladder.platform.overlap.plan import plan_filling
     from ladder.platform.overlap.study import study_overlap
 
-    chosen = find_benchmarks(list(names)) if names is not None else list(BENCHMARKS.values())
+    selection = select(names)
 
     def find(corpus: Corpus) -> list[dict[str, Any]]:
         texts, rows = {}, []
-        for benchmark in chosen:
+        for benchmark in selection.benchmarks:
             if benchmark.texts is None:
                 continue
             missing = benchmark.missing(storage=storage, corpus=corpus, shots=0)
@@ -35,7 +35,7 @@ def overlap_with(storage: UPath, names: Sequence[str] | None) -> Callable[[Corpu
                     texts[benchmark.name] = benchmark.texts(storage, corpus)
                 except InputError as error:
                     missing = str(error)
-            if missing is not None and names is not None:
+            if missing is not None and benchmark in selection.named:
                 rows.append({"benchmark": benchmark.name, "missing": missing})
         if not texts:
             return rows

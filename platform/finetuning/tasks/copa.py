@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from upath import UPath
 
-from ladder.platform.evaluation.benchmarks.copa import read_questions
+from ladder.platform.evaluation.benchmarks.gpt1.copa import read_questions
 from ladder.platform.finetuning.task import Example, Kind, Task
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from upath import UPath
 
+from ladder.platform.evaluation.text.rows import first_line
 from ladder.platform.finetuning.pairs import numbered, read_labelled
-from ladder.platform.finetuning.rows import first_line
 from ladder.platform.finetuning.task import Example, Kind, Task
 from ladder.platform.finetuning.tasks.snli import CLASSES, TEXTS
 

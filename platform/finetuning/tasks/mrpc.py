@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from upath import UPath
 
+from ladder.platform.evaluation.text.rows import read_tabs
 from ladder.platform.finetuning.pairs import numbered, read_labelled
-from ladder.platform.finetuning.rows import read_tabs
 from ladder.platform.finetuning.task import Example, Kind, Task
 
 CLASSES = ("different", "equivalent")

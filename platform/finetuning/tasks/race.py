@@ -11,8 +11,8 @@ from pathlib import Path
 from upath import UPath
 
 from ladder.models.errors import InputError
-from ladder.platform.evaluation.archive import ArchiveError, unpack
-from ladder.platform.evaluation.benchmarks.race import read_exams
+from ladder.platform.evaluation.benchmarks.gpt1.race import read_questions
+from ladder.platform.evaluation.files.archive import ArchiveError, unpack
 from ladder.platform.finetuning.task import Example, Kind, Task
 
 MOST_BYTES = 1 << 29
@@ -29,11 +29,11 @@ def read(paths: Sequence[UPath], split: str) -> list[Example]:
                 unpack(Path(path.path), {f"RACE/{split}/": lines}, most_bytes=MOST_BYTES)
             except ArchiveError as error:
                 raise InputError(f"{path}: {error}; wanted the archive RACE.tar.gz as it is published") from error
-            for exam in read_exams(lines):
-                passage = exam.passage.strip()
-                question = exam.question.context.removeprefix(passage)
-                options = (choice.text for choice in exam.question.choices)
-                examples.append(Example(texts=(passage, question, *options), label=exam.question.answer))
+            for question in read_questions(lines):
+                passage = (question.about or "").strip()
+                asked = question.context.removeprefix(passage)
+                options = (choice.text for choice in question.choices)
+                examples.append(Example(texts=(passage, asked, *options), label=question.answer))
     return examples
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from upath import UPath
 
-from ladder.platform.finetuning.rows import read_json_lines, read_tabs
+from ladder.platform.evaluation.text.rows import read_json_lines, read_tabs
 from ladder.platform.finetuning.task import Example, Kind, Patterns, Task
 
 CLASSES = ("entails", "neutral")

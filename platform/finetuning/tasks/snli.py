@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from upath import UPath
 
-from ladder.platform.evaluation.benchmarks.sst2 import write_sentence
+from ladder.platform.evaluation.benchmarks.gpt1.sst2 import write_sentence
+from ladder.platform.evaluation.text.rows import read_side_by_side
 from ladder.platform.finetuning.pairs import numbered, read_labelled
-from ladder.platform.finetuning.rows import read_side_by_side
 from ladder.platform.finetuning.task import Example, Kind, Patterns, Task
 
 CLASSES = ("entailment", "neutral", "contradiction")

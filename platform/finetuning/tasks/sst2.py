@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from upath import UPath
 
-from ladder.platform.evaluation.benchmarks.sst2 import write_sentence
+from ladder.platform.evaluation.benchmarks.gpt1.sst2 import write_sentence
+from ladder.platform.evaluation.text.rows import read_tabs
 from ladder.platform.finetuning.pairs import numbered
-from ladder.platform.finetuning.rows import read_tabs
 from ladder.platform.finetuning.task import Example, Kind, Task
 
 CLASSES = ("negative", "positive")

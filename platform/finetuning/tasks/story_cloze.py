@@ -10,7 +10,7 @@ import numpy as np
 from upath import UPath
 
 from ladder.platform.corpus.batches import permute
-from ladder.platform.evaluation.benchmarks.story_cloze import read_questions
+from ladder.platform.evaluation.benchmarks.gpt1.story_cloze import read_questions
 from ladder.platform.finetuning.task import Example, Kind, Task
 
 TRAIN = 1497

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from upath import UPath
 
+from ladder.platform.evaluation.text.rows import first_line
 from ladder.platform.finetuning.pairs import read_rows
-from ladder.platform.finetuning.rows import first_line
 from ladder.platform.finetuning.task import Example, Kind, Task
 
 LARGEST = 5.0

@@ -18,10 +18,11 @@ from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.models.weights import load_weights, save_weights
 from ladder.platform.evaluation.benchmark import Setting
-from ladder.platform.evaluation.benchmarks.lambada import LAMBADA
-from ladder.platform.evaluation.benchmarks.wikitext2_raw import WIKITEXT2_RAW, read_pages
-from ladder.platform.evaluation.choices import Choice, Question, score_choices, total_nats
-from ladder.platform.evaluation.evaluate import Protocol, make_setting, measure
+from ladder.platform.evaluation.benchmarks.gpt2.lambada import LAMBADA
+from ladder.platform.evaluation.benchmarks.gpt2.wikitext2_raw import WIKITEXT2_RAW, read_pages
+from ladder.platform.evaluation.evaluate import make_setting, measure
+from ladder.platform.evaluation.kinds.choice import Choice, Question, score_choices, total_nats
+from ladder.platform.evaluation.protocol import Protocol
 
 PASSAGES = 32
 CONTEXT = 1024

@@ -10,7 +10,8 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.evaluate import Protocol, evaluate
+from ladder.platform.evaluation.evaluate import evaluate
+from ladder.platform.evaluation.protocol import Protocol
 from ladder.platform.evaluation.registry import BENCHMARKS, find_benchmarks
 
 

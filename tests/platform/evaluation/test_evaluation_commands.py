@@ -23,8 +23,9 @@ from ladder.platform.command.fetch import command as fetch_command
 from ladder.platform.command.generate import command as generate_command
 from ladder.platform.command.scores import paper_scores, scores_table, short_names
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation.benchmark import Benchmark, BenchmarkFile, Setting
-from ladder.platform.evaluation.checkpoint_scores import Outcome
+from ladder.platform.evaluation.benchmark import Benchmark, Setting
+from ladder.platform.evaluation.checkpoints.score import Outcome
+from ladder.platform.evaluation.files.published import BenchmarkFile
 from ladder.platform.evaluation.item_scores import ItemScores, mean_of
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.registry import BENCHMARKS
@@ -57,7 +58,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A storage that holds the data of the benchmarks `good` and `bad`, whose second item cannot be read."""
 
     def score(setting: Setting) -> list[ItemScores]:
-        hits = np.array([1.0, 0.0, 1.0, 1.0])[: setting.limit]
+        hits = np.array([1.0, 0.0, 1.0, 1.0])[: setting.protocol.limit]
         ones = np.ones(len(hits))
         scores = ItemScores(
             benchmark="good",
@@ -116,6 +117,37 @@ def test_evaluate_says_what_is_from_the_cache(checkpoint: str, storage: str) -> 
     assert "from cache" not in run(evaluate_command, *asked, "--no-cache")[0]
     (limited,) = json.loads(run(evaluate_command, *asked, "--limit", "2", "--json")[0])
     assert (limited["value"], limited["count"], limited["cached"]) == (0.5, 2, False)
+
+
+def test_evaluate_scores_a_file_of_ones_own_and_keeps_the_score_under_its_content(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.jsonl"
+    asked = [checkpoint, "--storage", str(tmp_path / "storage"), "--benchmarks", str(mine)]
+    values = []
+    for answer, is_cached in ((0, False), (0, True), (1, False)):
+        row = {"prompt": "a", "choices": ["b", "c"], "answer": answer}
+        mine.write_text(f'{{"name": "mine", "citation": "me"}}\n{json.dumps(row)}\n')
+        (score,) = json.loads(run(evaluate_command, *asked, "--json")[0])
+        assert (score["benchmark"], score["cached"]) == ("mine", is_cached)
+        values.append(score["value"])
+    assert values[0] == values[1] == 1 - values[2]
+    samples = tmp_path / "samples.jsonl"
+    run(evaluate_command, *asked, "--samples", str(samples))
+    (sample,) = map(json.loads, samples.read_text().splitlines())
+    assert (sample["prompt"], sample["candidates"], sample["answer"]) == ("a", [" b", " c"], 1)
+    mine.write_text('{"name": "mine"}\n{"prompt": "a"}\n')
+    _, error = run_to_error(evaluate_command, *asked)
+    assert error.startswith(f"{mine}, line 2: wanted")
+
+
+def test_evaluate_shows_of_a_group_what_is_absent(checkpoint: str, tmp_path: Path) -> None:
+    folder = tmp_path / "storage" / "benchmarks" / "sst2"
+    folder.mkdir(parents=True)
+    (folder / "stsa.binary.dev").write_text("1 good film .\n0 bad film .\n")
+    asked = [checkpoint, "--storage", str(tmp_path / "storage"), "--benchmarks", "gpt1"]
+    stdout = " ".join(run(evaluate_command, *asked)[0].split())
+    assert "sst2" in stdout and "absent: ladder fetch copa" in stdout and "lambada" not in stdout
 
 
 def test_evaluate_all_shows_absent_data_as_a_row_and_by_name_refuses(checkpoint: str, small_corpus: Corpus) -> None:

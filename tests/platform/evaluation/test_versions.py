@@ -21,12 +21,12 @@ from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
-from ladder.platform.evaluation import answers
 from ladder.platform.evaluation.benchmark import Setting
-from ladder.platform.evaluation.benchmarks import enwik8, lm1b, ptb, text8, wikitext2, wikitext103
-from ladder.platform.evaluation.evaluate import Protocol, make_setting
-from ladder.platform.evaluation.heldout_pages import Limits
+from ladder.platform.evaluation.benchmarks.gpt2 import enwik8, lm1b, ptb, text8, wikitext2, wikitext103
+from ladder.platform.evaluation.evaluate import make_setting
 from ladder.platform.evaluation.item_scores import ItemScores
+from ladder.platform.evaluation.kinds import generation
+from ladder.platform.evaluation.protocol import Limits, Protocol
 from ladder.platform.evaluation.registry import BENCHMARKS
 
 STORY = "Tom saw a red dog by the old mill. It ran to him and sat down. He gave the dog a bone. The dog was glad."
@@ -186,27 +186,25 @@ def storage(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> UPath:
     return UPath(folder)
 
 
-class Watched(Setting):
-    """A setting that notes what of it is read."""
+class Watched(Protocol):
+    """A protocol that notes what of it is read."""
 
     def __getattribute__(self, name: str) -> Any:
-        seen: set[str] = object.__getattribute__(self, "__dict__").setdefault("seen", set())
-        seen.add({"pages": "limits"}.get(name, name))
+        object.__getattribute__(self, "__dict__").setdefault("seen", set()).add(name)
         return object.__getattribute__(self, name)
 
 
 @pytest.fixture
 def setting(storage: UPath, small_corpus: Corpus) -> Setting:
-    made = make_setting(
+    return make_setting(
         GPT2(parse_size("2x32h2", context=128, vocabulary=257), seed=1),
         load_tokenizer("bytes"),
         storage=storage,
         corpus=small_corpus,
         device="cpu",
         precision="fp32",
-        protocol=Protocol(heldout_tokens=500, limits=Limits(pages=3, last_word_items=4, cloze_items=3), shots=1),
+        protocol=Watched(heldout_tokens=500, limits=Limits(pages=3, last_word_items=4, cloze_items=3), shots=1),
     )
-    return Watched(**vars(made))
 
 
 @pytest.fixture
@@ -227,7 +225,7 @@ def asked(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name in ("loglikelihood", "rolling"):
         watch(setting.scorer, name)
-    watch(answers, "generate")
+    watch(generation, "generate")
     return asked
 
 
@@ -251,11 +249,12 @@ class Scored:
 @pytest.fixture(params=sorted(BENCHMARKS))
 def scored(request: pytest.FixtureRequest, setting: Setting, asked: list[str]) -> Scored:
     """What a benchmark asked, gave and read of the setting."""
-    vars(setting)["seen"].clear()
+    seen = vars(setting.protocol)["seen"]
+    seen.clear()
     score = SMALL.get(request.param, BENCHMARKS[request.param].score)
     scores = {item.metric: item.measure().value for item in score(setting)}
     digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:12]
-    return Scored(request.param, digest, scores, set(vars(setting)["seen"]))
+    return Scored(request.param, digest, scores, set(seen))
 
 
 def test_a_version_stands_for_its_scores(scored: Scored) -> None:

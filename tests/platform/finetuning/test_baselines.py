@@ -7,7 +7,7 @@ import pytest
 from upath import UPath
 
 from ladder.models.sizes import parse_size
-from ladder.platform.finetuning.baselines import Bag, bag_of_words
+from ladder.platform.finetuning.baselines import Bag, baseline_answers, constant_answers
 from ladder.platform.finetuning.registry import TASKS
 from ladder.platform.finetuning.task import Example, read_split
 from ladder.sweeps.finetuning import FineTuning, FineTuningRun
@@ -23,10 +23,21 @@ def test_words_that_tell_the_label_are_found_and_kept(data: Path, tmp_path: Path
         recipe=FineTuning(lr_peak=1.0, layers="nothing"),
     )
     storage = UPath(tmp_path / "storage")
-    assert bag_of_words(run, TASKS["sst2"], data=str(data), storage=storage) == {"accuracy": 1.0}
-    (path,) = (tmp_path / "storage" / "finetuning" / "bag-of-words").iterdir()
-    path.write_text(json.dumps({"accuracy": 0.25}))
-    assert bag_of_words(run, TASKS["sst2"], data="nowhere", storage=storage) == {"accuracy": 0.25}
+    found = baseline_answers(run, TASKS["sst2"], data=str(data), storage=storage)
+    labels = [example.label for example in read_split(TASKS["sst2"], UPath(data), "dev")]
+    assert found["bag_of_words"]["dev"] == labels
+    assert set(found["all_positive"]["dev"]) == {1.0} and len(set(found["majority"]["dev"])) == 1
+    (path,) = (tmp_path / "storage" / "finetuning" / "baselines").iterdir()
+    path.write_text(json.dumps({"majority": {"dev": [0.25]}}))
+    again = baseline_answers(run, TASKS["sst2"], data="nowhere", storage=storage)
+    assert again == {"majority": {"dev": [0.25]}}
+
+
+def test_constant_answers_are_the_commonest_the_positive_and_the_mean() -> None:
+    assert constant_answers(TASKS["mrpc"], [0, 0, 1]) == {"majority": 0.0, "all_positive": 1.0}
+    assert constant_answers(TASKS["race"], [3, 3, 1]) == {"majority": 3.0}
+    assert constant_answers(TASKS["snli"], [2, 2, 1]) == {"majority": 2.0}
+    assert constant_answers(TASKS["stsb"], [0.0, 5.0]) == {"majority": 2.5}
 
 
 def test_pairs_options_and_numbers_are_judged_too() -> None:

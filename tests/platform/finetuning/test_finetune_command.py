@@ -13,6 +13,7 @@ from ladder.platform.command.finetune import command
 from ladder.platform.finetuning.data import load_task
 from ladder.platform.finetuning.local import JobState
 from ladder.platform.finetuning.starting import open_start
+from ladder.platform.finetuning.summary import Transfer
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,7 @@ def _fresh() -> None:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the runs that MLflow would be told of, without MLflow."""
     keys: list[str] = []
+    summaries: list[str] = []
 
     class Listed:
         def __init__(self, uri: str, name: str, storage: UPath) -> None:
@@ -31,6 +33,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         def write(self, states: Sequence[JobState]) -> None:
             keys.extend(state.job.run.key for state in states)
+
+        def write_summary(self, rows: Sequence[Transfer]) -> None:
+            summaries.append(json.dumps([row.to_json() for row in rows]))
 
     monkeypatch.setattr("ladder.platform.finetuning.records.Records", Listed)
     return keys
@@ -48,7 +53,8 @@ def test_it_tells_transfer_beside_scratch_and_trains_nothing_twice(
     done = call(*words)
     assert done.exit_code == 0, done.output
     assert done.stderr.count(" in ") == 4 and "cut 0% of train, 0% of dev" in done.stderr
-    assert "over scratch" in done.stdout and "sst2" in done.stdout
+    assert all(word in done.stdout for word in ("sst2", "majority", "all positive", "bag of words", "over scratch"))
+    assert "is not above" in done.stdout and "bag of words" in done.stdout
     assert len(sent) == 4
     again = call(*words, "--json")
     assert again.stderr.count("is there already") == 4
@@ -57,7 +63,11 @@ def test_it_tells_transfer_beside_scratch_and_trains_nothing_twice(
         ("all", "accuracy", 2), ("all", "cross_entropy", 2), ("nothing", "accuracy", 2),
         ("nothing", "cross_entropy", 2),
     ]  # fmt: skip
-    assert rows[0]["difference"] == pytest.approx(rows[0]["value"] - rows[2]["value"])
+    beside = rows[0]["beside"]
+    assert beside.keys() == {"majority", "all_positive", "bag_of_words", "scratch"}
+    assert beside["scratch"]["difference"]["value"] == pytest.approx(rows[0]["value"] - rows[2]["value"])
+    assert beside["bag_of_words"]["value"] == 1.0 and beside["all_positive"]["value"] == 0.5
+    assert rows[1]["beside"].keys() == {"scratch"}, "a baseline has no cross-entropy"
 
 
 @pytest.mark.parametrize(
@@ -66,6 +76,7 @@ def test_it_tells_transfer_beside_scratch_and_trains_nothing_twice(
         (("--tasks", "sst"), "unknown task sst: known are sst2"),
         (("--tasks", "cola"), "task cola: no files of its split train in .*CoLA"),
         (("--tasks", "sst2", "--lr-factors", "1,-2"), "--lr-factors: got '1,-2', wanted numbers above 0"),
+        (("--tasks", "sst2", "--lm-weights", "-1"), "--lm-weights: got '-1', wanted numbers of at least 0"),
         (("--tasks", "sst2", "--layers", "most"), "layers: got 'most', wanted all, embeddings, nothing or a number"),
         (("--tasks", "sst2", "--dropout", "1"), "dropout: got 1.0, wanted a number of at least 0 and at most 0.9"),
         (("--tasks", "sst2", "--batch-examples", "97"), "96 training examples, wanted at least one batch of 97"),

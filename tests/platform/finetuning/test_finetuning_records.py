@@ -1,5 +1,7 @@
 """MLflow has each fine-tuning run once, under one parent, with its curve and scores."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from ladder.platform.finetuning.local import run_here
 from ladder.platform.finetuning.records import Records
 from ladder.platform.finetuning.registry import TASKS
 from ladder.platform.finetuning.starting import open_start
+from ladder.platform.finetuning.summary import summarise
 from ladder.platform.tracking.database import tracking_uri
 from ladder.sweeps.finetuning import FineTuning
 from ladder.sweeps.words import Execution
@@ -50,6 +53,15 @@ def test_each_run_is_there_once_under_one_parent(checkpoint: Path, data: Path, t
         assert record.data.metrics["sst2/accuracy"] == pytest.approx(result["measurements"][0]["value"])
         history = client.get_metric_history(record.info.run_id, "train/loss")
         assert [point.step for point in history] == list(range(1, 19)), "each step once, although it was sent twice"
+    rows = summarise(cells)
+    records.write_summary(rows)
+    records.write_summary([replace(row, value=0.25) for row in rows if row.layers == "all"])
+    path = Path(client.download_artifacts(parents[0].info.run_id, "transfer.json"))
+    kept = {(row["layers"], row["metric"]): row["value"] for row in json.loads(path.read_text())}
+    assert len(kept) == len(rows) == 4 and kept["all", "accuracy"] == 0.25
+    assert kept["nothing", "accuracy"] == next(
+        row.value for row in rows if (row.layers, row.metric) == ("nothing", "accuracy")
+    )
     state = states[0]
     (state.job.folder / "tracking" / f"{records.store}.finished").unlink()
     records.write(states)

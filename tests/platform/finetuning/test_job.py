@@ -181,9 +181,40 @@ def test_a_learning_rate_is_chosen_on_examples_that_nobody_trains_on(
     rows = {(row.layers, row.metric): row for row in summarise(made)}
     assert {row.lr_factor for row in rows.values()} == {1.0}
     ours, scratch = rows["all", "accuracy"], rows["nothing", "accuracy"]
-    assert ours.seeds == 2 and scratch.difference is None
-    assert ours.difference == pytest.approx(ours.value - scratch.value)
-    assert ours.difference_error_items is not None and ours.difference_error_seeds is not None
+    assert ours.seeds == 2 and "scratch" not in scratch.beside
+    difference = ours.beside["scratch"].difference
+    assert difference.value == pytest.approx(ours.value - scratch.value)
+    assert difference.error_items is not None and difference.error_seeds is not None
+
+
+def test_a_seed_without_a_result_is_counted_and_a_rate_that_lost_one_is_not_chosen(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    made = cells(checkpoint, data, tmp_path / "storage", replace(RECIPE, epochs=1), lr_factors=[0.5, 1.0], seeds=[0, 1])
+    taken = [cell for cell in made if cell.layers == "all"]
+    run([cell.job for cell in taken if (cell.lr_factor, cell.seed) != (0.5, 1)])
+    rows = summarise(made)
+    assert {row.layers for row in rows} == {"all"}, "from scratch has no result yet"
+    assert all((row.lr_factor, row.seeds, row.missing) == (1.0, 2, 0) for row in rows)
+    rows = summarise([cell for cell in made if cell.lr_factor == 0.5])
+    assert all((row.seeds, row.missing) == (1, 1) for row in rows)
+    assert rows[0].beside["majority"].better("higher") is None, "one seed leaves it open"
+
+
+def test_an_ablation_is_a_point_of_the_grid_beside_the_first_weight(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    given = {"lm_weights": [0.5, 0.0], "seeds": [0, 1]}
+    made = cells(checkpoint, data, tmp_path / "storage", replace(RECIPE, epochs=1), **given)
+    assert [(cell.layers, cell.lm_weight) for cell in made[::2]] == [
+        ("all", 0.5), ("all", 0.0), ("nothing", 0.5), ("nothing", 0.0),
+    ]  # fmt: skip
+    run([cell.job for cell in made])
+    rows = {(row.layers, row.lm_weight): row for row in summarise(made) if row.metric == "cross_entropy"}
+    full, without = rows["all", 0.5], rows["all", 0.0]
+    assert "first_lm_weight" not in full.beside
+    assert without.beside["first_lm_weight"].difference.value == pytest.approx(without.value - full.value)
+    assert without.beside["scratch"].value == pytest.approx(rows["nothing", 0.0].value)
 
 
 def learned(tmp_path: Path, checkpoint: Path, *, shuffled: bool) -> float:

@@ -11,7 +11,7 @@ from upath import UPath
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.weights import save_weights
-from ladder.platform.evaluation.checkpoint_scores import Outcome, ScoringTask, score_checkpoint
+from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.launching import scoring
 from ladder.platform.launching.scoring import score_all

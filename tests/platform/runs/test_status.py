@@ -80,8 +80,8 @@ def test_a_run_with_a_result_is_finished(root: UPath) -> None:
 def test_a_run_that_lacks_a_score_is_not_finished_for_a_sweep_that_asks_for_it(root: UPath) -> None:
     held(root).end("finished")
     finish(root, "pages-bytes")
-    assert read_status(root, "s", RUN, benchmarks=("pages-bytes",)).status == "finished"
-    status = read_status(root, "s", RUN, benchmarks=("pages-bytes", "lambada"))
+    assert read_status(root, "s", RUN, benchmarks={"pages-bytes": ""}).status == "finished"
+    status = read_status(root, "s", RUN, benchmarks={"pages-bytes": "", "lambada": ""})
     assert status.status == "waiting" and status.trained
 
 

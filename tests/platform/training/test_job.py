@@ -15,10 +15,12 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.corpus.store import Corpus, open_corpus
+from ladder.platform.evaluation.own.file import OwnFile
 from ladder.platform.runs.attempt import Attempt, begin, newest_step
 from ladder.platform.runs.checkpoints import list_checkpoints
 from ladder.platform.runs.curve import read_curve
 from ladder.platform.runs.lease import LeaseLost, acquire, newest_claim
+from ladder.platform.runs.status import missing_benchmarks
 from ladder.platform.tracking.database import open_tracking, tracking_uri
 from ladder.platform.tracking.records import open_sweep
 from ladder.platform.training.checkpoint import Snapshot
@@ -187,6 +189,24 @@ def test_a_run_at_its_end_trains_nothing_and_keeps_its_scores(job: Job) -> None:
     assert after["measurements"][:count] == before["measurements"] and len(after["measurements"]) > count  # type: ignore[index,arg-type]
     assert after["seconds_training"] == before["seconds_training"] and steps_of(job) == [2, 4, 6, 8, 10, 12]
     assert after["time_ms"] == before["time_ms"]
+
+
+def test_a_benchmark_of_ones_own_is_scored_again_where_its_file_has_changed(job: Job) -> None:
+    def own(answer: int) -> tuple[OwnFile, ...]:
+        row = {"prompt": "a", "choices": ["b", "c"], "answer": answer}
+        return (OwnFile(path="mine.jsonl", content=f'{{"name": "mine"}}\n{json.dumps(row)}\n'),)
+
+    asked = [replace(job, benchmarks=("mine",), own=own(answer)) for answer in (0, 0, 1)]
+    values, times = [], []
+    for one in asked:
+        if missing_benchmarks(one.folder, one.definitions):
+            do(one)
+        measurements = result_of(one)["measurements"]
+        (mine,) = [m for m in measurements if m["benchmark"] == "mine"]  # type: ignore[attr-defined]
+        values.append(mine["value"])
+        times.append(mine.get("time_ms"))
+    assert values[0] == values[1] == 1 - values[2], "the other answer is right in the changed file"
+    assert times[:2] == [None, None] and times[2] > result_of(job)["time_ms"], "MLflow has the new score last"
 
 
 def test_a_run_that_diverges_fails_with_step_and_last_good_checkpoint(storage: UPath) -> None:

@@ -348,7 +348,7 @@ def test_each_reason_after_the_links_is_counted_from_the_stages_files(
 
 
 def test_overlap_is_that_of_sets_of_eight_words(corpus: Corpus, storage: UPath) -> None:
-    from ladder.platform.evaluation.benchmarks.heldout import read_texts
+    from ladder.platform.evaluation.benchmarks.heldout.loss import read_texts
 
     def grams(text: str) -> list[tuple[str, ...]]:
         words = re.sub(r"[\W_]", " ", text).lower().split()

@@ -1,0 +1,204 @@
+"""Transfer against size, data and loss: planted laws come back, intervals cover, what does not move is said to."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
+from ladder.analysis.fitting.points import make_points
+from ladder.analysis.fitting.two_step import TwoStepFit
+from ladder.analysis.report.captions import transfer_limits, transfer_sentences
+from ladder.analysis.report.findings import MOVES, OPEN, STILL, Findings, find, find_transfer, transfer_score
+from ladder.analysis.report.page import render_report
+from ladder.analysis.report.scores import transfer_rows
+from ladder.analysis.tables.sweeps import TRANSFER_SCHEMA, SweepData
+
+QUICK = FitOptions(bootstrap=100, starts=30)
+Planted = Callable[..., SweepData]
+PARAMS = (20_000, 60_000, 180_000, 540_000, 1_600_000, 5_000_000)
+SEEDS = 5
+
+
+def beside(value: float, low: float | None, high: float | None) -> dict[str, Any]:
+    difference = {"value": value, "error_seeds": 0.01, "error_items": 0.01, "low": low, "high": high}
+    return {"value": 0.6, "name": "other", "difference": difference}
+
+
+def transfer(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """A table of transfer, the columns that a row lacks filled."""
+    common = {
+        "tokens": 1_000_000, "task": "sst2", "metric": "accuracy", "unit": "share of items", "direction": "higher",
+        "chance": 0.5, "layers": "all", "lm_weight": 0.5, "standard_error_seeds": 0.01, "standard_error_items": 0.017,
+        "collapsed": 0, "missing": 0,
+        "beside": {"bag_of_words": beside(-0.1, -0.14, -0.06), "majority": beside(0.1, 0.02, 0.18),
+                   "scratch": beside(0.05, 0.01, 0.09)},
+    }  # fmt: skip
+    made = [common | row for row in rows]
+    for row in made:
+        row.setdefault("checkpoint", f"{row['params_total']}-{row['tokens']}")
+        row.setdefault("run", row["checkpoint"])
+        row.setdefault("size", f"n{row['params_total']}")
+    return pl.DataFrame([{name: row[name] for name in TRANSFER_SCHEMA} for row in made], schema=TRANSFER_SCHEMA)
+
+
+def curve(
+    draw: np.random.Generator, law: Callable[[float], float], *, seed_noise: float, seeds: int = SEEDS, **more: Any
+) -> list[dict[str, Any]]:
+    """A row for each size and seed."""
+    return [
+        {"params_total": n, "seed": seed, "score": law(n) + seed_noise * draw.standard_normal()} | more
+        for n in PARAMS
+        for seed in range(seeds)
+    ]
+
+
+def straight(n: float) -> float:
+    return 0.2 + 0.03 * float(np.log(n))
+
+
+def of_table(planted: Planted, table: pl.DataFrame, **changes: Any) -> Findings:
+    return find(replace(planted(), transfer=table, **changes), QUICK)
+
+
+def test_what_rises_moves_and_what_is_flat_does_not(planted: Planted) -> None:
+    draw = np.random.default_rng(0)
+    rows = curve(draw, straight, seed_noise=0.01)
+    rows += curve(draw, lambda n: 0.01, seed_noise=0.02, task="cola", metric="mcc", chance=0.0)
+    rows += curve(draw, lambda n: 0.0, seed_noise=0.0, task="wnli", collapsed=5)
+    rows += curve(draw, straight, seed_noise=0.3, task="rte", seeds=1)
+    found = find_transfer(replace(planted(), transfer=transfer(rows)), QUICK)
+    told = {one.score.name.split("/")[0]: one.movement for one in found}
+    assert told == {"sst2": MOVES, "cola": STILL, "wnli": STILL, "rte": OPEN}
+    slope = found[0].score.fit
+    assert slope is not None and slope.law.parameters["b"] == pytest.approx(0.03, abs=0.005)
+
+
+def test_the_gain_over_scratch_is_a_curve_of_its_own_by_seed(planted: Planted) -> None:
+    draw = np.random.default_rng(1)
+    rows, shared = [], draw.normal(0, 0.05, SEEDS)
+    for n in PARAMS:
+        for seed in range(SEEDS):
+            of_seed = float(shared[seed]) + 0.02 * float(draw.standard_normal())
+            rows.append({"params_total": n, "seed": seed, "score": straight(n) + of_seed})
+            rows.append({"params_total": n, "seed": seed, "score": 0.5 + of_seed, "layers": "nothing"})
+    score, gain = find_transfer(replace(planted(), transfer=transfer(rows)), QUICK)
+    assert not score.of_scratch and gain.of_scratch and gain.movement == MOVES
+    assert gain.rows["score"].to_list() == pytest.approx([straight(n) - 0.5 for n in PARAMS for _ in range(SEEDS)])
+    assert gain.score.name == "sst2/accuracy after fine-tuning, less scratch" and gain.score.chance == 0.0
+
+
+def slope_holds(rows: list[dict[str, Any]], truth: float) -> tuple[bool, float]:
+    """Whether the slope's 95 % interval holds the truth, and its width."""
+    score = transfer_score(transfer(rows), False, QUICK)
+    assert score.fit is not None
+    ends = score.fit.intervals["b"]
+    assert ends.low is not None and ends.high is not None
+    return ends.low <= truth <= ends.high, ends.high - ends.low
+
+
+def test_intervals_of_a_slope_cover_with_known_noise_of_seeds_and_of_runs() -> None:
+    """500 draws of six sizes and five seeds: seeds alone, and sizes that miss the line as well."""
+    draw = np.random.default_rng(2)
+    held = np.zeros(2)
+    for _ in range(500):
+        rows = curve(draw, straight, seed_noise=0.03)
+        held[0] += slope_holds(rows, 0.03)[0]
+        missed = dict(zip(PARAMS, draw.normal(0, 0.03, len(PARAMS)), strict=True))
+        held[1] += slope_holds([row | {"score": row["score"] + missed[row["params_total"]]} for row in rows], 0.03)[0]
+    assert ((held / 500 >= 0.92) & (held / 500 <= 0.98)).all(), held / 500
+
+
+def test_paired_slopes_cover_and_are_narrower_than_unpaired() -> None:
+    """300 draws; what a size and a seed share with scratch drops out of the difference of the two."""
+    draw = np.random.default_rng(3)
+    held, ratios = 0, []
+    for _ in range(300):
+        shared = draw.normal(0, 0.04, (len(PARAMS), SEEDS))
+        ours, theirs = (shared + draw.normal(0, 0.01, shared.shape) for _ in range(2))
+        gains = {}
+        for name, other in (("paired", theirs), ("unpaired", np.roll(theirs, 1, axis=1)[np.roll(np.arange(6), 1)])):
+            gains[name] = [
+                {"params_total": n, "seed": seed, "score": straight(n) + float(ours[i, seed] - other[i, seed])}
+                for i, n in enumerate(PARAMS)
+                for seed in range(SEEDS)
+            ]
+        holds, width = slope_holds(gains["paired"], 0.03)
+        held += holds
+        ratios.append(width / slope_holds(gains["unpaired"], 0.03)[1])
+    assert 0.92 <= held / 300 <= 0.98 and np.median(ratios) < 0.5
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("law", ["saturating", "sigmoid"])
+def test_intervals_of_bent_laws_cover(law: str) -> None:
+    """500 draws of six sizes and five seeds; an unknown end counts as holding."""
+    draw, options = np.random.default_rng(4), FitOptions(bootstrap=400, starts=30)
+    truth: dict[str, Callable[[float], float]] = {
+        "saturating": lambda n: 0.9 - 4.0 * n**-0.25,
+        "sigmoid": lambda n: 0.5 + 0.35 / (1 + float(np.exp(12 - np.log(n)))),
+    }
+    wanted = {"saturating": ("alpha", 0.25), "sigmoid": ("b", 1.0)}[law]
+    options = replace(options, constants={"chance": 0.5} if law == "sigmoid" else {})
+    held = unknown = 0
+    for _ in range(500):
+        rows = curve(draw, truth[law], seed_noise=0.01)
+        points = make_points([row["score"] for row in rows], params=[row["params_total"] for row in rows])
+        ends = fit_law(law, points, options).intervals[wanted[0]]
+        unknown += not ends.known
+        low, high = (-np.inf if ends.low is None else ends.low), (np.inf if ends.high is None else ends.high)
+        held += low <= wanted[1] <= high
+    print(law, held / 500, "unknown", unknown / 500)
+    assert 0.92 <= held / 500
+
+
+def test_laws_in_data_in_loss_and_by_way_of_it_come_back(planted: Planted) -> None:
+    """The sweep of the planted Hoffmann law, its scores a sigmoid of its loss."""
+    data, draw, rows = planted(noise=1e-3), np.random.default_rng(5), []
+    for run in data.table.to_dicts():
+        score = 0.45 / (1 + np.exp(4.0 * (run["heldout/loss"] - 2.2))) + 0.5
+        rows += [
+            {name: run[name] for name in ("run", "size", "params_total", "tokens")}
+            | {"checkpoint": run["run"], "seed": seed, "score": score + 0.002 * draw.standard_normal()}
+            for seed in range(3)
+        ]
+    (found,) = find_transfer(replace(data, transfer=transfer(rows)), QUICK)
+    by_loss, both = found.laws["held-out loss"], found.laws["N and D by way of held-out loss"]
+    assert isinstance(by_loss, Fit) and by_loss.law.name == "loss-sigmoid"
+    assert by_loss.law.parameters["k"] == pytest.approx(4.0, rel=0.15)
+    assert isinstance(both, TwoStepFit) and both.law.parameters["alpha"] == pytest.approx(0.33, rel=0.1)
+    in_data = next(law for axis, law in found.laws.items() if axis.startswith("tokens"))
+    assert isinstance(in_data, Fit | str)
+
+
+def test_where_no_law_can_be_fitted_the_reason_is_told(planted: Planted) -> None:
+    rows = curve(np.random.default_rng(6), straight, seed_noise=0.01, tokens=None, run=None)
+    (found,) = find_transfer(replace(planted(), transfer=transfer(rows)), QUICK)
+    assert all(isinstance(law, str) and law for law in found.laws.values())
+
+
+def test_the_report_says_what_is_not_above_and_what_it_cannot_show(planted: Planted) -> None:
+    rows = curve(np.random.default_rng(7), straight, seed_noise=0.01)
+    findings = of_table(planted, transfer(rows))
+    told = " ".join(transfer_sentences(findings))
+    assert "6 of 6 are not above bag of words beyond doubt" in told and "All are above majority beyond doubt" in told
+    assert MOVES in told and "Per doubling of N" in told
+    assert "6 sizes, 5 seeds" in transfer_limits(findings)
+    (first, *_) = transfer_rows(findings.data)
+    assert first[3].startswith("0.4") and "se of seeds 0.01, items 0.017; 5 seeds" in first[3]
+    assert first[-1] == "+0.05\n+0.01 to +0.09"
+    html = render_report(findings)
+    assert 'id="transfer"' in html and "bag of words" in html
+    assert 'id="transfer"' not in render_report(find(planted(), QUICK))
+
+
+def test_what_is_taken_over_is_drawn_where_more_than_all_and_nothing_was(planted: Planted) -> None:
+    draw, rows = np.random.default_rng(8), []
+    for place, layers in enumerate(("nothing", "embeddings", "1", "all")):
+        rows += curve(draw, lambda n, place=place: straight(n) + 0.02 * place, seed_noise=0.01, layers=layers)  # type: ignore[misc]
+    assert "by what is taken over" in render_report(of_table(planted, transfer(rows)))
+    few = transfer([row for row in rows if row["layers"] in ("nothing", "all")])
+    assert "by what is taken over" not in render_report(of_table(planted, few))
