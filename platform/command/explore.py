@@ -61,7 +61,7 @@ def command(
       ladder explore gpt2 gpt2-medium --port 5051
       ladder explore demo --save talk.html
     """
-    from ladder.platform.evaluation.checkpoint import choose_device
+    from ladder.platform.evaluation.checkpoints.open import choose_device
     from ladder.platform.explore.catalogue import find_entries
     from ladder.platform.explore.items import read_items
     from ladder.platform.explore.page import page_state

@@ -15,8 +15,8 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import PAPER_SIZES
 from ladder.models.tokenizer import Tokenizer
-from ladder.platform.evaluation.checkpoint import open_checkpoint
-from ladder.platform.evaluation.checkpoint_scores import local_copy
+from ladder.platform.evaluation.checkpoints.open import open_checkpoint
+from ladder.platform.evaluation.checkpoints.score import local_copy
 from ladder.platform.explore.catalogue import Entry
 
 BYTES_PER_PARAMETER = 4
