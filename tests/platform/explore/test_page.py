@@ -30,7 +30,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def settle(browser: Browser, text: str) -> None:
     """Wait until the page shows the answers to a text."""
-    wait_for(lambda: browser.run(READY) == json.dumps(text, ensure_ascii=False))
+    wait_for(lambda: json.loads(browser.run(READY) or "null") == text)
 
 
 def type_text(browser: Browser, text: str) -> None:
