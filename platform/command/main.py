@@ -28,6 +28,7 @@ COMMANDS = {
     "finetune": "Fine-tune checkpoints on labelled tasks: transfer, beside training from scratch.",
     "overlap": "Find how much of benchmarks a corpus holds already.",
     "generate": "Continue texts with a checkpoint.",
+    "explore": "Show one text through every checkpoint of a sweep, in a browser.",
     "bench": "Measure training speed on this hardware.",
     "ui": "Open MLflow's UI on the runs.",
 }
