@@ -103,7 +103,7 @@ def checkpoint(vocabulary: None, shared: Path, tmp_path_factory: pytest.TempPath
     texts = [row["text"] + answer for row in read_lambada(shared, "lambada_test.jsonl")[:4] for answer in (" yes", "!")]
     rows = load_tokenizer("gpt2").encode_batch(texts)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(6):
+    for _ in range(12):
         for row in rows:
             tokens = torch.tensor([row])
             next_token_nats(model.hidden(tokens[:, :-1]), model.wte.weight, tokens[:, 1:]).div(len(row)).backward()
