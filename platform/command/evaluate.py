@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
     from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask
     from ladder.platform.evaluation.own.file import OwnFile
+    from ladder.platform.launching.over_training import TrainingPoint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -53,6 +54,11 @@ def worker_options(function: Function) -> Function:
 @click.command("evaluate")
 @click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
 @click.option("--sweep", help="Score the newest checkpoint of every finished run of this sweep.")
+@click.option(
+    "--over-training",
+    is_flag=True,
+    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised.",
+)
 @click.option("--benchmarks", multiple=True, help="Benchmarks, repeated or separated by commas.  [default: all]")
 @click.option("--corpus", help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.")
 @click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
@@ -77,6 +83,7 @@ def worker_options(function: Function) -> Function:
 def command(
     checkpoints: tuple[str, ...],
     sweep: str | None,
+    over_training: bool,
     benchmarks: tuple[str, ...],
     corpus: str | None,
     tokenizer: str | None,
@@ -106,11 +113,14 @@ def command(
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
       ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
+      ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
     from ladder.platform.evaluation.protocol import Protocol
 
     sources, asked = _split(checkpoints, benchmarks, sweep, storage)
+    points = _over_training(sweep, storage) if over_training else []
+    sources = [point.checkpoint for point in points] or sources
     names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
     tasks = [
         ScoringTask(
@@ -131,7 +141,45 @@ def command(
     outcomes = _score(tasks, sources, names, workers, address)
     if samples is not None:
         _write_samples(outcomes, samples)
+    if points:
+        _tell_over_training(points, outcomes, as_json)
+        return
     _tell(outcomes, absent, sources, names, as_json)
+
+
+def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
+    """The checkpoints of a sweep in the course of training."""
+    from ladder.models.errors import InputError
+    from ladder.platform.launching.over_training import points_of
+
+    if sweep is None:
+        raise InputError("--over-training scores the checkpoints of a sweep's runs: name it with --sweep")
+    return points_of(storage, sweep)
+
+
+def _tell_over_training(points: "Sequence[TrainingPoint]", outcomes: "Sequence[Outcome]", as_json: bool) -> None:
+    """Writes the scores in the order of training; InputError where something was not scored."""
+    from rich.table import Table
+
+    from ladder.models.errors import InputError
+    from ladder.platform.launching.over_training import rows_of
+
+    rows = rows_of(points, outcomes)
+    if as_json:
+        echo_json(rows)
+    else:
+        table = Table(
+            "run", "tokens", "score", "value", "se", "normalised", "reference", box=None, padding=(0, 2, 0, 0)
+        )
+        for row in rows:
+            numbers = ("" if row[name] is None else f"{row[name]:.4f}" for name in ("value", "standard_error"))
+            normalised = "" if row["normalised"] is None else f"{row['normalised']:+.3f}"
+            name = f"{row['benchmark']}/{row['metric']}"
+            table.add_row(row["run"], f"{row['tokens']:,}", name, *numbers, normalised, row["reference"] or "raw only")
+        console().print(table)
+    problems = [f"{outcome.checkpoint}: {outcome.problem}" for outcome in outcomes if outcome.problem is not None]
+    if problems:
+        raise InputError("could not be scored: " + "; ".join(problems))
 
 
 def _score(
