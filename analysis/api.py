@@ -1,7 +1,7 @@
 """The door of the room: what commands, notebooks and other rooms use of it.
 
-`api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`,
-`optimum(1e21)`, `predict` and `band`. What draws is imported when called."""
+`api.fit(frame, law=..., score=..., params=..., tokens=...)` gives `interval("a")`, `optimum(1e21)`, `predict`, `band`.
+What draws is imported when called."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import polars as pl
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.frontiers import EnvelopeFit, Frontier, FrontierDraws, Minima
-from ladder.analysis.fitting.health import Health, Status
+from ladder.analysis.fitting.health import Health, Status, interval_words
 from ladder.analysis.fitting.intervals import Draws, Interval, Line
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
@@ -52,19 +52,19 @@ from ladder.analysis.planning.design import (
     REFERENCES,
     SEED_NOISE,
     SEED_NOISE_SOURCE,
+    SHARED_NOISE,
     SIMULATIONS,
     Reference,
-    SeedNoise,
-    seed_noise,
+    leaves_reference,
 )
 from ladder.analysis.planning.proposal import (
     Noise,
     Prospect,
     Question,
-    foresee,
-    interval_words,
-    leaves_reference,
+    SeedNoise,
+    assess_design,
     list_candidates,
+    seed_noise,
 )
 from ladder.analysis.tables.fit_table import (
     WHOLE_TABLE,
@@ -109,6 +109,7 @@ __all__ = [
     "Reference",
     "SEED_NOISE",
     "SEED_NOISE_SOURCE",
+    "SHARED_NOISE",
     "SIMULATIONS",
     "SeedNoise",
     "Status",
@@ -128,7 +129,7 @@ __all__ = [
     "fit_law",
     "fit_search",
     "fit_table",
-    "foresee",
+    "assess_design",
     "format_count",
     "format_number",
     "frame_of_places",
@@ -279,8 +280,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, StrEnum):
         return {"word": [type(value).__name__, str(value)]}
     if is_dataclass(value):
-        parts = {one.name: encode(getattr(value, one.name)) for one in fields(value)}
-        return {"is": type(value).__name__, "fields": parts}
+        return {"is": type(value).__name__, "fields": {f.name: encode(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, np.ndarray):
         return {"array": encode(value.tolist()), "kind": value.dtype.kind}
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
 """How many tokens does Muon want to reach the loss that AdamW reaches? Both tuned, on a real corpus.
 
-    python bench/muon.py [--sizes 4x128 6x192] [--tokens 1000000]
+    python bench/muon.py [--sizes 4x128 6x192] [--tokens 256000]
 
 For each size it finds the best learning rate of each optimizer at the full budget, by factors of two; then trains Muon,
 at its best rate, on shares of the budget, each with a schedule of its own, and interpolates the share at which it has
@@ -25,7 +25,7 @@ def main() -> None:
     """Train what is missing, print what was found."""
     options = parser(__doc__)
     options.add_argument("--sizes", nargs="+", default=["4x128", "6x192"])
-    options.add_argument("--tokens", type=int, default=1_000_000)
+    options.add_argument("--tokens", type=int, default=256_000)
     options.add_argument("--turns", type=int, default=5, help="of timing")
     options = options.parse_args()
     runs = ShortRuns(options)

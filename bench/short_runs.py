@@ -22,7 +22,6 @@ from ladder.models.sizes import Size, parse_size
 from ladder.platform.corpus.pydocs import ensure_corpus
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.corpus.stream import TokenStream
-from ladder.platform.hardware import resolve_precision
 from ladder.platform.runs.checkpoints import MARK
 from ladder.platform.training.checkpoint import Snapshot, write_checkpoint
 from ladder.platform.training.train import Diverged, Trainer
@@ -33,10 +32,12 @@ from ladder.sweeps.words import Execution, Recipe, Run
 CPU = torch.device("cpu")
 RESULTS = Path("storage/bench/short-runs.jsonl")
 """One file for both scripts, which have runs in common."""
-CONTEXT = 64
-"""With 128, runs stay at the loss of pairs of bytes for .7M bytes, and when they leave it decides the rest."""
-BATCH_TOKENS = 16 * CONTEXT
-HELDOUT_WINDOWS = 2048
+CONTEXT = 32
+"""With 128, runs stay at the loss of pairs of bytes for .7M bytes, and when they leave it decides the rest; with 32 for
+less than .3M."""
+BATCH_TOKENS = 8 * CONTEXT
+"""Few, since a rate is good or bad for a number of steps: a step of these sizes costs what its tokens cost."""
+HELDOUT_WINDOWS = 1024
 """Of CONTEXT tokens each: the standard error of a difference between two recipes on the same windows is below 0.003."""
 
 
@@ -61,7 +62,7 @@ def make_recipe(tokens: int, lr_peak: float, seed: int, **changes: Any) -> Recip
         lr_peak=lr_peak,
         warmup_tokens=share_of_tokens(0.1, tokens, BATCH_TOKENS),
         seed=seed,
-        precision=resolve_precision("auto", CPU),  # type: ignore[arg-type]
+        precision="fp32",  # or machines with bf16 and without would not compare the same runs
         **changes,
     )
 

@@ -16,7 +16,7 @@ import seaborn as sns
 from short_runs import ShortRuns, best_rate, make_recipe, parser
 
 SIZES = ("2x64", "4x128", "6x256")
-TOKENS = 1_000_000
+TOKENS = 256_000
 START = 2.0**-7
 PARAMETRIZATIONS = {
     "standard": {},

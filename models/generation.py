@@ -127,7 +127,7 @@ def generate(
         bound = cache_bytes or CACHE_BYTES.get(kind, CACHE_BYTES["cpu"])
         writer = _Writer(
             model=model,
-            head=scoring_head(model.wte.weight, _activation_dtype(model)),
+            head=scoring_head(model.wte.weight, _activation_dtype(model))[:, : model.size.d_model].contiguous(),
             n_tokens=n_tokens,
             sampling=sampling,
             end_token=end_token,

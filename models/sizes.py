@@ -95,10 +95,15 @@ class Size:
         the vocabulary projection. The causal half of attention is not taken off, and what is not a matrix product
         (norms, softmax, GELU, embedding look-up, optimizer) is left out.
         """
-        blocks = 2 * self.n_layer * 12 * self.d_model**2
+        return 3 * (self.recomputed_flops_per_token + 2 * self.vocabulary * self.d_model)
+
+    @property
+    def recomputed_flops_per_token(self) -> int:
+        """FLOPs of the blocks' forward pass, which activation checkpointing runs a second time; not in
+        `flops_per_token`, as it trains nothing."""
+        weights = 2 * self.n_layer * 12 * self.d_model**2
         attention = 4 * self.n_layer * self.context * self.d_model
-        projection = 2 * self.vocabulary * self.d_model
-        return 3 * (blocks + attention + projection)
+        return weights + attention
 
     def flops_exact(self, tokens: int) -> int:
         """FLOPs to train on `tokens` tokens, counted as `flops_per_token` says."""

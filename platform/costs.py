@@ -83,20 +83,32 @@ def planned_gpus(execution: Execution, rate: Rate) -> float:
 def training_seconds(run: Run, execution: Execution, rate: Rate, *, shared_steps: int = 0) -> float:
     """Seconds to train a run, without starting, scoring and waiting; a share of a GPU has that share of its rate."""
     return (
-        worker_hours(run, rate, shared_steps=shared_steps)
+        worker_hours(run, execution, rate, shared_steps=shared_steps)
         * 3600
         / (execution.workers * (planned_gpus(execution, rate) or 1.0))
     )
 
 
-def worker_hours(run: Run, rate: Rate, *, shared_steps: int = 0) -> float:
+def worker_hours(run: Run, execution: Execution, rate: Rate, *, shared_steps: int = 0) -> float:
     """Hours of whole GPUs, or of cores, to train a run, summed over its workers, without steps that another trains."""
-    return rate.hours(own_flops(run, shared_steps))
+    recomputed = recomputed_flops(run, execution, rate, shared_steps=shared_steps)
+    return rate.hours(own_flops(run, shared_steps) + recomputed)
 
 
 def own_flops(run: Run, shared_steps: int) -> float:
     """Training FLOPs of a run without the steps at its beginning that another one trains."""
-    return run.size.flops_exact(run.recipe.tokens - shared_steps * run.recipe.batch_tokens)
+    return run.size.flops_exact(_own_tokens(run, shared_steps))
+
+
+def recomputed_flops(run: Run, execution: Execution, rate: Rate, *, shared_steps: int = 0) -> float:
+    """FLOPs that activation checkpointing adds to a run's own, 0 where its workers will train without it."""
+    if not planned_memory(run, execution, rate).training.checkpointing:
+        return 0.0
+    return run.size.recomputed_flops_per_token * _own_tokens(run, shared_steps)
+
+
+def _own_tokens(run: Run, shared_steps: int) -> int:
+    return run.recipe.tokens - shared_steps * run.recipe.batch_tokens
 
 
 @dataclass(frozen=True, kw_only=True)

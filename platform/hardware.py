@@ -1,7 +1,9 @@
 """What the processor at hand can do: bf16 instructions, and the matrix rate that a share of peak is a share of."""
 
 import time
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -9,6 +11,10 @@ from ladder.platform.gpus import find_gpu
 
 LONGEST_PRODUCT_SECONDS = 0.25
 """What one product of the measurement may take on a processor."""
+LEAST_GAIN = 1.25
+"""How many times as fast a processor has to multiply bf16 as fp32 before training in bf16 pays: weights and activations
+are rounded to it first. An Intel Xeon whose AMX its hypervisor hides has AVX-512 instructions for bf16 and multiplies
+with them at half the rate of fp32: a training step took 1.5 to 1.7 times as long."""
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -23,10 +29,27 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """`auto` as the device at hand has it: bf16 or fp32."""
-    if precision != "auto":
-        return precision
-    return "bf16" if has_bf16(device) else "fp32"
+    """`auto` as it is best on the device at hand: bf16 or fp32."""
+    return fastest_precision(device)[0] if precision == "auto" else precision
+
+
+def fastest_precision(device: torch.device) -> tuple[Literal["bf16", "fp32"], str]:
+    """bf16 or fp32, and why: bf16 on a GPU that has it, and on a processor that multiplies it faster than fp32."""
+    if not has_bf16(device):
+        return "fp32", "it has no bf16 instructions"
+    if device.type == "cuda":
+        return "bf16", "it has bf16 instructions"
+    gain = _bf16_gain()
+    return ("bf16" if gain >= LEAST_GAIN else "fp32"), f"it multiplies bf16 {gain:.2g} times as fast as fp32"
+
+
+@cache
+def _bf16_gain() -> float:
+    """How many times as fast this processor multiplies bf16 as fp32; in turns, so that other work meets both."""
+    seconds: dict[str, list[float]] = {"bf16": [], "fp32": []}
+    for precision, measured in 5 * list(seconds.items()):
+        measured.append(_product_seconds(torch.device("cpu"), precision, width=512, repeats=1))
+    return min(seconds["fp32"]) / min(seconds["bf16"])
 
 
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:

@@ -68,7 +68,7 @@ def choose_precision(executions: Iterable[Execution]) -> tuple[ResolvedPrecision
     """What `auto` is to mean in a sweep whose runs are carried out in these ways, and why.
 
     One word for all its sizes, as they are compared with each other: bf16 where runs ask for GPUs, unless for one
-    without bf16 instructions; else what the device at hand has.
+    without bf16 instructions; else what is fastest on the device at hand.
     """
     executions = list(executions)
     for older in OLDER_GPUS:
@@ -80,17 +80,14 @@ def choose_precision(executions: Iterable[Execution]) -> tuple[ResolvedPrecision
 
 
 def local_precision(executions: Iterable[Execution]) -> tuple[ResolvedPrecision, str]:
-    """The precision that the device at hand has instructions for, and why."""
+    """The precision that the device at hand trains fastest in, and why."""
     import torch  # late: a second that `ladder status` spends only before the precision is recorded
 
-    from ladder.platform.hardware import has_bf16
+    from ladder.platform.hardware import fastest_precision
 
     gpu = torch.cuda.is_available() and all(execution.gpus_per_worker != 0 for execution in executions)
-    device = torch.device("cuda" if gpu else "cpu")
-    what = "the GPU of this machine" if gpu else "this machine's processor"
-    return (
-        ("bf16", f"{what} has bf16 instructions") if has_bf16(device) else ("fp32", f"{what} has no bf16 instructions")
-    )
+    precision, why = fastest_precision(torch.device("cuda" if gpu else "cpu"))
+    return precision, f"{'the GPU of this machine' if gpu else 'the processor of this machine'}: {why}"
 
 
 def sweep_file(storage: UPath, sweep: str) -> UPath:

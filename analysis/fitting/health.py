@@ -1,7 +1,7 @@
 """How sound a fit is: measured numbers, the status they amount to, and a fit told with them in words and as JSON."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ladder.analysis.fitting.forms import Form
-from ladder.analysis.fitting.intervals import Interval
+from ladder.analysis.fitting.intervals import Interval, least_squares
 from ladder.analysis.fitting.points import NOISES, Points, design_problem, find_groups, is_one_ratio, split_residuals
-from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives, refit
+from ladder.analysis.fitting.solver import Objective, Sample, Solutions, derivatives
 from ladder.analysis.laws.law import Floats, Law, Power, format_number
 from ladder.models.errors import InputError
 
@@ -123,7 +123,7 @@ def find_misfit(form: Form, theta: Floats, points: Points, logs: Mapping[str, Fl
     lack of fit. Where they do not, an F test of whether squares and products
     of the centred ln N and ln D (or ln x) explain what least squares leave; noise of points is taken as alike.
     """
-    left = least_residuals(form, theta)
+    left = least_squares(form, theta)
     if form.known_noise > 0:
         freedom = len(left) - len(theta)
         doubt = float(special.chdtrc(freedom, (left**2).sum() / form.known_noise**2)) if freedom > 0 else 1.0
@@ -142,12 +142,6 @@ def find_misfit(form: Form, theta: Floats, points: Points, logs: Mapping[str, Fl
     if doubt >= MISFIT_DOUBT:
         return ""
     return f"the residuals follow a pattern in {' and '.join(logs)} (probability {doubt:.1g} if the law held)"
-
-
-def least_residuals(form: Form, theta: Floats) -> Floats:
-    """Residuals [n] of least squares from theta [P]."""
-    best = refit(form, Objective(kind="squares"), theta, Sample.whole(form, 1))
-    return np.asarray((form.target - form.evaluate(best).prediction)[0])
 
 
 def pattern_doubt(form: Form, theta: Floats, left: Floats, logs: Mapping[str, Floats]) -> float:
@@ -276,11 +270,11 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def ends_of(interval: Interval) -> str:
+def interval_words(interval: Interval, words: Callable[[float], str] = format_number) -> str:
     """low to high, or unknown; where one end is known it is told."""
     if interval.low is None and interval.high is None:
         return "unknown"
-    low, high = ("unknown" if end is None else format_number(end) for end in (interval.low, interval.high))
+    low, high = ("unknown" if end is None else words(end) for end in (interval.low, interval.high))
     return f"{low} to {high}"
 
 
@@ -291,7 +285,7 @@ def parameter_lines(
     width = max(len(name) for name in parameters)
     head = f"  {'':{width}}  {'value':>12}  {level:.0%} interval"
     rows = [
-        f"  {name:{width}}  {format_number(value):>12}  {'fixed' if name in fixed else ends_of(intervals[name])}"
+        f"  {name:{width}}  {format_number(value):>12}  {'fixed' if name in fixed else interval_words(intervals[name])}"
         for name, value in parameters.items()
     ]
     return [head, *rows]

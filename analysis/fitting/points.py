@@ -345,14 +345,15 @@ class Level:
 
 
 def find_levels(
-    jacobian: Floats, residuals: Floats, trunks: NDArray[np.int64], settings: NDArray[np.int64]
+    jacobian: Floats, residuals: Floats, trunks: NDArray[np.int64] | None, settings: NDArray[np.int64]
 ) -> list[Level]:
     """Trunks, settings and runs with what the residuals [n] of least squares have at each; a level that is the one
-    above is left out. `jacobian` [P, n] holds the law's gradients."""
+    above is left out, and without trunks there are runs alone. `jacobian` [P, n] holds the law's gradients."""
     fitted = np.linalg.qr((jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)).T)[0].T
     levels: list[Level] = []
     above, n_above = None, 0
-    for labels in (trunks, settings, np.arange(len(residuals))):
+    runs = np.arange(len(residuals))
+    for labels in (runs,) if trunks is None else (trunks, settings, runs):
         n_labels = int(labels.max()) + 1
         if n_labels > n_above:
             square = float((part_of(residuals[None], labels, above) ** 2).sum())

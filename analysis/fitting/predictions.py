@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, at_one_place, fit_law
 from ladder.analysis.fitting.frontiers import EnvelopeFit
-from ladder.analysis.fitting.health import Status, ends_of, finite
+from ladder.analysis.fitting.health import Status, finite, interval_words
 from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.points import DISTINCT, Points, as_numbers
@@ -291,7 +291,7 @@ def describe_conventions(fits: Mapping[str, AnyFit]) -> str:
         for values in told.values():
             value, ends = values[name]
             beyond = own.known and not own.low <= value <= own.high  # type: ignore[operator]
-            row.append(f"{format_number(value)}{'*' if beyond else ''} ({ends_of(ends)})")
+            row.append(f"{format_number(value)}{'*' if beyond else ''} ({interval_words(ends)})")
         lines.append(row)
     widths = [max(len(row[place]) for row in [head, *lines]) for place in range(len(head))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *lines]]

@@ -21,8 +21,8 @@ from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.points import count_distinct
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
 from ladder.analysis.laws.surfaces import BESIROGLU, Allocation, Surface
-from ladder.analysis.planning.design import SEED_NOISE, SeedNoise, place_target
-from ladder.analysis.planning.proposal import Proposal, list_candidates, propose
+from ladder.analysis.planning.design import SEED_NOISE, place_target
+from ladder.analysis.planning.proposal import Proposal, SeedNoise, list_candidates, propose
 from ladder.analysis.tables.fit_table import Found, TableFit, fit_table, numbers, prepare
 from ladder.analysis.tables.sweeps import PARAMS
 from ladder.models.errors import InputError

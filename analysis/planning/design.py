@@ -1,29 +1,46 @@
 """What a design can resolve, before it is paid for.
 
-The runs of a sweep are put under a reference law and a run-to-run noise of the loss. `resolve` gives the intervals that
-a least-squares fit of log loss would have from the law's gradients at the runs alone; `simulate` refits noisy copies
-with the solver that `ladder fit` uses. A fit does not know the noise but judges it from what residuals it has left, so
-the noise of each simulation is the planned one times what chi^2 allows: percentiles over simulations then are the
-t-like intervals that a fit of such runs reports, not the narrower spread of its estimates.
+The runs of a sweep are put under a reference law and a run-to-run noise of the loss. `resolve` says whether any data at
+those runs could determine the law; `simulate` refits noisy copies with the solver that `ladder fit` uses. A fit does
+not know the noise but judges it from its residuals, so the noise of each simulation is the planned one times what chi^2
+allows: percentiles over simulations then are the t-like intervals that a fit of such runs reports, not the narrower
+spread of its estimates. Runs of one trunk get a part of their noise together, and a fit judges that part by trunks.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from ladder.analysis.fitting.fits import FitOptions, find_optimum
-from ladder.analysis.fitting.forms import Form, KaplanForm, SumOfPowers
+from ladder.analysis.fitting.forms import Form, KaplanForm, SumOfPowers, jacobian_at
 from ladder.analysis.fitting.formulation import default_objective, make_form
 from ladder.analysis.fitting.health import SINGULAR, Status
-from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, known
-from ladder.analysis.fitting.points import count_distinct, design_problem, make_points
-from ladder.analysis.fitting.solver import Sample, refit
-from ladder.analysis.laws.law import Floats
+from ladder.analysis.fitting.intervals import (
+    LEAST_FREEDOM,
+    UNKNOWN,
+    Draws,
+    Interval,
+    Labels,
+    draw_kind,
+    draw_levels,
+    known,
+)
+from ladder.analysis.fitting.points import (
+    Level,
+    Points,
+    count_distinct,
+    design_problem,
+    find_groups,
+    find_levels,
+    find_trunks,
+    make_points,
+    part_of,
+)
+from ladder.analysis.fitting.solver import Objective, refit
+from ladder.analysis.laws.law import Floats, format_count
 from ladder.analysis.laws.surfaces import BESIROGLU, HOFFMANN, KAPLAN, Surface
 from ladder.models.errors import InputError
 
@@ -37,6 +54,10 @@ SEED_NOISE_SOURCE = (
     "assumed: as the points of Hoffmann et al. 2022 scatter; Kaplan et al. 2020, section 4.2, say 0.02 nats"
 )
 
+SHARED_NOISE = 0.5
+"""Share of that variance which runs of one trunk have in common: what two budgets of one size miss by was correlated by
+.28 to .78 in the three seeds of the sweep `demo`."""
+
 MOST_CHECKED = 200
 """Runs up to which a design is fitted without noise; with more the rank of its gradients is enough."""
 RECOVERED = 1e-3
@@ -44,6 +65,8 @@ RECOVERED = 1e-3
 SCATTER = 0.5
 """Standard deviation, in the solver's logarithms and of the logarithm of exponents, of the points where the refits of a
 simulation start: a fit does not know the truth, and from it a design that determines nothing looks sound."""
+OUTSIDE = 2.0
+"""How far, as a factor, a design may leave the sizes that the reference was fitted to without a word."""
 TARGET_COMPUTE = 10.0
 """Compute at which a plan asks for the extrapolated loss, as a multiple of the largest run's."""
 
@@ -72,6 +95,20 @@ REFERENCES: Mapping[str, Reference] = {
 """Published laws by the name that `ladder plan --reference` knows them by."""
 
 
+def leaves_reference(reference: Reference, params: Floats) -> str | None:
+    """Says that a design's sizes are not those that the reference was measured on; None where they are."""
+    if reference.sizes is None:
+        return None
+    low, high = reference.sizes
+    if params.min() * OUTSIDE >= low and params.max() <= high * OUTSIDE:
+        return None
+    return (
+        f"the truth taken here was measured on {format_count(low)} to {format_count(high)} parameters, these runs have "
+        f"{format_count(float(params.min()))} to {format_count(float(params.max()))}: law and noise are stand-ins, and "
+        "small models differ more from seed to seed. Once runs of this kind exist, plan with --reference SWEEP"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """Where the law is to be extrapolated to: the reference's optimum at a budget."""
@@ -95,7 +132,7 @@ def place_target(law: Surface, params: ArrayLike, tokens: ArrayLike, flops: floa
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """What a fit of the reference law to the planned runs could say, by the law's gradients alone."""
+    """Whether a fit of the reference law to the planned runs could tell its parameters."""
 
     law: str
     """Name of the reference law."""
@@ -111,9 +148,6 @@ class Resolution:
     """Least and largest tokens per parameter."""
     status: str
     """identifiable, or not identifiable."""
-    half_widths: dict[str, float]
-    """Half of the 95 % t interval of each exponent and of the logarithm of each other parameter, by least squares;
-    empty where the law is not identifiable or no run is spare."""
     problem: str | None
     """Why the law cannot be told from these runs, and what to add; None where it can."""
 
@@ -137,7 +171,6 @@ def resolve(params: ArrayLike, tokens: ArrayLike, *, law: Surface = BESIROGLU, n
         budgets=count_distinct(D),
         ratios=(float((D / N).min()), float((D / N).max())),
         status="not identifiable" if problem else "identifiable",
-        half_widths={} if problem else half_widths(law, N, D, noise),
         problem=problem,
     )
 
@@ -198,92 +231,23 @@ def log_gradients(law: Surface, N: Floats, D: Floats) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def half_widths(law: Surface, N: Floats, D: Floats, noise: float) -> dict[str, float]:
-    """Half widths of the 95 % t intervals; none where no run is left over to judge the noise by."""
-    gradients = log_gradients(law, N, D)
-    freedom = len(N) - gradients.shape[1]
-    if freedom < 1:
-        return {}
-    spread = noise * np.sqrt(np.diag(np.linalg.inv(gradients.T @ gradients)))
-    quantile = float(stats.t.ppf(0.975, freedom))
-    names = [name if is_exponent(name) else f"ln {name}" for name in law.parameters]
-    return {name: quantile * float(s) for name, s in zip(names, spread, strict=True)}
+def plan_levels(jacobian: Floats, points: Points, noise: float) -> list[Level]:
+    """The levels at which a fit would judge its noise, with the sum of squares that it would find at each on average.
 
-
-@dataclass(frozen=True, kw_only=True)
-class SeedNoise:
-    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
-
-    score: str
-    """Which measurement."""
-    logarithmic: bool
-    """True where the spread is of ln score, so a share of the score; False where it is in the score's unit."""
-    standard_deviation: float
-    """sqrt(sum over settings of squared deviations from the setting's mean / degrees of freedom)."""
-    degrees_of_freedom: int
-    """Runs less settings."""
-    low: float
-    """Lower end of the chi-square interval of the standard deviation: normal noise, equal in all settings."""
-    high: float
-    """Upper end."""
-    level: float
-    """Confidence level of the interval."""
-    settings: int
-    """Settings with at least two seeds."""
-    runs: int
-    """Runs in them."""
-
-
-def seed_noise(
-    table: pl.DataFrame,
-    score: str,
-    *,
-    params: str = "params_total",
-    tokens: str = "tokens",
-    seed: str = "seed",
-    logarithmic: bool = True,
-    level: float = 0.95,
-) -> SeedNoise | None:
-    """The noise among runs of equal size and tokens; None where no setting has two seeds.
-
-    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
-    the table does not say, so that setting is left out.
+    Without trunks there is one level. `jacobian` [P, n] holds the law's gradients.
     """
-    rows = usable_rows(table, (score, params, tokens, seed))
-    if logarithmic and rows.filter(pl.col(score) <= 0).height:
-        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; ask for noise of the score itself")
-    value = pl.col(score).log() if logarithmic else pl.col(score)
-    counted = {"runs": pl.len(), "seeds": pl.col(seed).n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
-    settings = rows.group_by(params, tokens, maintain_order=True).agg(**counted)
-    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
-    freedom = int((settings["runs"] - 1).sum())
-    if freedom < 1:
-        return None
-    squares = float(settings["squares"].sum())
-    low, high = (np.sqrt(squares / stats.chi2.ppf(0.5 + side * level / 2, freedom)) for side in (1, -1))
-    return SeedNoise(
-        score=score,
-        logarithmic=logarithmic,
-        standard_deviation=float(np.sqrt(squares / freedom)),
-        degrees_of_freedom=freedom,
-        low=float(low),
-        high=float(high),
-        level=level,
-        settings=settings.height,
-        runs=int(settings["runs"].sum()),
-    )
-
-
-def usable_rows(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Finished runs that have the first of the columns, a score; InputError where a column is not there."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(
-            f"seed noise needs the columns {', '.join(columns)}, and the table lacks {', '.join(missing)}; "
-            f"it has {', '.join(table.columns[:30])}"
-        )
-    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
-    return rows.filter(pl.col(columns[0]).is_not_null() & pl.col(columns[0]).is_finite())
+    together = find_trunks(points, settings := find_groups(points))
+    levels, n = find_levels(jacobian, np.zeros(len(points)), together, settings), len(points)
+    planned, n_above, shared = [], 0, SHARED_NOISE if together is not None else 0.0
+    trunks = np.arange(n) if points.trunks is None else points.trunks
+    member = (trunks == np.unique(trunks)[:, None]).astype(np.float64)  # [trunks, n]
+    for level in levels:
+        own = int(level.labels.max()) + 1 - n_above
+        in_common = float((part_of(member, level.labels, level.above) ** 2).sum()) / own
+        variance = noise**2 * (shared * in_common + 1 - shared)
+        planned.append(replace(level, square=variance * level.freedom))
+        n_above += own
+    return planned
 
 
 SIMULATIONS = 2000
@@ -298,7 +262,9 @@ class Simulation:
     """What fits of a simulated sweep come to."""
 
     count: int
-    """Simulations; 0 where no run is spare and a fit could not judge its noise."""
+    """Simulations; 0 where a fit could not judge its noise."""
+    problem: str | None
+    """Why it could not."""
     draws: dict[str, Floats]
     """[count] refitted value of each parameter."""
     intervals: dict[str, Interval]
@@ -312,6 +278,16 @@ class Simulation:
     at_bound: float
     """Share of refits that ended at a bound: where it is not small the runs do not determine every term."""
 
+    def to_json(self) -> dict[str, Any]:
+        """The intervals; what is unknown is null."""
+        return {
+            "intervals": {name: interval.as_list() for name, interval in self.intervals.items()},
+            "loss": self.loss.as_list(),
+            "optimal_params": self.params.as_list(),
+            "a": self.a.as_list(),
+            "at_bound": self.at_bound,
+        }
+
 
 def simulate(
     law: Surface,
@@ -320,23 +296,34 @@ def simulate(
     *,
     noise: float,
     target: Target,
+    trunks: Labels | None = None,
     count: int = SIMULATIONS,
     seed: int = 0,
 ) -> Simulation:
-    """Fits of runs with N = params and D = tokens under a law and a standard deviation of ln loss."""
+    """Fits of runs with N = params and D = tokens under a law and a standard deviation of ln loss.
+
+    Runs of one label of `trunks` [n] have SHARED_NOISE of its square in common.
+    """
     N, D = np.asarray(params, dtype=np.float64), np.asarray(tokens, dtype=np.float64)
     kind = type(law)
-    form = make_form(kind, make_points(law.score(N=N, D=D), params=N, tokens=D), FitOptions())
-    if len(N) <= len(kind.fitted):
+    points = make_points(law.score(N=N, D=D), params=N, tokens=D, trunks=trunks)
+    form = make_form(kind, points, FitOptions())
+    theta = coordinates(form, law)
+    levels = plan_levels(jacobian_at(form, theta), points, noise)
+    problem = noise_problem(points, levels, len(theta))
+    if problem is not None:
         unknown = dict.fromkeys(kind.fitted, UNKNOWN)
-        return Simulation(count=0, draws={}, intervals=unknown, loss=UNKNOWN, params=UNKNOWN, a=UNKNOWN, at_bound=0.0)
-    refits = refit_noisy(form, law, noise, count, np.random.default_rng([seed, 2]))
+        return Simulation(
+            count=0, problem=problem, draws={}, intervals=unknown, loss=UNKNOWN, params=UNKNOWN, a=UNKNOWN, at_bound=0.0
+        )
+    refits = refit_noisy(form, theta, levels, default_objective(kind), count, np.random.default_rng([seed, 2]))
     bound = ((refits <= form.lower) | (refits >= form.upper)).any(axis=1)
     values = form.values(refits)
     drawn = values | extrapolate(kind, values, target)
     draws = Draws(values=drawn, tail=0.025, kind="noise", pinned=form.pinned(refits))
     return Simulation(
         count=count,
+        problem=None,
         draws=values,
         intervals={name: draws.interval(name) for name in kind.fitted},
         loss=draws.interval("loss"),
@@ -346,17 +333,33 @@ def simulate(
     )
 
 
-def refit_noisy(form: Form, law: Surface, noise: float, count: int, generator: np.random.Generator) -> Floats:
+def noise_problem(points: Points, levels: list[Level], n_parameters: int) -> str | None:
+    """Why a fit of the points could not judge its noise; None where it could."""
+    groups = find_groups(points)
+    if draw_kind(points, groups, n_parameters, find_trunks(points, groups)) is None:
+        what = f"{len(points)} runs at {int(groups.max()) + 1} settings"
+        return f"{what} for {n_parameters} parameters leave too few to judge the noise by"
+    if min(level.freedom for level in levels) < LEAST_FREEDOM:
+        sizes = f"{int(levels[0].labels.max()) + 1} sizes"
+        return f"the budgets of a size share a trunk and with it noise, and {sizes} are too few to judge that by"
+    return None
+
+
+def refit_noisy(
+    form: Form,
+    theta: Floats,
+    levels: list[Level],
+    objective: Objective,
+    count: int,
+    generator: np.random.Generator,
+) -> Floats:
     """[count, P] refits of the law's own losses with new noise, of a deviation as uncertain as a fit's judgement."""
-    theta, n = coordinates(form, law), len(form.target)
-    block, refits = max(1, BLOCK_VALUES // n), []
+    block, refits = max(1, BLOCK_VALUES // len(form.target)), []
     for begin in range(0, count, block):
         size = min(block, count - begin)
-        sigma = noise * np.sqrt((n - len(theta)) / generator.chisquare(n - len(theta), size=(size, 1)))
-        targets = form.target + sigma * generator.standard_normal((size, n))
-        sample = Sample(weights=np.ones_like(targets), targets=targets)
+        sample, _ = draw_levels(form, theta, levels, size, generator)
         starts = np.clip(scatter(form, theta, size, generator), form.lower, form.upper)
-        refits.append(refit(form, default_objective(type(law)), starts, sample))
+        refits.append(refit(form, objective, starts, sample))
     return np.concatenate(refits)
 
 

@@ -5,21 +5,24 @@ there and M the sum of x x' / noise^2 over the runs' gradients x. One more run i
 candidates are judged at once: by the drop of the target's variance (c-optimality), or, where the design cannot
 determine the law at all, by the growth of det M (D-optimality), since then every direction must first be seen.
 Choosing greedily is not choosing the best set, but each step says what it buys; the chosen set is then simulated, by
-`foresee`.
+`assess_design`.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
+from scipy import stats
 
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.fitting.formulation import make_form
-from ladder.analysis.fitting.intervals import Interval
+from ladder.analysis.fitting.intervals import Labels
 from ladder.analysis.fitting.points import DISTINCT, make_points
-from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, format_count
+from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats
 from ladder.analysis.laws.surfaces import Surface
 from ladder.analysis.planning.design import (
+    SHARED_NOISE,
     SIMULATIONS,
     Reference,
     Resolution,
@@ -33,6 +36,8 @@ from ladder.analysis.planning.design import (
     undetermined,
     width,
 )
+from ladder.analysis.tables.sweeps import PARAMS
+from ladder.models.errors import InputError
 
 OVERHEAD = 0.01
 """What any added run costs on top of its FLOPs, as a share of the sweep's: without it, ever smaller runs would buy ever
@@ -42,14 +47,11 @@ LEAST_NARROWING = 0.005
 PRIOR_DEVIATION = 2.0
 """Weak prior of the solver's coordinates (logarithms at the middle of the data, exponents), so that a design that
 leaves a direction open still has a finite determinant."""
-
-
 RATIO_ROOM = (4.0, 8.0)
 """How far below the design's least, and above its largest, number of tokens per parameter a candidate may lie: further
 down runs are hardly trained, and no law was measured further up."""
 TOKEN_ROOM = 4.0
 """How far above the design's largest number of tokens a candidate may lie."""
-
 MOST_LEVELS = 40
 """Sizes, and token counts, that candidates are made of: enough for any grid, and a bound for sweeps of thousands."""
 
@@ -154,13 +156,8 @@ def propose(
         place = {"params": float(candidates[0][best]), "tokens": float(candidates[1][best])}
         width = deviation(covariance, geometry.target) / before
         added.append(AddedRun(candidate=best, flops=float(flops[best]), width=width, **place))
-    spent = sum(run.flops for run in added)
-    return Proposal(
-        runs=tuple(added),
-        criterion="all parameters" if open_design else "loss at the target",
-        flops=spent,
-        share=spent / total,
-    )
+    spent, criterion = sum(run.flops for run in added), "all parameters" if open_design else "loss at the target"
+    return Proposal(runs=tuple(added), criterion=criterion, flops=spent, share=spent / total)
 
 
 def lay_out(
@@ -205,8 +202,6 @@ LOOSE = 0.5
 """Half width of an exponent's interval, as a share of the exponent, beyond which it is hardly known."""
 OFTEN = 0.05
 """Share of refits at a bound beyond which a term of the law is in doubt."""
-OUTSIDE = 2.0
-"""How far, as a factor, a design may leave the sizes that the reference was fitted to without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +218,64 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
+
+    standard_deviation: float
+    """Of ln score, so a share of it: sqrt(sum of squared deviations from the settings' means / degrees of freedom)."""
+    degrees_of_freedom: int
+    """Runs less settings."""
+    low: float
+    """Lower end of the 95 % chi-square interval of the standard deviation: normal noise, equal in all settings."""
+    high: float
+    """Upper end."""
+    settings: int
+    """Settings with at least two seeds."""
+    runs: int
+    """Runs in them."""
+
+
+def seed_noise(table: pl.DataFrame, score: str) -> SeedNoise | None:
+    """The noise of ln score among runs of equal size and tokens; None where no setting has two seeds.
+
+    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
+    the table does not say, so that setting is left out.
+    """
+    rows = usable_rows(table, (score, PARAMS, "tokens", "seed"))
+    if rows.filter(pl.col(score) <= 0).height:
+        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; name a loss or perplexity")
+    value = pl.col(score).log()
+    counted = {"runs": pl.len(), "seeds": pl.col("seed").n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
+    settings = rows.group_by(PARAMS, "tokens", maintain_order=True).agg(**counted)
+    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
+    freedom = int((settings["runs"] - 1).sum())
+    if freedom < 1:
+        return None
+    squares = float(settings["squares"].sum())
+    low, high = (float(np.sqrt(squares / stats.chi2.ppf(0.5 + side * 0.475, freedom))) for side in (1, -1))
+    return SeedNoise(
+        standard_deviation=float(np.sqrt(squares / freedom)),
+        degrees_of_freedom=freedom,
+        low=low,
+        high=high,
+        settings=settings.height,
+        runs=int(settings["runs"].sum()),
+    )
+
+
+def usable_rows(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Finished runs that have the first of the columns, a score; InputError where a column is not there."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(
+            f"seed noise needs the columns {', '.join(columns)}, and the table lacks {', '.join(missing)}; "
+            f"it has {', '.join(table.columns[:30])}"
+        )
+    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
+    return rows.filter(pl.col(columns[0]).is_not_null() & pl.col(columns[0]).is_finite())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """What a prospect is asked."""
 
@@ -232,7 +285,6 @@ class Question:
     """Most runs to propose."""
     simulations: int = SIMULATIONS
     seed: int = 0
-    """Seeds the simulations."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -249,6 +301,8 @@ class Prospect:
     proposal: Proposal
     after: Simulation | None
     """Fits of the design with the proposed runs; None where none is proposed."""
+    shares_noise: bool
+    """Whether runs share the beginning of their training."""
 
     @property
     def narrowing(self) -> float | None:
@@ -256,7 +310,7 @@ class Prospect:
         if self.before is None or self.after is None:
             return None
         before, after = width(self.before.loss), width(self.after.loss)
-        return after / before if before and after is not None else None
+        return after / before if before and after else None
 
     @property
     def warnings(self) -> list[str]:
@@ -271,12 +325,8 @@ class Prospect:
             if simulation.at_bound > OFTEN:
                 share = f"{simulation.at_bound:.0%}"
                 found.append(f"{where} {share} of the fits end at a bound: some term could not be told from absent")
-        if self.before is not None and not self.before.count:
-            parameters = len(self.reference.law.fitted)
-            found.append(
-                f"{self.resolution.runs} runs for {parameters} parameters leave none to judge the noise by, so a fit "
-                "would give no intervals"
-            )
+        if self.before is not None and self.before.problem:
+            found.append(f"{self.before.problem}, so a fit would give no intervals")
         return found
 
     def _is_loose(self, simulation: Simulation, name: str) -> bool:
@@ -290,73 +340,60 @@ class Prospect:
             "noise_source": self.noise.source,
             "noise_interval": [self.noise.low, self.noise.high],
             "target": vars(self.target),
+            "shared_noise": SHARED_NOISE if self.shares_noise else None,
             "simulations": self.question.simulations,
             "seed": self.question.seed,
-            "before": simulation_to_json(self.before),
-            "after": simulation_to_json(self.after),
+            "before": None if self.before is None else self.before.to_json(),
+            "after": None if self.after is None else self.after.to_json(),
             "narrowing": self.narrowing,
             "warnings": self.warnings,
         }
 
 
-def simulation_to_json(simulation: Simulation | None) -> dict[str, Any] | None:
-    """The intervals of simulated fits."""
-    if simulation is None:
-        return None
-    return {
-        "intervals": {name: interval.as_list() for name, interval in simulation.intervals.items()},
-        "loss": simulation.loss.as_list(),
-        "optimal_params": simulation.params.as_list(),
-        "a": simulation.a.as_list(),
-        "at_bound": simulation.at_bound,
-    }
-
-
-def foresee(
+def assess_design(
     reference: Reference,
     noise: Noise,
     design: tuple[Floats, Floats],
     candidates: tuple[Floats, Floats],
     question: Question,
+    trunks: Labels | None = None,
 ) -> Prospect:
-    """What fits of a design (N, D) could say, and which of the candidates (N, D) to add."""
+    """What fits of a design (N, D) could say, and which of the candidates (N, D) to add.
+
+    `trunks` [n] tells which runs share the beginning of their training. Runs are chosen as if none did, and simulated
+    as they are; a run that is added to a size at a new number of tokens goes on from that size's trunk.
+    """
     law, (N, D) = reference.law, design
     resolution = resolve(N, D, law=law, noise=noise.value)
     target = place_target(law, N, D, question.target_flops)
     proposal = propose(law, design, candidates, noise=noise.value, target=target, count=question.added_runs)
-    settings = {"noise": noise.value, "target": target, "count": question.simulations, "seed": question.seed}
     more_n = np.append(N, [run.params for run in proposal.runs])
     more_d = np.append(D, [run.tokens for run in proposal.runs])
-    solved = undetermined(law, more_n, more_d) is None
+    more_trunks = None if trunks is None else add_to_trunks(more_n, more_d, trunks)
+
+    def fits(n: Floats, d: Floats, labels: Labels | None) -> Simulation:
+        options = {"count": question.simulations, "seed": question.seed}
+        return simulate(law, n, d, noise=noise.value, target=target, trunks=labels, **options)
+
     return Prospect(
         reference=reference,
         noise=noise,
         question=question,
         resolution=resolution,
         target=target,
-        before=None if resolution.problem else simulate(law, N, D, **settings),  # type: ignore[arg-type]
+        before=None if resolution.problem else fits(N, D, trunks),
         proposal=proposal,
-        after=simulate(law, more_n, more_d, **settings) if proposal.runs and solved else None,  # type: ignore[arg-type]
+        after=fits(more_n, more_d, more_trunks) if proposal.runs and not undetermined(law, more_n, more_d) else None,
+        shares_noise=trunks is not None,
     )
 
 
-def leaves_reference(reference: Reference, params: Floats) -> str | None:
-    """Says that a design's sizes are not those that the reference was measured on; None where they are."""
-    if reference.sizes is None:
-        return None
-    low, high = reference.sizes
-    if params.min() * OUTSIDE >= low and params.max() <= high * OUTSIDE:
-        return None
-    return (
-        f"the truth taken here was measured on {format_count(low)} to {format_count(high)} parameters, these runs have "
-        f"{format_count(float(params.min()))} to {format_count(float(params.max()))}: law and noise are stand-ins, and "
-        "small models differ more from seed to seed. Once runs of this kind exist, plan with --reference SWEEP"
-    )
-
-
-def interval_words(interval: Interval, form: str = ".3g") -> str:
-    """low to high for people; unknown where an end is."""
-    if interval.low is None and interval.high is None:
-        return "unknown"
-    low, high = ("unknown" if end is None else f"{end:{form}}" for end in (interval.low, interval.high))
-    return f"{low} to {high}"
+def add_to_trunks(N: Floats, D: Floats, trunks: Labels) -> Labels:
+    """Trunks of a design [n] and of the runs after it [m - n]: a new number of tokens of a size that is there branches
+    off its first trunk, another seed of a setting makes a trunk of its own."""
+    labels = list(trunks)
+    for place in range(len(trunks), len(N)):
+        same = np.isclose(N[:place], N[place], rtol=1e-9)
+        again = (same & np.isclose(D[:place], D[place], rtol=1e-9)).any()
+        labels.append(max(labels) + 1 if again or not same.any() else labels[int(np.argmax(same))])
+    return np.array(labels, dtype=np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ladder.analysis.fitting.fits import Fit
-from ladder.analysis.fitting.health import Status, ends_of
+from ladder.analysis.fitting.health import Status, interval_words
 from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.laws.law import FLOPS_PER_PF_DAY, Floats, LogLinear, format_count, format_number
 from ladder.analysis.laws.surfaces import find_law
@@ -68,7 +68,7 @@ def law_answer(findings: Findings) -> Answer:
     if fit is None:
         return Answer(label="Law", lead="These runs do not determine a law of the loss.", sentences=refused)
     known = [name for name in EXPONENTS if name in fit.law.parameters]
-    told = ", ".join(f"{name} {interval(fit.intervals[name])}" for name in known)
+    told = ", ".join(f"{name} {interval_words(fit.intervals[name])}" for name in known)
     at = " at each size's largest token count" if fit.law.inputs == ("x",) else ""
     sure = fit.status is Status.CONVERGED
     if fit.health.degrees_of_freedom < 1:
@@ -135,7 +135,7 @@ def held_out_answer(findings: Findings) -> list[Answer]:
     told = []
     for window in findings.windows[-1:]:
         ends = Interval(low=window.low, high=window.high)
-        band = f"the predicted {findings.level:.0%} interval, {interval(ends)}"
+        band = f"the predicted {findings.level:.0%} interval, {interval_words(ends)}"
         held = {
             True: f"Its run of most compute lies inside {band}.",
             False: f"Its run of most compute lies outside {band}.",
@@ -213,10 +213,10 @@ def next_row(run: BudgetPlan) -> list[str]:
     days = f"{format_number(best.flops / FLOPS_PER_PF_DAY, 3)} PF-days"
     return [
         f"{run.beyond:g}x\n{format_number(best.flops, 3)} FLOPs\n{days}",
-        f"{format_count(best.params)}\n{count_interval(run.params)}",
-        f"{format_count(best.tokens)}\n{count_interval(run.tokens)}",
+        f"{format_count(best.params)}\n{interval_words(run.params, format_count)}",
+        f"{format_count(best.tokens)}\n{interval_words(run.tokens, format_count)}",
         format_number(best.tokens_per_parameter, 3),
-        f"{format_number(best.loss)}\ncurve {interval(run.loss)}\nnew run {interval(run.new_run)}",
+        f"{format_number(best.loss)}\ncurve {interval_words(run.loss)}\nnew run {interval_words(run.new_run)}",
     ]
 
 
@@ -299,7 +299,9 @@ def bend_words(score: ScoreFinding) -> str:
     if fit is None:
         return best
     if score.direction == "lower":
-        return f"{best} with a floor of {format_number(fit.law.parameters['E'])} ({interval(fit.intervals['E'])}),"
+        return (
+            f"{best} with a floor of {format_number(fit.law.parameters['E'])} ({interval_words(fit.intervals['E'])}),"
+        )
     sizes = score.fitted[PARAMS].to_numpy().astype(float)
     low, middle, high = fit.predict({"x": np.geomspace(sizes.min(), sizes.max(), 3)})
     return f"{best}, {'levelling off' if middle > (low + high) / 2 else 'rising ever faster'},"
@@ -318,18 +320,6 @@ def form_words(score: ScoreFinding) -> str:
 
 NAMED = 6
 """Names that a sentence lists before it counts the rest."""
-
-
-def interval(ends: Interval) -> str:
-    """low to high, or unknown; where one end is known it is told."""
-    return ends_of(ends)
-
-
-def count_interval(ends: Interval) -> str:
-    """low to high of parameters or tokens, or unknown."""
-    if ends.low is None or ends.high is None:
-        return "unknown"
-    return f"{format_count(ends.low)} to {format_count(ends.high)}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from ladder.analysis.fitting.fits import Fit
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.health import Status, interval_words
 from ladder.analysis.fitting.intervals import t_quantile
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import BudgetStatus
@@ -15,8 +15,8 @@ from ladder.analysis.fitting.points import DISTINCT, count_distinct
 from ladder.analysis.fitting.predictions import convention_values
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.planning.design import SeedNoise
-from ladder.analysis.report.answers import capital, counted, interval, interval_source, listed, objective
+from ladder.analysis.planning.proposal import SeedNoise
+from ladder.analysis.report.answers import capital, counted, interval_source, listed, objective
 from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, group_budgets, has_frontier
 from ladder.analysis.report.findings import LAST_SHARE, Findings
 from ladder.analysis.report.scores import BASELINES, TRANSFER_HEAD, ScoreFinding, largest_budget, transfer_rows
@@ -104,7 +104,7 @@ def optimum_caption(findings: Findings) -> str:
     if isoflop is not None and isoflop.frontier is not None:
         ends = isoflop.intervals["a"]
         told.append(
-            f"IsoFLOP parabolas: C^{format_number(isoflop.frontier.a, 3)} ({isoflop.level:.0%} {interval(ends)})"
+            f"IsoFLOP parabolas: C^{format_number(isoflop.frontier.a, 3)} ({isoflop.level:.0%} {interval_words(ends)})"
         )
         if isoflop.status is not Status.CONVERGED:
             told.append(f"status {isoflop.status}: {isoflop.reason}")
@@ -257,7 +257,7 @@ def seed_words(noise: SeedNoise | None) -> str:
         return "Seeds were not repeated: the noise of a run is estimated from the residuals of the fit alone."
     return (
         f"Seeds repeated at {counted(noise.settings, 'setting')} ({counted(noise.runs, 'run')}): standard deviation "
-        f"{noise.standard_deviation:.2%} of the loss between seeds, {noise.level:.0%} interval {noise.low:.2%} to "
+        f"{noise.standard_deviation:.2%} of the loss between seeds, 95 % interval {noise.low:.2%} to "
         f"{noise.high:.2%}."
     )
 
@@ -288,7 +288,8 @@ def transfer_sentences(findings: Findings) -> list[str]:
                 told.append(f"{score.name} by {axis}: no law. {capital(law)}.")
             else:
                 known = ", ".join(
-                    f"{n} {format_number(v)} ({interval(law.intervals[n])})" for n, v in law.law.parameters.items()
+                    f"{n} {format_number(v)} ({interval_words(law.intervals[n])})"
+                    for n, v in law.law.parameters.items()
                 )
                 told.append(f"{score.name} by {axis}: {law.law.name}, {law.status}: {known}.")
     return told + [below_words(findings.data, name) for name in BASELINES if below_words(findings.data, name)]
@@ -372,7 +373,7 @@ def convention_rows(findings: Findings) -> list[list[str]]:
         for values in told:
             value, ends = values[name]
             beyond = own.low is not None and own.high is not None and not own.low <= value <= own.high
-            cells.append(f"{format_number(value)}{' *' if beyond else ''}\n{interval(ends)}")
+            cells.append(f"{format_number(value)}{' *' if beyond else ''}\n{interval_words(ends)}")
         rows.append([name, *cells])
     return rows
 

@@ -12,7 +12,7 @@ import polars as pl
 from scipy import special
 
 from ladder.analysis.fitting.fits import Fit, FitOptions
-from ladder.analysis.fitting.health import Status, ends_of
+from ladder.analysis.fitting.health import Status, interval_words
 from ladder.analysis.fitting.intervals import UNKNOWN, Draws, Interval, Line, interval_of, t_quantile
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
@@ -300,11 +300,13 @@ def family_row(family: Family) -> list[str]:
     cells = []
     for names in EXPONENTS_OF.values():
         name = next((name for name in names if name in fit.law.parameters), None)
-        told = "-" if name is None else f"{format_number(fit.law.parameters[name])}\n{ends_of(fit.intervals[name])}"
+        told = (
+            "-" if name is None else f"{format_number(fit.law.parameters[name])}\n{interval_words(fit.intervals[name])}"
+        )
         cells.append(told)
     optimum = "-"
     if isinstance(fit.law, Surface):
-        optimum = f"C^{format_number(fit.law.a, 3)}\n{ends_of(fit.interval('a'))}"
+        optimum = f"C^{format_number(fit.law.a, 3)}\n{interval_words(fit.interval('a'))}"
     windows = family.findings.windows
     error = f"{windows[-1].relative_error:.2%}" if windows else "-"
     return [family.name, str(len(fit.points)), f"{fit.law.name}\n{fit.status}", *cells, optimum, error]
@@ -325,7 +327,7 @@ def family_slopes(families: Sequence[Family]) -> list[list[str]]:
                 ends = fit.intervals["b"]
                 low, high = (None if end is None else end * doubling for end in (ends.low, ends.high))
                 told = f"{fit.law.parameters['b'] * doubling:+.3g}"
-                cell = f"{told}\n{ends_of(Interval(low=low, high=high))}"
+                cell = f"{told}\n{interval_words(Interval(low=low, high=high))}"
             row.append(cell)
         rows.append(row)
     return rows

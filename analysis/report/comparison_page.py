@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ladder.analysis.fitting.fits import Fit, FitOptions
-from ladder.analysis.fitting.health import Status
+from ladder.analysis.fitting.health import Status, interval_words
 from ladder.analysis.laws.law import format_number
-from ladder.analysis.report.answers import Answer, counted, equation, interval, listed
+from ladder.analysis.report.answers import Answer, counted, equation, listed
 from ladder.analysis.report.canvas import (
     GRID,
     MARKERS,
@@ -117,7 +117,7 @@ def exponent_answer(comparison: Comparison) -> list[Answer]:
     lead = f"{listed(sure)} of {pair.first.law.name} differ." if sure else "No difference of an exponent excludes zero."
     if any(fit.status is not Status.CONVERGED for fit in (pair.first, pair.second)):
         lead = f"Not identified: {pair.first.law.name} is {pair.first.status} and {pair.second.status}."
-    told = "; ".join(f"{one.name} {format_number(one.value, 3)} ({interval(one.interval)})" for one in shown)
+    told = "; ".join(f"{one.name} {format_number(one.value, 3)} ({interval_words(one.interval)})" for one in shown)
     name = comparison.second.data.name
     return [
         Answer(
@@ -157,10 +157,10 @@ def difference_row(one: Difference) -> list[str]:
     """A difference as text."""
     return [
         one.name,
-        f"{format_number(one.first)}\n{interval(one.first_interval)}",
-        f"{format_number(one.second)}\n{interval(one.second_interval)}",
+        f"{format_number(one.first)}\n{interval_words(one.first_interval)}",
+        f"{format_number(one.second)}\n{interval_words(one.second_interval)}",
         f"{one.value:+.3g}",
-        interval(one.interval),
+        interval_words(one.interval),
     ]
 
 
@@ -177,7 +177,7 @@ def pair_answer(comparison: Comparison) -> list[Answer]:
             lead=f"{name}'s loss is {abs(paired.ratio - 1):.2%} {side} than {other}'s in runs alike.",
             sentences=[
                 f"{counted(paired.count, 'pair')} of equal size, tokens and seed; ratio {paired.ratio:.4f}, t interval "
-                f"{interval(paired.interval)}."
+                f"{interval_words(paired.interval)}."
             ],
         )
     ]
@@ -241,10 +241,10 @@ def law_table(pair: LawPair) -> dict[str, Any]:
         "rows": [
             [
                 one.name,
-                f"{format_number(one.first)} ({interval(one.first_interval)})",
-                f"{format_number(one.second)} ({interval(one.second_interval)})",
+                f"{format_number(one.first)} ({interval_words(one.first_interval)})",
+                f"{format_number(one.second)} ({interval_words(one.second_interval)})",
                 format_number(one.value),
-                interval(one.interval),
+                interval_words(one.interval),
             ]
             for one in pair.parameters
         ],
@@ -255,10 +255,10 @@ def slope_row(one: Difference) -> list[str]:
     """A measurement's slopes."""
     return [
         one.name,
-        f"{format_number(one.first, 3)} ({interval(one.first_interval)})",
-        f"{format_number(one.second, 3)} ({interval(one.second_interval)})",
+        f"{format_number(one.first, 3)} ({interval_words(one.first_interval)})",
+        f"{format_number(one.second, 3)} ({interval_words(one.second_interval)})",
         format_number(one.value, 3),
-        interval(one.interval),
+        interval_words(one.interval),
         "differ" if one.sure else "",
     ]
 

@@ -21,7 +21,7 @@ from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.fitting.two_step import Found, fit_axes
 from ladder.analysis.laws.surfaces import find_law
 from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
-from ladder.analysis.planning.design import SeedNoise, seed_noise
+from ladder.analysis.planning.proposal import SeedNoise, seed_noise
 from ladder.analysis.report.scores import (
     ScoreFinding,
     compare_bends,

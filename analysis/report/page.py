@@ -17,10 +17,11 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from ladder.analysis.fitting.fits import Fit, FitOptions
+from ladder.analysis.fitting.health import interval_words
 from ladder.analysis.fitting.points import DISTINCT
 from ladder.analysis.laws.law import format_count, format_number
 from ladder.analysis.report import captions
-from ladder.analysis.report.answers import answers, counted, interval, interval_source, objective
+from ladder.analysis.report.answers import answers, counted, interval_source, objective
 from ladder.analysis.report.canvas import SIZE_LABEL, draw_panel, to_svg
 from ladder.analysis.report.comparison import family_row, family_slopes, find_family
 from ladder.analysis.report.figures import (
@@ -339,7 +340,8 @@ def law_rows(fit: Fit) -> dict[str, Any]:
         "points": len(fit.points),
         "level": f"{fit.level:.0%}",
         "parameters": [
-            (name, format_number(value), interval(fit.intervals[name])) for name, value in fit.law.parameters.items()
+            (name, format_number(value), interval_words(fit.intervals[name]))
+            for name, value in fit.law.parameters.items()
         ],
         "health": [
             ("objective", f"{fit.value:.4g} ({objective(fit)})"),

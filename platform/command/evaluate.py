@@ -59,7 +59,12 @@ def worker_options(function: Function) -> Function:
     is_flag=True,
     help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised.",
 )
-@click.option("--benchmarks", multiple=True, help="Benchmarks, repeated or separated by commas.  [default: all]")
+@click.option(
+    "--benchmarks",
+    multiple=True,
+    help="Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own, repeated or separated by commas.  "
+    "[default: all]",
+)
 @click.option("--corpus", help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.")
 @click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
@@ -112,6 +117,7 @@ def command(
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
       ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
+      ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
       ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
     """

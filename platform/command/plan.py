@@ -32,6 +32,8 @@ Examples:
       under the law of a sweep that was run, its own noise included
   ladder plan demo --tasks sst2 --task-seeds 3 --train-examples 1500
       what fine-tuning its sizes costs, and how sure the scores will be
+  ladder plan gpt2 --gpu H100 --nodes cluster.yaml
+      with the node type that each run gets
   ladder plan --flops 1e21 --from cpu
       the compute-optimal run of 1e21 FLOPs by that sweep's law
   ladder plan --flops 5.76e23 --table chinchilla.csv --params "Model Size" \\
@@ -47,8 +49,8 @@ FITTED = ("params", "tokens", "flops_column", "score", "drop_highest", "cluster"
 """Options that say which columns are fitted."""
 FINE_TUNED = ("task_seeds", "train_examples", "data")
 """Options that say how a sweep is fine-tuned."""
-SIMULATED = ("reference", "noise", "noise_from", "target_flops", "added_runs", "added_flops", "simulations")
-"""Options that say how a sweep is simulated."""
+SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added_runs", "added_flops", "simulations")
+"""Options that serve the plan of a sweep."""
 
 
 @click.command("plan", epilog=EPILOG)
@@ -99,6 +101,11 @@ SIMULATED = ("reference", "noise", "noise_from", "target_flops", "added_runs", "
     show_default=True,
     help="Share of the peak rate that training reaches; `ladder bench` measures it.",
 )
+@click.option(
+    "--nodes",
+    metavar="FILE or ADDRESS",
+    help="Show the node type that each run gets, by a cluster's file such as cluster.yaml, or on a cluster that is up.",
+)
 @click.option("--price-per-gpu-hour", "--price", "price", type=click.FloatRange(0), help="In any currency.")
 @corpus_option
 @storage_option
@@ -136,7 +143,7 @@ def command(context: click.Context, /, sweep: str | None, storage: UPath, corpus
         return
     from ladder.platform.command.plan_budget import BudgetRequest, TableColumns, show_budget
 
-    refuse_stray(context, SIMULATED, "simulate a sweep: leave out --flops")
+    refuse_stray(context, SIMULATED, "plan a sweep: leave out --flops")
     columns = TableColumns(path=options["table"], **{name: options[name] for name in FITTED})
     source = one_source(sweep, options["fitted"], options["table"])
     named = {name: options[name] for name in ("flops", "law", "bootstrap", "serve_tokens")}

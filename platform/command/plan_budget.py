@@ -273,12 +273,10 @@ def tell_optimum(screen: Console, request: BudgetRequest, source: str, plan: Bud
         table.add_column(name, justify="right", no_wrap=True)
     counts = [("N, parameters", best.params, plan.params), ("D, tokens", best.tokens, plan.tokens)]
     for name, value, interval in counts:
-        known = interval.low is not None and interval.high is not None
-        span = f"{format_count(interval.low)} to {format_count(interval.high)}" if known else "unknown"  # type: ignore[arg-type]
-        table.add_row(name, format_count(value), span)
+        table.add_row(name, format_count(value), interval_words(interval, format_count))
     table.add_row("D / N", f"{best.tokens_per_parameter:.3g}", interval_words(plan.ratio))
-    table.add_row("loss, nats per token", f"{best.loss:.4f}", interval_words(plan.loss, ".4f"))
-    table.add_row("  of one new run", "", interval_words(plan.new_run, ".4f"))
+    table.add_row("loss, nats per token", f"{best.loss:.4f}", interval_words(plan.loss, "{:.4f}".format))
+    table.add_row("  of one new run", "", interval_words(plan.new_run, "{:.4f}".format))
     screen.print(table)
 
 

@@ -1,21 +1,31 @@
 """The runs of a plan: what each of them takes, as a table and for programs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ladder.platform.command.chosen import Chosen
-from ladder.platform.costs import Rate, own_flops, planned_gpus, planned_memory, training_seconds, worker_hours
+from ladder.platform.costs import (
+    Rate,
+    own_flops,
+    planned_gpus,
+    planned_memory,
+    recomputed_flops,
+    training_seconds,
+    worker_hours,
+)
 from ladder.platform.launching.display import duration
 from ladder.sweeps.trunks import planned_shared_steps
 from ladder.sweeps.words import Run
 
 
 def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_steps: int = 0) -> dict[str, Any]:
-    """One run of the plan, for programs; `seconds`, hours and cost are without the steps that another run trains."""
+    """One run of the plan, for programs; `seconds`, hours, cost and `flops_recomputed`, which activation checkpointing
+    adds to them, are without the steps that another run trains."""
     execution = chosen.sweep.execution_for(run.size)
-    gpus, hours = planned_gpus(execution, rate), worker_hours(run, rate, shared_steps=shared_steps)
+    gpus, hours = planned_gpus(execution, rate), worker_hours(run, execution, rate, shared_steps=shared_steps)
     memory = planned_memory(run, execution, rate)
     return {
         "run": run.key,
@@ -30,6 +40,7 @@ def run_row(chosen: Chosen, run: Run, rate: Rate, price: float | None, shared_st
         "lr_peak": run.recipe.lr_peak,
         "flops_6nd": run.size.flops_6nd(run.recipe.tokens),
         "flops_exact": run.size.flops_exact(run.recipe.tokens),
+        "flops_recomputed": recomputed_flops(run, execution, rate, shared_steps=shared_steps),
         "precision": run.recipe.precision,
         "training_bytes": run.size.training_bytes,
         "peak_memory_bytes": memory.peak_bytes,
@@ -53,8 +64,8 @@ def strategy_text(row: dict[str, Any]) -> str:
     return f"{row['strategy']} + checkpointing" if row["activation_checkpointing"] else str(row["strategy"])
 
 
-def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
-    """The runs with their costs."""
+def runs_table(chosen: Chosen, rate: Rate, price: float | None, nodes: Mapping[str, str] | None = None) -> Table:
+    """The runs with their costs, and with the nodes that they get where those are known."""
     table = Table(title=f"sweep {chosen.sweep.name}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("run", no_wrap=True)
     shared = planned_shared_steps(chosen.runs)
@@ -66,6 +77,8 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
     names += [*(["strategy"] if shows_strategy else []), "time", *([] if rate.gpu is None else ["GPU-hours"])]
     for name in [*names, *([] if price is None else ["cost"])]:
         table.add_column(name, justify="right", no_wrap=True)
+    if nodes is not None:
+        table.add_column("nodes", no_wrap=True)
     for row in rows:
         cells = [
             row["run"],
@@ -83,7 +96,9 @@ def runs_table(chosen: Chosen, rate: Rate, price: float | None) -> Table:
             duration(row["seconds"]),
             *([] if rate.gpu is None else [f"{row['gpu_hours']:,.3g}"]),
         ]
-        table.add_row(*cells, *([] if price is None else [f"{row['cost']:,.2f}"]))
+        cells += [] if price is None else [f"{row['cost']:,.2f}"]
+        first = [] if nodes is None else [nodes[row["run"]].partition(" or ")[0]]  # the width is that of a terminal
+        table.add_row(*cells, *first)
     return table
 
 
@@ -94,15 +109,22 @@ def workers_text(row: dict[str, Any]) -> str:
 
 
 def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
-    """What the sweep takes in all, and how often it reads its corpus."""
+    """What the sweep takes in all."""
     shared = planned_shared_steps(chosen.runs)
-    hours = sum(worker_hours(run, rate, shared_steps=shared[run.key]) for run in chosen.runs)
+    rows = [run_row(chosen, run, rate, None, shared[run.key]) for run in chosen.runs]
+    hours = sum(row["worker_hours"] for row in rows)
     unit = "worker" if rate.gpu is None else "GPU"
     flops = sum(own_flops(run, shared[run.key]) for run in chosen.runs)
     screen.print(
         f"In all {flops:.3g} FLOPs ({flops / 8.64e19:.3g} PF-days), {hours:,.3g} {unit}-hours at "
         f"{rate.flops_per_second * rate.utilisation / 1e12:.3g} TFLOP/s a {unit} ({rate.provenance})."
     )
+    recomputed = sum(row["flops_recomputed"] for row in rows)
+    if recomputed:
+        screen.print(
+            f"Activation checkpointing computes {recomputed:.3g} FLOPs a second time, {recomputed / flops:.0%} more; "
+            f"the {unit}-hours include them."
+        )
     if any(shared.values()):
         alone = sum(own_flops(run, 0) for run in chosen.runs)
         screen.print(
@@ -116,6 +138,11 @@ def tell_totals(screen: Console, chosen: Chosen, rate: Rate) -> None:
     if too_large:
         device, names = rate.gpu or "this machine", ", ".join(dict.fromkeys(too_large))
         screen.print(f"{len(too_large)} runs do not fit the memory of {device}: {names}.", style="bold")
+    tell_corpus(screen, chosen)
+
+
+def tell_corpus(screen: Console, chosen: Chosen) -> None:
+    """How often a sweep reads its corpus, if more than once."""
     if chosen.corpus is None:
         screen.print(
             f"The corpus {chosen.sweep.corpus} is not built yet: names and vocabulary assume the GPT-2 tokenizer."

@@ -1,10 +1,12 @@
 """`ladder plan SWEEP`: each run's cost, what the fit could resolve, and the runs to add."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from upath import UPath
@@ -14,6 +16,7 @@ from ladder.analysis.api import (
     REFERENCES,
     SEED_NOISE,
     SEED_NOISE_SOURCE,
+    SHARED_NOISE,
     Fit,
     FitOptions,
     Floats,
@@ -23,7 +26,8 @@ from ladder.analysis.api import (
     Reference,
     SeedNoise,
     SweepData,
-    foresee,
+    assess_design,
+    format_count,
     interval_words,
     leaves_reference,
     list_candidates,
@@ -38,7 +42,7 @@ from ladder.platform.command.options import console, echo_json
 from ladder.platform.command.plan_runs import run_row, runs_table, tell_totals, training_text
 from ladder.platform.costs import Rate, asked_gpu, find_rate, worker_hours
 from ladder.sweeps.expand import resolved_recipe
-from ladder.sweeps.trunks import planned_shared_steps
+from ladder.sweeps.trunks import find_relatives, planned_shared_steps
 from ladder.sweeps.tuned import describe_rule
 from ladder.sweeps.words import Run
 
@@ -57,6 +61,8 @@ class SweepRequest:
     gpu: str | None
     utilisation: float
     price: float | None
+    nodes: str | None
+    """A cluster's file or address, to show which nodes the runs get; None: not shown."""
     reference: str
     """Name of a published law or of a sweep that was run."""
     noise: float | None
@@ -90,21 +96,29 @@ def show_sweep(request: SweepRequest) -> None:
     )
     if len(chosen.runs) * request.simulations > SLOW_LOSSES:
         click.echo(f"simulating {request.simulations:,} sweeps of {len(chosen.runs):,} runs ...", err=True)
-    prospect = foresee(reference, noise, places(chosen.runs, reference), places(runs, reference), question)
+    trunks = trunks_of(chosen.runs)
+    prospect = assess_design(
+        reference, noise, places(chosen.runs, reference), places(runs, reference), question, trunks
+    )
     added = name_added(chosen, prospect, runs)
+    nodes = None if request.nodes is None else find_nodes(chosen, request.nodes)
     rate = find_rate(request.gpu or asked_gpu(chosen.sweep.name, chosen.executions), request.utilisation)
     if request.as_json:
         resolution = prospect.to_json() | {"proposal": proposal_to_json(prospect, chosen, added, rate, request.price)}
         shared = planned_shared_steps(chosen.runs)
         rows = [run_row(chosen, run, rate, request.price, shared[run.key]) for run in chosen.runs]
+        if nodes is not None:
+            rows = [row | {"nodes": nodes[row["run"]]} for row in rows]
         gpu_hours = sum(row["gpu_hours"] for row in rows)
         shown = {"sweep": chosen.sweep.name, "runs": rows, "gpu_hours": gpu_hours, "rate": vars(rate)}
         echo_json(shown | {"resolution": resolution, "recipe": describe_rule(chosen.sweep.recipe)})
         return
     screen = console()
-    screen.print(runs_table(chosen, rate, request.price))
+    screen.print(runs_table(chosen, rate, request.price, nodes))
     screen.print(f"Recipe: {describe_rule(chosen.sweep.recipe)}.", highlight=False)
     tell_totals(screen, chosen, rate)
+    if nodes is not None:
+        tell_nodes(screen, nodes)
     tell_resolution(screen, prospect)
     tell_proposal(screen, prospect, chosen, added, rate, request.price)
     stand_in = leaves_reference(reference, places(chosen.runs, reference)[0])
@@ -112,10 +126,40 @@ def show_sweep(request: SweepRequest) -> None:
         screen.print(f"Note: {warning[0].upper()}{warning[1:]}.")
 
 
+def find_nodes(chosen: Chosen, where: str) -> dict[str, str]:
+    """The nodes that each run gets, in words."""
+    from ladder.platform.command.plan_nodes import planned_nodes  # it needs Ray, which takes seconds to import
+
+    return planned_nodes(chosen, where)
+
+
+def tell_nodes(screen: Console, nodes: Mapping[str, str]) -> None:
+    """Say which node types serve alike, and which runs no node holds."""
+    several = list(dict.fromkeys(words for words in nodes.values() if " or " in words))
+    if several:
+        screen.print(f"Nodes: {'; '.join(several)}; the table has the first.")
+    unserved = [key for key, words in nodes.items() if words == "none"]
+    if unserved:
+        screen.print(
+            f"No node of the cluster holds {len(unserved)} of the runs, such as {unserved[0]}: `ladder run` would "
+            "refuse them.",
+            style="bold",
+        )
+
+
 def places(runs: tuple[Run, ...], reference: Reference) -> tuple[Floats, Floats]:
     """N, as the reference counts it, and D of runs."""
     params = np.array([getattr(run.size, reference.params) for run in runs], dtype=np.float64)
     return params, np.array([run.recipe.tokens for run in runs], dtype=np.float64)
+
+
+def trunks_of(runs: tuple[Run, ...]) -> NDArray[np.int64] | None:
+    """[n] what each run shares the beginning of its training with, as a label; None where nothing is shared."""
+    relatives = find_relatives(runs)
+    if not relatives:
+        return None
+    trunks = [min([run.key, *(other.run for other in relatives.get(run.key, ()))]) for run in runs]
+    return np.asarray(np.unique(trunks, return_inverse=True)[1], dtype=np.int64)
 
 
 def find_reference(request: SweepRequest) -> tuple[Reference, Noise]:
@@ -231,10 +275,11 @@ def tell_resolution(screen: Console, prospect: Prospect) -> None:
     if resolution.problem:
         screen.print(f"{resolution.status}: {resolution.problem}.", style="bold")
     screen.print(interval_table(prospect))
+    shared = f" Budgets of one trunk share {SHARED_NOISE:.0%} of their variance." if prospect.shares_noise else ""
     screen.print(
         f"95 % intervals that `ladder fit` would give, from {prospect.question.simulations:,} simulated sweeps (seed "
         f"{prospect.question.seed}). Target: {target.flops:.3g} FLOPs, best spent on N {target.params:.3g} and "
-        f"D {target.tokens:.3g}."
+        f"D {target.tokens:.3g}.{shared}"
     )
 
 
@@ -250,12 +295,12 @@ def interval_table(prospect: Prospect) -> Table:
     for name, truth in prospect.reference.law.parameters.items():
         cells = ["unknown" if s is None else interval_words(s.intervals[name]) for s in simulations]
         table.add_row(name, f"{truth:.4g}", *cells)
-    loss = ["unknown" if s is None else interval_words(s.loss, ".3f") for s in simulations]
+    loss = ["unknown" if s is None else interval_words(s.loss, "{:.3f}".format) for s in simulations]
     exponent = ["unknown" if s is None else interval_words(s.a) for s in simulations]
     table.add_row("a, as in best N ~ C^a", f"{prospect.reference.law.a:.4g}", *exponent)
     table.add_row("loss at the target", f"{prospect.target.loss:.3f}", *loss)
-    best = ["unknown" if s is None else interval_words(s.params) for s in simulations]
-    table.add_row("best N there", f"{prospect.target.params:.3g}", *best)
+    best = ["unknown" if s is None else interval_words(s.params, format_count) for s in simulations]
+    table.add_row("best N there", format_count(prospect.target.params), *best)
     return table
 
 
@@ -267,7 +312,7 @@ def tell_proposal(
     if not added:
         screen.print("\nNo run within these limits would narrow the extrapolation by as much as half a percent.")
         return
-    hours = sum(worker_hours(run, rate) for run in added)
+    hours = sum(worker_hours(run, chosen.sweep.execution_for(run.size), rate) for run in added)
     unit = "worker" if rate.gpu is None else "GPU"
     cost = "" if price is None else f", cost {hours * price:,.2f}"
     effect = "" if prospect.narrowing is None else f"; it narrows the loss's interval to {prospect.narrowing:.0%}"

@@ -122,7 +122,7 @@ class Scorer:
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.context = model.size.context
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.head = scoring_head(model.wte.weight.detach(), dtype)  # [V, D], tied
+        self.head = scoring_head(model.wte.weight.detach(), dtype)  # [V, D] or [V, D + S], tied
 
     def loglikelihood(self, requests: Sequence[Request]) -> list[TokenScores]:
         """The score of each request, in order.
@@ -195,7 +195,9 @@ class Scorer:
             for batch in self._tree_batches(trees):
                 chosen = [trees[index] for index in batch]
                 states = self._end_states(chosen)  # [B, ends, D]
-                log_probabilities = (states.to(self.head.dtype) @ self.head.T).float().log_softmax(-1)
+                log_probabilities = (
+                    (states.to(self.head.dtype) @ self.head[:, : states.shape[-1]].T).float().log_softmax(-1)
+                )
                 yield from zip(batch, log_probabilities, strict=True)
 
     def _end_states(self, trees: Sequence[Tree]) -> Tensor:

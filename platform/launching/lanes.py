@@ -37,6 +37,7 @@ from ladder.platform.storage import is_local, persistently
 from ladder.platform.training.job import Job, run_job, score_job
 from ladder.platform.training.worker import Worker, reset_process
 from ladder.sweeps.trunks import waits
+from ladder.sweeps.words import Execution, Run
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +50,17 @@ LANE_FAILURES = 8
 
 
 def shape_of(job: Job, cluster: Cluster) -> Shape:
-    """The shape of the lane that a job goes to: as its execution asks, on nodes that hold it."""
-    shape = _asked(job, cluster)
+    """The shape of the lane that a job goes to."""
+    return shape_for(job.run, job.execution, cluster)
+
+
+def shape_for(run: Run, execution: Execution, cluster: Cluster) -> Shape:
+    """The shape of the lane that a run goes to: as its execution asks, on nodes that hold it."""
+    shape = _asked(execution, cluster)
 
     def too_small(accelerator: str) -> bool:
         gpu = gpu_named(accelerator)
-        return gpu is not None and not fits(job.run, replace(job.execution, gpus_per_worker=shape.gpus), gpu)
+        return gpu is not None and not fits(run, replace(execution, gpus_per_worker=shape.gpus), gpu)
 
     return place(shape, cluster.types, too_small, grows=cluster.grows)
 
@@ -62,11 +68,12 @@ def shape_of(job: Job, cluster: Cluster) -> Shape:
 def scoring_shape(job: Job, cluster: Cluster) -> Shape:
     """The shape of a task that scores what several workers trained: the weights fit any GPU, and a node that is still
     up will do."""
-    return place(replace(_asked(job, cluster), workers=1), cluster.types, lambda accelerator: False, grows=False)
+    return place(
+        replace(_asked(job.execution, cluster), workers=1), cluster.types, lambda accelerator: False, grows=False
+    )
 
 
-def _asked(job: Job, cluster: Cluster) -> Shape:
-    execution = job.execution
+def _asked(execution: Execution, cluster: Cluster) -> Shape:
     return Shape(
         workers=execution.workers,
         cpus=execution.cpus_per_worker,

@@ -163,6 +163,21 @@ def have_room(shapes: Iterable[Shape], types: Sequence[NodeType]) -> bool:
     return all(_put(shape, nodes) for shape in order)
 
 
+def nodes_for(shape: Shape, types: Sequence[NodeType]) -> str:
+    """The node types that the workers of a shape may go to, in words, with how many nodes where one does not hold them
+    all; `none` where they find no room."""
+    if not have_room([shape], types):
+        return "none"
+    words = []
+    for kind in types:
+        number = math.ceil(shape.workers / kind.room(shape)) if kind.room(shape) else 0
+        if number == 1:
+            words.append(kind.name)
+        elif number and not shape.one_node:
+            words.append(f"{number} x {kind.name}")
+    return " or ".join(dict.fromkeys(words))
+
+
 class _Node:
     """A node, with what is free of it."""
 
@@ -230,21 +245,25 @@ def read_autoscaler(gcs_port: int) -> dict[str, Any] | None:
     """
     named = os.environ.get("LADDER_CLUSTER")
     if named:
-        return _read_config(Path(named))
+        return read_config(Path(named))
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         options = dict(word.split("=", 1) for word in words if "=" in word)
         ours = options.get("--gcs-address", "").endswith(f":{gcs_port}")
         if ours and any(word.endswith(MONITORS) for word in words) and options.get("--autoscaling-config"):
-            return _read_config(Path(options["--autoscaling-config"]).expanduser())
+            return read_config(Path(options["--autoscaling-config"]).expanduser())
     return None
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """What a file for Ray's autoscaler says, or one for KubeRay, put in the autoscaler's words; InputError where it
+    cannot be read."""
     try:
-        read: dict[str, Any] = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        read = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"the autoscaler's file {path} cannot be read: {error}") from error
+    if not isinstance(read, dict):
+        raise InputError(f"{path} does not describe a cluster; wanted a file such as cluster.yaml")
     if read.get("kind") == "RayCluster":
         read["metadata"].setdefault("namespace", "default")
         return dict(_derive_autoscaling_config_from_ray_cr(read))

@@ -1,9 +1,8 @@
 """The records of a sweep in MLflow: a parent, and a child for each run that somebody started.
 
 The runs' folders are the truth; MLflow may be away, behind, or new and empty. So all that is done here may be done
-again, by anybody: a point is sent with the time at which it was made, which is part of MLflow's key, so one that is
-sent twice is there once; which record is a run's is decided by a file that only one process can create; and a run
-whose folder changes no more gets a mark, after which it costs nothing.
+again, by anybody: a point is sent with its own time, which is part of MLflow's key, so one sent twice is there once;
+which record is a run's is decided by a file that only one process can create; a finished run gets a mark.
 
     sweeps/<sweep>/tracking-<store>.json                    MLflow's id of the parent
     sweeps/<sweep>/<run>/tracking/<store>.json              MLflow's id of the child
@@ -24,6 +23,7 @@ from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.provenance import commit, user, versions
 from ladder.platform.runs.curve import CurvePoint, read_curve
 from ladder.platform.runs.lease import CLAIMS, Claim, newest_claim
+from ladder.platform.runs.status import Status
 from ladder.platform.storage import create_exclusively, list_names, read_json
 from ladder.platform.tracking.view import LOSS, scaling_metrics
 from ladder.sweeps.tuned import describe_rule
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 logger = logging.getLogger(__name__)
-
-Status = Literal["waiting", "running", "finished", "failed"]
 
 MLFLOW_STATUS = {"waiting": "SCHEDULED", "running": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 TRACKING = "tracking"

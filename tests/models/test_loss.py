@@ -123,7 +123,7 @@ def test_in_bf16_the_nats_do_not_depend_on_where_the_logits_lie(shift: float, ca
         hits = token_nats_and_likeliest(hidden, given, likeliest)[1]
     assert abs(float((nats - exact).mean())) < 0.002
     assert float((nats - exact).abs().mean()) < 0.01  # the rounding of hidden and head themselves
-    assert 1 - float(hits.float().mean()) < 0.03
+    assert 1 - float(hits.float().mean()) < 0.007
 
 
 def test_in_bf16_a_confident_token_is_neither_below_zero_nor_above_its_nats_on_average() -> None:
@@ -137,7 +137,7 @@ def test_in_bf16_a_confident_token_is_neither_below_zero_nor_above_its_nats_on_a
     # In bf16 the states and the head are rounded too; the truth is that of the rounded ones.
     head = scoring_head(head, torch.bfloat16)
     hidden = hidden.to(torch.bfloat16)
-    logits = hidden.double() @ head.double().T
+    logits = hidden.double() @ head[:, :64].double().T
     exact = F.cross_entropy(logits, targets, reduction="none")
     with torch.autocast("cpu", torch.bfloat16):
         nats = token_nats(hidden, head, targets)

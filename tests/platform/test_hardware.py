@@ -27,6 +27,25 @@ def test_a_slow_processor_multiplies_smaller_matrices(
     assert sum(seconds for _, seconds in products) < 3
 
 
+@pytest.mark.parametrize(("gain", "precision"), [(8.0, "bf16"), (1.1, "fp32"), (0.5, "fp32")])
+def test_auto_is_bf16_only_where_the_processor_multiplies_it_faster(
+    monkeypatch: pytest.MonkeyPatch, gain: float, precision: str
+) -> None:
+    """Instructions alone do not tell: without AMX a Xeon has them and is half as fast with them."""
+
+    def multiply(device: torch.device, precision: str, width: int, repeats: int) -> float:
+        return 1.0 if precision == "fp32" else 1.0 / gain
+
+    monkeypatch.setattr(hardware, "has_bf16", lambda device: True)
+    monkeypatch.setattr(hardware, "_product_seconds", multiply)
+    hardware._bf16_gain.cache_clear()
+    try:
+        assert hardware.resolve_precision("auto", CPU) == precision
+        assert f"{gain:.2g} times" in hardware.fastest_precision(CPU)[1]
+    finally:
+        hardware._bf16_gain.cache_clear()
+
+
 def test_the_rate_of_a_given_width_is_measured_with_it() -> None:
     assert hardware.matrix_rate(CPU, "fp32", width=64) > 0
 

@@ -49,11 +49,12 @@ def ladder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
-    """Moves this process to a machine without a GPU whose processor has bf16 instructions, or has not."""
+    """Moves this process to a machine without a GPU whose processor has fast bf16 instructions, or none."""
 
     def move(has_bf16: bool) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr("ladder.platform.hardware.has_bf16", lambda device: has_bf16)
+        monkeypatch.setattr("ladder.platform.hardware._bf16_gain", lambda: 4.0)
 
     yield move
 
@@ -72,7 +73,7 @@ def keys(ladder: Callable[..., tuple[int, str, str]], command: str, sweep: Path,
         ([Execution(gpus_per_worker=0), Execution(gpus_per_worker=0.25)], "bf16", "ask for GPUs"),
         ([Execution(gpus_per_worker=1, accelerator_type="T4")], "fp32", "T4 has no bf16"),
         ([Execution(accelerator_type="H100"), Execution(accelerator_type="V100")], "fp32", "V100 has no bf16"),
-        ([Execution()], "fp32", "this machine's processor has no bf16"),
+        ([Execution()], "fp32", "the processor of this machine: it has no bf16"),
     ],
 )
 def test_before_it_is_recorded_the_precision_follows_what_the_runs_ask_for(

@@ -99,6 +99,8 @@ def _choose(names: Sequence[str], display: Display, *, local: bool) -> tuple[lis
             made = "it is made from a corpus, see `ladder corpus build`" if benchmark.from_corpus else "none are needed"
             raise InputError(f"benchmark {benchmark.name} has no files: {made}")
     grouped = [benchmark for benchmark in selection.grouped if benchmark.files]
+    if not selection.named and not grouped:
+        raise InputError(f"{', '.join(names)}: no benchmark of it has files, they are made from a corpus")
     by_hand = [] if local else [benchmark for benchmark in grouped if not _is_downloadable(benchmark)]
     for benchmark in by_hand:
         display.note(f"left out benchmark {benchmark.name}. {_remedy(benchmark.name, benchmark.files[0])}")

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from ladder.analysis.fitting.points import split_residuals
-from ladder.analysis.planning.design import seed_noise
+from ladder.analysis.planning.proposal import seed_noise
 from ladder.models.errors import InputError
 
 
@@ -23,7 +23,7 @@ def make_table(settings: int, seeds: int, noise: float, seed: int = 0) -> pl.Dat
 
 def test_two_settings_pool_their_squares_over_runs_less_settings() -> None:
     table = make_table(2, 2, 0.0).with_columns(loss=pl.Series([2.0, 2.2, 3.0, 3.6]))
-    noise = seed_noise(table, "loss", logarithmic=False)
+    noise = seed_noise(table.with_columns(pl.col("loss").exp()), "loss")
     assert noise is not None
     # (0.1^2 + 0.1^2 + 0.3^2 + 0.3^2) / (4 - 2)
     assert noise.standard_deviation == pytest.approx(np.sqrt(0.1))

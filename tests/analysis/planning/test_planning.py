@@ -9,14 +9,13 @@ import pytest
 from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, fit_law
 from ladder.analysis.fitting.formulation import make_form
 from ladder.analysis.fitting.points import make_points
-from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import BESIROGLU, Gadre, Hoffmann, Kaplan, Surface
 from ladder.analysis.planning.design import (
     REFERENCES,
     SEED_NOISE,
     coordinates,
-    half_widths,
+    leaves_reference,
     log_gradients,
     place_target,
     resolve,
@@ -27,9 +26,9 @@ from ladder.analysis.planning.design import (
 from ladder.analysis.planning.proposal import (
     Noise,
     Question,
-    foresee,
+    add_to_trunks,
+    assess_design,
     lay_out,
-    leaves_reference,
     list_candidates,
     narrowing,
     propose,
@@ -71,21 +70,6 @@ def test_the_solvers_coordinates_give_the_law_back(law: Surface) -> None:
     theta = coordinates(form, law)[None]
     assert {name: values[0] for name, values in form.values(theta).items()} == pytest.approx(law.parameters)
     assert form.evaluate(theta).prediction[0] == pytest.approx(form.target)
-
-
-def test_half_widths_are_those_of_actual_least_squares_fits() -> None:
-    N, D = grid()
-    options = FitOptions(objective=Objective(kind="squares"), bootstrap=0, starts=5)
-    generator = np.random.default_rng(0)
-    fits = [
-        fit_hoffmann(N, D, BESIROGLU.score(N=N, D=D) * np.exp(0.002 * generator.standard_normal(21)), options=options)
-        for _ in range(150)
-    ]
-    expected = half_widths(BESIROGLU, N, D, 0.002)
-    for name in ("alpha", "beta"):
-        spread = np.std([fit.law.parameters[name] for fit in fits])
-        # t with 16 degrees of freedom; the standard deviation of 150 fits is known to 6 %.
-        assert expected[name] == pytest.approx(2.12 * spread, rel=0.15)
 
 
 def test_simulated_intervals_are_those_that_fits_of_such_runs_report() -> None:
@@ -131,7 +115,7 @@ def test_the_target_is_the_optimum_at_ten_times_the_largest_compute() -> None:
 def test_one_ratio_is_flagged_with_its_reason() -> None:
     N, D = grid(ratios=(20,))
     resolution = resolve(N, D)
-    assert resolution.status == "not identifiable" and resolution.half_widths == {}
+    assert resolution.status == "not identifiable"
     assert resolution.problem is not None and "20 tokens per parameter" in resolution.problem
 
 
@@ -151,8 +135,10 @@ def test_as_many_runs_as_parameters_give_no_interval() -> None:
     target = place_target(BESIROGLU, N, D, None)
     simulation = simulate(BESIROGLU, N, D, noise=0.005, target=target)
     assert simulation.count == 0 and simulation.loss.low is None
-    prospect = foresee(REFERENCES["besiroglu"], Noise(value=0.005, source=""), (N, D), (N, D), Question(added_runs=0))
-    assert any("none to judge the noise by" in warning for warning in prospect.warnings)
+    prospect = assess_design(
+        REFERENCES["besiroglu"], Noise(value=0.005, source=""), (N, D), (N, D), Question(added_runs=0)
+    )
+    assert any("too few to judge the noise by" in warning for warning in prospect.warnings)
 
 
 def test_one_more_run_is_a_rank_one_update_of_the_covariance() -> None:
@@ -234,7 +220,9 @@ def test_the_runs_proposed_for_one_ratio_make_it_identifiable() -> None:
     N, D = grid(ratios=(20,), sizes=SIZES[:5])
     candidates = list_candidates((N, D), SIZES[:5])
     question = Question(simulations=1000)
-    prospect = foresee(REFERENCES["besiroglu"], Noise(value=0.005, source="as given"), (N, D), candidates, question)
+    prospect = assess_design(
+        REFERENCES["besiroglu"], Noise(value=0.005, source="as given"), (N, D), candidates, question
+    )
     assert prospect.before is None and prospect.resolution.status == "not identifiable"
     assert prospect.proposal.criterion == "all parameters"
     assert prospect.after is not None and prospect.narrowing is None
@@ -263,7 +251,7 @@ def test_three_settings_with_two_seeds_each_are_not_identifiable() -> None:
     """Levels of N and D are three each, and the rank of the law's gradients is three of five."""
     N, D = np.repeat([1e7, 1e8, 1e9], 2), np.repeat([1e9, 3e9, 5e9], 2)
     resolution = resolve(N, D)
-    assert resolution.status == "not identifiable" and resolution.half_widths == {}
+    assert resolution.status == "not identifiable"
     assert "6 runs at 3 settings are fewer than the 5 parameters" in str(resolution.problem)
 
 
@@ -277,7 +265,6 @@ def test_a_design_is_identifiable_if_and_only_if_a_fit_without_noise_recovers_th
         N = generator.choice(sizes, count)
         N, D = (np.repeat(axis, seeds) for axis in (N, N * generator.choice(ratios, count)))
         found = resolve(N, D, law=law)
-        assert all(np.isfinite(width) for width in found.half_widths.values())
         try:
             fit = fit_law(law.name, make_points(law.score(N=N, D=D), params=N, tokens=D), FitOptions(bootstrap=0))
         except InputError:
@@ -288,3 +275,42 @@ def test_a_design_is_identifiable_if_and_only_if_a_fit_without_noise_recovers_th
         assert (found.status == "identifiable") == recovered, (number, found.problem)
         identifiable += recovered
     assert 10 < identifiable < 50, "the designs are of both kinds"
+
+
+def test_simulated_intervals_know_that_runs_of_one_trunk_share_noise() -> None:
+    """Without, alpha's was 1.4 times too narrow for six sizes of four budgets each."""
+    N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(3e8, 3e10, 4), indexing="ij"))
+    trunks = np.repeat(np.arange(6), 4)
+    target = place_target(BESIROGLU, N, D, None)
+    planned = {
+        shared: simulate(BESIROGLU, N, D, noise=0.002, target=target, trunks=trunks if shared else None, count=1000)
+        for shared in (True, False)
+    }
+    generator = np.random.default_rng(4)
+    reported: dict[str, list[float]] = {"alpha": [], "beta": []}
+    for seed in range(60):
+        noise = generator.standard_normal(6)[trunks] + generator.standard_normal(24)
+        points = make_points(
+            BESIROGLU.score(N=N, D=D) * np.exp(0.002 * np.sqrt(0.5) * noise), params=N, tokens=D, trunks=trunks
+        )
+        fit = fit_law("hoffmann", points, FitOptions(bootstrap=200, starts=10, seed=seed))
+        for name in reported:
+            reported[name].append(width(fit.intervals[name]) or np.nan)
+    for name, widths in reported.items():
+        # Three degrees of freedom of trunks: the widths of fits scatter by half, so their mean of 60 by 7 %.
+        assert width(planned[True].intervals[name]) == pytest.approx(np.nanmedian(widths), rel=0.25), name
+    alone, shared = (width(planned[which].intervals["alpha"]) for which in (False, True))
+    assert alone is not None and shared is not None and shared > 1.3 * alone
+
+
+def test_too_few_trunks_leave_the_planned_intervals_unknown_with_the_reason() -> None:
+    N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e9, 3), np.geomspace(3e8, 3e10, 4), indexing="ij"))
+    target = place_target(BESIROGLU, N, D, None)
+    found = simulate(BESIROGLU, N, D, noise=0.002, target=target, trunks=np.repeat(np.arange(3), 4))
+    assert found.count == 0 and not found.loss.known
+    assert found.problem is not None and "3 sizes are too few" in found.problem
+
+
+def test_an_added_budget_goes_on_from_the_trunk_of_its_size_and_a_seed_begins_one() -> None:
+    N, D = np.array([1e7, 1e7, 1e8, 1e7, 1e7, 3e7]), np.array([1e9, 2e9, 1e9, 4e9, 1e9, 1e9])
+    assert add_to_trunks(N, D, np.array([0, 0, 1])).tolist() == [0, 0, 1, 0, 2, 3]

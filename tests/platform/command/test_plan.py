@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from ladder.analysis.laws.surfaces import BESIROGLU
+from ladder.models.sizes import parse_size
 from ladder.platform.command.main import main
 
 NOISE = 0.004
@@ -316,6 +317,30 @@ def test_a_plan_says_what_each_worker_holds(plan: Callable[..., Ended], tmp_path
     assert rows == {"117M": ("ddp", False), "345M": ("ddp", False), "1542M": ("fsdp2", False)}
     shown = plan(path, "--simulations", 100).out
     assert "strategy" in shown and "fsdp2" in shown
+
+
+def test_a_plan_counts_what_activation_checkpointing_computes_twice(
+    plan: Callable[..., Ended], sweep_file: Callable[..., Path]
+) -> None:
+    """The forward pass of the blocks once more: a third of their share, and nothing for the head."""
+    path = sweep_file("wide", (5, 20, 80))
+    text = path.read_text().replace("import Sweep", "import Execution, Sweep")
+
+    def planned(checkpointing: bool) -> tuple[dict[str, Any], str]:
+        asked = f"execution=Execution(accelerator_type='H100', activation_checkpointing={checkpointing})"
+        path.write_text(text.replace("    points=", f"    {asked},\n    points="))
+        found = json.loads(plan(path, *QUICK, "--json").out)
+        return {row["run"]: row for row in found["runs"]}, " ".join(plan(path, *QUICK).out.split())
+
+    (without, quiet), (with_it, told) = planned(False), planned(True)
+    for key, row in with_it.items():
+        size = parse_size(row["size"])
+        head = 6 * size.vocabulary * size.d_model / size.flops_per_token
+        assert row["seconds"] / without[key]["seconds"] == pytest.approx(1 + (1 - head) / 3)
+        assert row["flops_exact"] == without[key]["flops_exact"] and without[key]["flops_recomputed"] == 0
+        own = 1 - row["shared_steps"] / row["steps"]
+        assert row["flops_recomputed"] == pytest.approx((1 - head) / 3 * own * row["flops_exact"])
+    assert "a second time" in told and "a second time" not in quiet
 
 
 def test_the_memory_of_each_run_is_predicted_on_the_gpu_it_asks_for(tmp_path: Path, plan: Callable[..., Ended]) -> None:

@@ -23,6 +23,7 @@ SIZE = parse_size("1x16h1", context=64, vocabulary=257)
 def swept(tmp_path: Path) -> UPath:
     """A storage with a finished run of seed 5 that keeps two checkpoints, and SST-2 of four sentences."""
     storage = tmp_path / "storage"
+    mark_schema(UPath(storage))
     run = storage / "sweeps" / "mine" / "run"
     for step, seed in ((10, 8), (20, 9)):
         folder = run / f"step-{step:08d}.0001"
@@ -33,7 +34,6 @@ def swept(tmp_path: Path) -> UPath:
     sst2 = storage / "benchmarks" / "sst2"
     sst2.mkdir(parents=True)
     (sst2 / "stsa.binary.dev").write_text("1 good .\n0 bad .\n1 fine .\n0 dull .\n")
-    mark_schema(UPath(storage))
     return UPath(storage)
 
 

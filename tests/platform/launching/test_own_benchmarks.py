@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from mlflow.tracking import MlflowClient
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.corpus.store import open_corpus
 from ladder.platform.evaluation.checkpoints.score import ScoringTask
 from ladder.platform.evaluation.own.file import read_own_file
 from ladder.platform.launching.scoring import finished_checkpoints, score_all
 from ladder.platform.launching.submission import stage
+from ladder.platform.launching.sweep import choose_benchmarks
 from ladder.sweeps.load import load_sweep
 from tests.platform.launching.harness import ladder
 
@@ -59,6 +62,18 @@ def sweep(tmp_path: Path) -> Path:
 def test_a_file_beside_the_sweeps_is_found_from_anywhere(sweep: Path) -> None:
     found = [str(sweep.parent / "mine/capitals.jsonl"), str(sweep.parent / "sums.py"), "pages-bytes"]
     assert list(load_sweep(str(sweep)).benchmarks) == found
+
+
+def test_of_a_group_in_a_sweep_what_is_absent_is_left_out_with_a_warning(
+    sweep: Path, storage: UPath, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = open_corpus(storage, "small")
+    asked = replace(load_sweep(str(sweep)), benchmarks=("gpt1", "pages"))
+    names, own = choose_benchmarks(asked, corpus, storage)
+    assert names == ("pages-last-word", "pages-cloze", "pages-words", "pages-bytes") and own == ()
+    assert "not scored, since absent: sst2, copa, race, story-cloze" in caplog.text
+    with pytest.raises(InputError, match="benchmark copa is not at hand"):
+        choose_benchmarks(replace(asked, benchmarks=("copa",)), corpus, storage)
 
 
 def test_it_goes_with_the_sweep_to_a_cluster(sweep: Path, tmp_path: Path) -> None:

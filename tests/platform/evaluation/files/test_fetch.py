@@ -552,3 +552,12 @@ def test_a_benchmark_with_examples_in_its_own_prompt_needs_their_split(tmp_path:
     missing = benchmark.missing(storage=UPath(tmp_path), corpus=None)
     assert missing is not None and "NQ-open.train.jsonl" in missing and "`ladder fetch natural-questions`" in missing
     assert benchmark.missing(storage=UPath(tmp_path), corpus=None, shots=0) is None
+
+
+def test_a_group_is_fetched_as_all_is_and_one_without_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "storage").mkdir()
+    with pytest.raises(InputError, match="3 of 4 benchmarks were not fetched:\n.*sst2.*\n.*copa.*\n.*race"):
+        fetch(["gpt1"], storage=UPath(tmp_path / "storage"), source_dir=tmp_path / "copies")
+    with pytest.raises(InputError, match="pages: no benchmark of it has files, they are made from a corpus"):
+        fetch(["pages"], storage=UPath(tmp_path))
