@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask
     from ladder.platform.evaluation.own.file import OwnFile
     from ladder.platform.evaluation.protocol import Protocol
+    from ladder.platform.launching.over_training import TrainingPoint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -56,6 +57,11 @@ def worker_options(function: Function) -> Function:
 @click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
 @click.option(
     "--sweep", shell_complete=complete_sweeps, help="Score the newest checkpoint of every finished run of this sweep."
+)
+@click.option(
+    "--over-training",
+    is_flag=True,
+    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised.",
 )
 @click.option(
     "--benchmarks",
@@ -97,6 +103,7 @@ def worker_options(function: Function) -> Function:
 def command(
     checkpoints: tuple[str, ...],
     sweep: str | None,
+    over_training: bool,
     benchmarks: tuple[str, ...],
     harness: tuple[str, ...],
     corpus: str | None,
@@ -129,6 +136,7 @@ def command(
       ladder evaluate gpt2 --harness arc_easy,hellaswag --shots 5
       ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
+      ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
     from ladder.platform.evaluation.harness.names import as_benchmark_word
@@ -137,6 +145,8 @@ def command(
 
     tasks_of_harness = [as_benchmark_word(task) for task in split_words(harness)]
     sources, asked = _split(checkpoints, [*benchmarks, *tasks_of_harness], sweep, storage)
+    points = _over_training(sweep, storage) if over_training else []
+    sources = [point.checkpoint for point in points] or sources
     names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
     _refuse_unread(given_options(protocol), names, own, Protocol(**protocol))
     tasks = [
@@ -158,6 +168,9 @@ def command(
     outcomes = _score(tasks, sources, names, workers, address)
     if samples is not None:
         _write_samples(outcomes, samples)
+    if points:
+        _tell_over_training(points, outcomes, as_json)
+        return
     _tell(outcomes, absent, sources, names, as_json)
 
 
@@ -172,6 +185,41 @@ def _refuse_unread(given: Sequence[str], names: Sequence[str], own: "Sequence[Ow
     unread = ["--" + name.replace("_", "-") for name in given if name not in read]
     if unread:
         raise InputError(f"{', '.join(unread)} changes nothing in {', '.join(names)}: leave it out")
+
+
+def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
+    """The checkpoints of a sweep in the course of training."""
+    from ladder.models.errors import InputError
+    from ladder.platform.launching.over_training import points_of
+
+    if sweep is None:
+        raise InputError("--over-training scores the checkpoints of a sweep's runs: name it with --sweep")
+    return points_of(storage, sweep)
+
+
+def _tell_over_training(points: "Sequence[TrainingPoint]", outcomes: "Sequence[Outcome]", as_json: bool) -> None:
+    """Writes the scores in the order of training; InputError where something was not scored."""
+    from rich.table import Table
+
+    from ladder.models.errors import InputError
+    from ladder.platform.launching.over_training import rows_of
+
+    rows = rows_of(points, outcomes)
+    if as_json:
+        echo_json(rows)
+    else:
+        table = Table(
+            "run", "tokens", "score", "value", "se", "normalised", "reference", box=None, padding=(0, 2, 0, 0)
+        )
+        for row in rows:
+            numbers = ("" if row[name] is None else f"{row[name]:.4f}" for name in ("value", "standard_error"))
+            normalised = "" if row["normalised"] is None else f"{row['normalised']:+.3f}"
+            name = f"{row['benchmark']}/{row['metric']}"
+            table.add_row(row["run"], f"{row['tokens']:,}", name, *numbers, normalised, row["reference"] or "raw only")
+        console().print(table)
+    problems = [f"{outcome.checkpoint}: {outcome.problem}" for outcome in outcomes if outcome.problem is not None]
+    if problems:
+        raise InputError("could not be scored: " + "; ".join(problems))
 
 
 def _score(

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from ladder.models.errors import InputError, did_you_mean
 from ladder.platform.evaluation.benchmark import Benchmark
+from ladder.platform.evaluation.benchmarks.gpt1.cola import COLA
 from ladder.platform.evaluation.benchmarks.gpt1.copa import COPA
+from ladder.platform.evaluation.benchmarks.gpt1.dprd import DPRD
 from ladder.platform.evaluation.benchmarks.gpt1.race import RACE
 from ladder.platform.evaluation.benchmarks.gpt1.sst2 import SST2
 from ladder.platform.evaluation.benchmarks.gpt1.story_cloze import STORY_CLOZE
@@ -45,7 +47,7 @@ GPT2_PAPER = (
     WMT14,
     NATURAL_QUESTIONS,
 )
-GPT1 = (SST2, COPA, RACE, STORY_CLOZE)
+GPT1 = (SST2, COPA, RACE, STORY_CLOZE, COLA, DPRD)
 ON_REQUEST = (CBT_CN_TEST, CBT_NE_TEST, LAMBADA_PREPROCESSED, LAMBADA_STOP_WORDS, WIKITEXT2_RAW)
 
 BENCHMARKS: dict[str, Benchmark] = {

@@ -41,8 +41,10 @@ PINNED: dict[str, tuple[int, str, dict[str, float]]] = {
     "cbt-ne": (1, "5f3011db473a", {"accuracy": 1}),
     "cbt-ne-test": (1, "5f3011db473a", {"accuracy": 1}),
     "cnn-dailymail": (2, "c97bbe3f92ac", {"rouge1": 0, "rouge2": 0, "rougeL": 0, "rouge_average": 0}),
+    "cola": (1, "bb92577b705f", {"mcc": 0.57735, "auc": 0.5}),
     "copa": (2, "aa0c010b5c3b", {"accuracy": 1}),
     "coqa": (2, "44011856fe72", {"f1": 0}),
+    "dprd": (1, "4d4cbdd7e55a", {"accuracy": 1}),
     "enwik8": (1, "7c7c2c0326b0", {"bits_per_byte": 8.00443}),
     "heldout": (
         1,
@@ -133,6 +135,7 @@ def segments(word: str) -> str:
     return "".join(f'<seg id="{n}">{word} {n}.</seg>\n' for n in range(6))
 
 
+COLA_LINES = "a\t1\t\tTom saw a dog.\na\t0\t*\tTom a dog saw.\na\t1\t\tHe ran.\na\t0\t*\tRan he to.\n"
 PASSAGES = (STORY[:90], "\u201cYes\u201d a dog the")
 
 TEXTS: dict[str, str] = {
@@ -150,6 +153,9 @@ TEXTS: dict[str, str] = {
     "lm1b/news.en.heldout-00000-of-00050": SENTENCES,
     "enwik8/enwik8": WORDS * 10 + "x" * 10,
     "text8/text8": WORDS * 10 + "x" * 10,
+    "cola/dev.tsv": COLA_LINES,
+    "cola/train.tsv": COLA_LINES * 2,
+    "dprd/test.c.txt": "Tom saw a dog as it ran on.\nit\nTom,a dog\na dog\n\n",
     "copa/copa-test.xml": copa_file("Tom fell."),
     "copa/copa-dev.xml": copa_file("Ann sat."),
     "race/race-test.jsonl": race_line("high/1.txt") + race_line("middle/2.txt"),

@@ -1,0 +1,69 @@
+"""Scores over training: every checkpoint that is kept and step 0, raw and between chance and a named reference."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from upath import UPath
+
+from ladder.models.errors import InputError
+from ladder.models.gpt2 import GPT2
+from ladder.models.sizes import parse_size
+from ladder.models.weights import load_weights, save_weights
+from ladder.platform.command.evaluate import command
+from ladder.platform.identity import mark_schema
+from ladder.platform.launching.over_training import normalise, points_of
+
+SIZE = parse_size("1x16h1", context=64, vocabulary=257)
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> UPath:
+    """A storage with a finished run of seed 5 that keeps two checkpoints, and SST-2 of four sentences."""
+    storage = tmp_path / "storage"
+    mark_schema(UPath(storage))
+    run = storage / "sweeps" / "mine" / "run"
+    for step, seed in ((10, 8), (20, 9)):
+        folder = run / f"step-{step:08d}.0001"
+        save_weights(GPT2(SIZE, seed=seed), folder, tokenizer="bytes")
+        mark = {"run": "run", "step": step, "recipe": {"seed": 5, "batch_tokens": 1024, "base_width": None}}
+        (folder / "training.json").write_text(json.dumps(mark))
+    (run / "result.json").write_text("{}")
+    sst2 = storage / "benchmarks" / "sst2"
+    sst2.mkdir(parents=True)
+    (sst2 / "stsa.binary.dev").write_text("1 good .\n0 bad .\n1 fine .\n0 dull .\n")
+    return UPath(storage)
+
+
+def test_the_points_go_from_the_untrained_network_to_the_last_checkpoint(swept: UPath) -> None:
+    points = points_of(swept, "mine")
+    assert [(point.run, point.tokens) for point in points] == [("run", 0), ("run", 10_240), ("run", 20_480)]
+    drawn, wanted = load_weights(points[0].checkpoint).state_dict(), GPT2(SIZE, seed=5).state_dict()
+    assert all(torch.equal(drawn[name], wanted[name]) for name in wanted)
+    assert points_of(swept, "mine") == points, "the untrained network is no checkpoint of the run"
+
+
+def test_scores_are_told_raw_and_normalised_with_the_reference(swept: UPath) -> None:
+    words = ["--sweep", "mine", "--over-training", "--benchmarks", "sst2", "--storage", str(swept), "--device", "cpu"]
+    done = CliRunner().invoke(command, [*words, "--workers", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert [row["tokens"] for row in rows] == [0, 10_240, 20_480]
+    for row in rows:
+        assert row["normalised"] == pytest.approx((row["value"] - 0.5) / (0.932 - 0.5))
+        assert row["reference"] == "0.932, sparse byte mLSTM (table 4)"
+    shown = CliRunner().invoke(command, [*words, "--workers", "1"])
+    assert "normalised" in shown.stdout and "sst2/accuracy" in shown.stdout
+
+
+def test_a_score_without_a_reference_stays_raw() -> None:
+    assert normalise("dprd", "accuracy", 0.6, 0.5) is None
+    assert normalise("sst2", "accuracy", 0.6, None) is None
+    assert normalise("cola", "mcc", 0.35, 0.0) == 1.0
+
+
+def test_it_wants_a_sweep(swept: UPath) -> None:
+    done = CliRunner().invoke(command, ["somewhere", "--over-training", "--storage", str(swept)])
+    assert isinstance(done.exception, InputError) and "name it with --sweep" in str(done.exception)
