@@ -151,3 +151,16 @@ def test_the_command_answers_within_five_seconds_of_processor_and_ends_at_an_int
     assert seconds < 5
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
+
+
+def test_the_saved_copy_holds_every_answer_and_no_text_ends_its_script(site: Site) -> None:
+    question = asked(text="</script><script>alert(1)</script>", other="1x16-10-s0/10")
+    status, body, headers = site.ask("/api/save/lens", question)
+    assert status == 200 and "attachment" in headers["content-disposition"]
+    page = body.decode()
+    data = page.partition('id="saved">')[2].partition("</script>")[0]
+    saved = json.loads(data)
+    assert set(saved["answers"]) == {"next", "endings", "ladder", "surprise", "attention", "lens"}
+    assert saved["question"]["text"] == question["text"] and saved["view"] == "lens"
+    assert "alert(1)</script>" not in page and "default-src 'none'" in page and "unsafe-inline" not in page
+    assert saved["answers"]["ladder"][:-1] == rows_of(site, question)[:-1]
