@@ -1,5 +1,6 @@
 """`ladder explore`: a page that shows one text through checkpoints."""
 
+import contextlib
 import sys
 import webbrowser
 from pathlib import Path
@@ -75,7 +76,7 @@ def command(
         return
     from ladder.platform.explore.server import open_socket, serve
 
-    with open_socket(host, port) as listening:
+    with contextlib.suppress(KeyboardInterrupt), open_socket(host, port) as listening:  # Ctrl-C is how it ends
         address = f"http://{host}:{listening.getsockname()[1]}"
         if host not in ("127.0.0.1", "localhost", "::1"):
             click.echo(f"anyone who reaches {host} can use this page: it has no password", err=True)

@@ -4,7 +4,6 @@ What is typed is data: nothing of it becomes a path or markup. A request has to 
 page elsewhere cannot read from here under a name of its own (DNS rebinding), and its body is bounded while it is read.
 """
 
-import contextlib
 import json
 import socket
 import threading
@@ -99,8 +98,7 @@ def serve(shelf: Shelf, state: dict[str, Any], listening: socket.socket, host: s
     hosts = LOOPBACK if host in LOOPBACK else () if host in ("0.0.0.0", "::") else (host, *LOOPBACK)
     config = uvicorn.Config(make_app(shelf, state, hosts), log_level="warning", lifespan="off", access_log=False)
     threading.Thread(target=shelf.fill, name="opening checkpoints", daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 class _Guard:

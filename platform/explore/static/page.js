@@ -161,7 +161,7 @@ function show(view) {
 
 /* The link that opens the page as it is. */
 function remember() {
-  if (page.saved) return;
+  if (page.saved || !page.state) return;
   const parameters = new URLSearchParams({ view: page.view });
   // JSON escapes bytes that are no UTF-8, which an address cannot hold.
   for (const id of FIELDS) parameters.set(id, JSON.stringify(byId(id).value).slice(1, -1));

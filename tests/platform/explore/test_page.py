@@ -75,7 +75,7 @@ def test_a_person_types_clicks_takes_back_and_looks_into_checkpoints(
     browser.run("document.querySelector('#grid [data-model=\"1x16-10-s0/10\"]').click()")
     settle(browser, typed)
     assert browser.run("return document.getElementById('model').value") == "1x16-10-s0/10"
-    assert browser.run("return location.hash").count("1x16-10-s0%2F10") == 1
+    assert "model=1x16-10-s0%2F10" in browser.run("return location.hash")
     browser.picture(tmp_path / "ladder.png")
     assert problems(browser) == [] and elsewhere(browser, site.address) == []
 
@@ -128,7 +128,7 @@ def test_the_keyboard_alone_suffices_and_everything_has_a_name(browser: Browser,
     browser.send_keys(browser.find("#tab-ladder"), "\ue014")  # arrow to the right
     assert browser.run("return document.activeElement.id") == "tab-surprise"
     browser.send_keys(browser.find("#text"), "\ue00a1\ue000")  # Alt+1 appends the first option
-    wait_for(lambda: browser.run("return document.getElementById('text').value") != EXAMPLE_TEXT)
+    wait_for(lambda: browser.run("return page.past.length") == 1)  # the driver cannot return halves of characters
     browser.send_keys(browser.find("#text"), "\ue00az\ue000")
     settle(browser, EXAMPLE_TEXT)
 
@@ -156,6 +156,7 @@ def test_a_saved_file_shows_the_same_numbers_without_a_server(
     page = tmp_path / "saved.html"
     state = page_state("mine", list(shelf.entries.values()))
     page.write_text(saved_page(state, question, answer_all(shelf, question), "ladder"))
+    browser.console()  # what an earlier test was refused is no matter here
     browser.open(page.as_uri())
     settle(browser, question.text)
     saved, grid = browser.run(OPTIONS), browser.run("return document.getElementById('grid').innerText")

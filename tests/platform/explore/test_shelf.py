@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import PAPER_SIZES, parse_size
 from ladder.models.weights import save_weights
+from ladder.platform.command.explore import command
 from ladder.platform.explore.catalogue import find_entries
 from ladder.platform.explore.shelf import SHELF_BYTES, Shelf
 from tests.platform.explore.conftest import BATCH, CPU, SIZES, save_run
@@ -100,3 +102,10 @@ def test_a_checkpoint_that_was_deleted_meanwhile_is_a_message(tmp_path: Path) ->
     shutil.rmtree(folder.path)
     with pytest.raises(InputError, match="is gone"):
         shelf.compute(entry.name, nothing)
+
+
+def test_the_command_saves_the_example_beside_the_report_of_its_sweep(tmp_path: Path) -> None:
+    save_run(UPath(tmp_path), "1x16", 10)
+    result = CliRunner().invoke(command, ["mine", "--storage", str(tmp_path), "--save"], catch_exceptions=False)
+    assert result.stdout.strip() == str(tmp_path / "reports" / "mine" / "explore.html")
+    assert "because it was too" in (tmp_path / "reports" / "mine" / "explore.html").read_text()
