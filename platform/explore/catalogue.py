@@ -22,6 +22,7 @@ from ladder.platform.runs.attempt import RESULT
 from ladder.platform.runs.checkpoints import MARK, list_checkpoints, read_mark
 from ladder.platform.runs.status import READERS
 from ladder.platform.storage import exists, list_names, read_json
+from ladder.sweeps.load import known_sweeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,11 @@ def _find(source: str, storage: UPath) -> list[Entry]:
     try:
         folder = UPath(source) if "://" in source else UPath(find_folder(source))
     except InputError as error:
+        if source in known_sweeps():  # after the hub was asked, which has a gpt2 too
+            raise InputError(
+                f"sweep {source} has no runs in {hide_credentials(str(storage))}: train them with "
+                f"`ladder run {source}`, or name their storage with --storage"
+            ) from error
         known = ", ".join(sorted(list_names(storage / "sweeps"))) or "none"
         raise InputError(f"{error}. Of sweeps the storage {hide_credentials(str(storage))} has {known}.") from error
     if exists(folder / CONFIG_FILE):

@@ -51,7 +51,12 @@ def test_a_folder_of_hugging_face_and_a_uri_open_by_the_name_given(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("absent/folder/x", "no folder absent"), ("", "holds no checkpoint"), ("file:///absent", "holds no checkpoint")],
+    [
+        ("absent/folder/x", "no folder absent"),
+        ("", "holds no checkpoint"),
+        ("file:///absent", "holds no checkpoint"),
+        ("demo", "sweep demo has no runs.*`ladder run demo`"),
+    ],
 )
 def test_what_is_no_checkpoint_is_said(source: str, said: str, swept: UPath, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
