@@ -198,10 +198,9 @@ def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
 
 
 def _tell_over_training(points: "Sequence[TrainingPoint]", outcomes: "Sequence[Outcome]", as_json: bool) -> None:
-    """Writes the scores in the order of training; InputError where something was not scored."""
+    """Writes the scores in the order of training; raises as `_raise_problems`."""
     from rich.table import Table
 
-    from ladder.models.errors import InputError
     from ladder.platform.launching.over_training import rows_of
 
     rows = rows_of(points, outcomes)
@@ -217,9 +216,7 @@ def _tell_over_training(points: "Sequence[TrainingPoint]", outcomes: "Sequence[O
             name = f"{row['benchmark']}/{row['metric']}"
             table.add_row(row["run"], f"{row['tokens']:,}", name, *numbers, normalised, row["reference"] or "raw only")
         console().print(table)
-    problems = [f"{outcome.checkpoint}: {outcome.problem}" for outcome in outcomes if outcome.problem is not None]
-    if problems:
-        raise InputError("could not be scored: " + "; ".join(problems))
+    _raise_problems(outcomes)
 
 
 def _score(
@@ -306,8 +303,7 @@ def _remedy(benchmark: "Benchmark") -> str:
 def _tell(
     outcomes: "list[Outcome]", absent: dict[str, str], sources: list[str], names: list[str], as_json: bool
 ) -> None:
-    """Writes the results in the order asked for; InputError where none is there, PartialFailure where some are not."""
-    from ladder.models.errors import InputError, PartialFailure
+    """Writes the results in the order asked for; raises as `_raise_problems`."""
     from ladder.platform.command.scores import scores_table
 
     position = {name: index for index, name in enumerate(names)}
@@ -321,6 +317,13 @@ def _tell(
             click.echo(f"not scored: {name}, {remedy}", err=True)
     elif any(outcome.measurements for outcome in outcomes):
         console().print(scores_table(outcomes, absent, sources))
+    _raise_problems(outcomes)
+
+
+def _raise_problems(outcomes: "Sequence[Outcome]") -> None:
+    """Raises InputError where nothing was scored, PartialFailure where some of it was not; nothing where all was."""
+    from ladder.models.errors import InputError, PartialFailure
+
     problems = [
         f"{o.checkpoint}, {o.benchmark or 'checkpoint'}: {o.problem}" for o in outcomes if o.problem is not None
     ]
