@@ -169,11 +169,11 @@ __all__ = [
 ]
 
 
-def write_report(data: SweepData, path: Path, options: FitOptions | None = None) -> Path:
-    """Writes the report of a sweep or of a table of runs; InputError where nothing can be said."""
+def write_report(data: SweepData, path: Path, options: FitOptions | None = None, example: str | None = None) -> Path:
+    """Writes the report of a sweep or a table, with a link to an `example`; InputError where nothing can be said."""
     from ladder.analysis.report.page import write_report as write
 
-    return write(data, path, options)
+    return write(data, path, options, example)
 
 
 def write_comparison(first: SweepData, second: SweepData, path: Path, options: FitOptions | None = None) -> Path:

@@ -4,9 +4,10 @@
 
 A 30M-parameter GPT-2 (6 layers of 384, 50,257 classes, untrained: speed does not depend on the weights) scores
 LAMBADA, WikiText-2 as one rolling text, and cloze questions of ten candidates in the form of the Children's Book Test,
-whose own files need a download: twenty sentences of WikiText-2 and a gap in the next. Each side has a process of its
-own, as users run them, and they take turns, so that a drift of the machine's speed meets both. The harness is given
-whichever of its batch sizes was fastest in a first turn.
+whose own files need a download: twenty sentences of WikiText-2 and a gap in the next. LAMBADA is scored again beside
+a process that keeps one core busy, as on any desktop: there threads that wait must not spin. Each side has a process
+of its own, as users run them, and they take turns, so that a drift of the machine's speed meets both. The harness is
+given whichever of its batch sizes was fastest in a first turn.
 """
 
 import argparse
@@ -17,19 +18,27 @@ import os
 import random
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is scored is all local
+os.environ.setdefault("TQDM_DISABLE", "1")  # a line for each contest says how far it is
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from ladder.platform.processes import WAIT_POLICY, keep_large_buffers, set_wait_policy  # noqa: E402
+
+if __name__ == "__main__":  # before torch, as `ladder` does; the harness, in a process of its own, has torch's defaults
+    set_wait_policy()
 
 import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -48,7 +57,6 @@ from ladder.platform.evaluation.benchmarks.gpt2 import cbt, lambada, wikitext2  
 from ladder.platform.evaluation.evaluate import make_setting, score_items  # noqa: E402
 from ladder.platform.evaluation.protocol import Protocol  # noqa: E402
 from ladder.platform.hardware import matrix_rate  # noqa: E402
-from ladder.platform.processes import keep_large_buffers  # noqa: E402
 
 SIZE = "6x384"
 PEER_BATCHES = (1, 4, 16)
@@ -68,6 +76,8 @@ class Contest:
     """Makes the harness' task."""
     metric: str
     """The harness' name of the number to compare."""
+    busy: int = 0
+    """Processes that keep a core busy beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +102,8 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(arguments.threads)
     keep_large_buffers()  # as `ladder evaluate` does
+    for name in WAIT_POLICY:
+        os.environ.pop(name, None)  # read by now, and not for the harness' process
     outcomes = {}
     with tempfile.TemporaryDirectory(prefix="ladder-bench-") as scratch:
         checkpoint = Path(scratch) / "checkpoint"
@@ -103,7 +115,10 @@ def main() -> None:
                 setting = open_setting(checkpoint, UPath(scratch), precision)
                 for contest in contests:
                     ask = partial(peer.submit, peer_turn, contest.name, precision, scratch, arguments)
-                    outcomes[contest.name, precision] = hold(contest, setting, precision, arguments.turns, ask)
+                    with keep_busy(contest.busy):
+                        outcome = hold(contest, setting, precision, arguments.turns, ask)
+                    outcomes[contest.name, precision] = outcome
+                    print(describe(contest.name, precision, outcome), file=sys.stderr, flush=True)
     print_table(outcomes, arguments.threads)
 
 
@@ -160,6 +175,13 @@ def make_contests(storage: UPath, scratch: UPath, arguments: argparse.Namespace)
             metric="perplexity",
         ),
         Contest(
+            name=f"LAMBADA, {len(texts[: arguments.passages // 4])} passages, one busy process beside",
+            ours=lambda setting: score_beside(setting, arguments.passages // 4),
+            peer=lambda: last_word_task(texts[: arguments.passages // 4]),
+            metric="perplexity",
+            busy=1,
+        ),
+        Contest(
             name=f"WikiText-2, {arguments.windows} windows",
             ours=lambda setting: roll(setting, rolled),
             peer=lambda: rolling_task(rolled),
@@ -172,6 +194,24 @@ def make_contests(storage: UPath, scratch: UPath, arguments: argparse.Namespace)
             metric="acc",
         ),
     ]
+
+
+def score_beside(setting: Setting, n_passages: int) -> float:
+    """LAMBADA's perplexity over the first passages."""
+    few = replace(setting, protocol=Protocol(limit=n_passages))
+    return score_items(lambada.LAMBADA, few)[0].measure().value
+
+
+@contextmanager
+def keep_busy(n_processes: int) -> Iterator[None]:
+    """Processes that compute all the time of the block, of this one's priority."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_processes)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def install(scratch: UPath, benchmark: Benchmark, content: str) -> None:
@@ -245,6 +285,12 @@ def time_call(call: Callable[[], Any]) -> tuple[float, Any]:
     started = time.perf_counter()
     value = call()
     return time.perf_counter() - started, value
+
+
+def describe(name: str, precision: str, outcome: Outcome) -> str:
+    """A contest in a line, as soon as it is over."""
+    ours, peer = statistics.median(outcome.ours), statistics.median(outcome.peer)
+    return f"{name}, {precision}: ours {ours:.2f} s, harness {peer:.2f} s, {peer / ours:.2f} times faster"
 
 
 def print_table(outcomes: dict[tuple[str, str], Outcome], threads: int) -> None:

@@ -54,11 +54,12 @@ class PlainLoop:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
         self.precision, self.device = precision, device
 
-    def step(self, batch: Tensor) -> None:
-        """One step over `batch`, [B, T + 1]."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = self.forward(batch)
-        loss.backward()
+    def step(self, batch: Tensor, micro: int | None = None) -> None:
+        """One step over `batch`, [B, T + 1], `micro` sequences at once; None: all."""
+        for part in batch.split(micro or len(batch)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                loss = self.forward(part)
+            (loss * (len(part) / len(batch))).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -1,23 +1,26 @@
 """What a driver takes for sweeps of many short runs on a simulated cluster.
 
-    python bench/scale.py [--runs 100 1000] [--gpus 1000] [--lanes 64] [--seconds 5]
+    python bench/scale.py [--runs 100 1000] [--gpus 1000] [--lanes 64] [--seconds 5] [--ray]
 
-Everything is as in `ladder run`: the driver, its host of lanes on Ray, leases, claims, curves, results, an SQLite
-database of MLflow. But the lanes are no Ray Train runs: a run takes up its lease, sleeps, and leaves a curve of twenty
-points and a result. The cluster's nodes, of eight GPUs each, are only said to be there. Each sweep has a driver of its
-own, since its memory is measured.
+The driver is that of `ladder run`, with leases, claims, curves, results and an SQLite database of MLflow. But the lanes
+are no Ray Train runs: they are threads of a process, or with --ray of an actor, where a run takes up its lease, sleeps
+and leaves a curve of twenty points and a result. The cluster's nodes, of eight GPUs each, are only said to be there.
+Each sweep has a driver of its own, since its memory is measured.
 """
 
 import argparse
 import json
+import multiprocessing
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ray
@@ -84,24 +87,101 @@ class SleepingHost(LaneHost):
         return None
 
 
+class Processes:
+    """What a dispatcher uses of Ray, with the host of its lanes in a process that needs no Ray."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._calls, self._news = context.Queue(), context.Queue()
+        self._process = context.Process(
+            target=_serve, args=(self._calls, self._news, SleepingHost.seconds), daemon=True
+        )
+        self._process.start()
+        self._said: dict[str, dict[str, Any]] = {}
+        self._ended: set[str] = set()
+        call = SimpleNamespace
+        self.host = call(
+            run_lane=call(remote=self._run_lane), take=call(remote=self._take), halt=call(remote=lambda: None)
+        )
+
+    def remote(self, kind: Any) -> Any:
+        """The host, however it is asked for."""
+        return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=lambda **halted: self.host))
+
+    def get(self, value: Any) -> Any:
+        """What a call gave: a lane's name stands for its end, which was a good one."""
+        return None if isinstance(value, str) else value
+
+    def wait(self, lanes: Sequence[str], **options: Any) -> tuple[list[str], list[str]]:
+        """The lanes that have ended, and the others."""
+        self._hear()
+        return [lane for lane in lanes if lane in self._ended], [lane for lane in lanes if lane not in self._ended]
+
+    def shutdown(self) -> None:
+        """End the process."""
+        self._process.kill()
+
+    def _run_lane(self, name: str, shape: Shape, jobs: Sequence[Job], ray_folder: UPath) -> str:
+        self._calls.put((name, list(jobs)))
+        return name
+
+    def _take(self) -> dict[str, dict[str, Any]]:
+        self._hear()
+        said, self._said = self._said, {}
+        return said
+
+    def _hear(self) -> None:
+        while not self._news.empty():
+            key, lane, progress = self._news.get()
+            if key is None:
+                self._ended.add(lane)
+            else:
+                self._said[key] = {**progress, "lane": lane}
+
+
+def _serve(calls: Any, news: Any, seconds: float) -> None:
+    class Host(SleepingHost):
+        def post(self, key: str, lane: str, progress: dict[str, Any]) -> None:
+            news.put((key, lane, progress))
+
+    host = Host()
+    host.seconds = seconds
+
+    def lane(name: str, jobs: Sequence[Job]) -> None:
+        host.run_lane(name, Shape(workers=1, cpus=1, gpus=1, accelerator=None), jobs, UPath("."))
+        news.put((None, name, {}))
+
+    while True:
+        threading.Thread(target=lane, args=calls.get(), daemon=True).start()
+
+
 @contextmanager
-def simulated(gpus: int) -> Iterator[Cluster]:
-    """A Ray on this machine, said to be a cluster of nodes with eight GPUs each."""
-    ray.init(
-        address="local", num_cpus=2, object_store_memory=200 * 2**20, log_to_driver=False, dashboard_host="127.0.0.1"
-    )
+def simulated(gpus: int, *, on_ray: bool) -> Iterator[Cluster]:
+    """Said to be a cluster of nodes with eight GPUs each: a Ray on this machine, or processes without it."""
+    types = (NodeType(name="simulated", cpus=64, gpus=NODE_GPUS, count=gpus // NODE_GPUS),)
+    if on_ray:
+        ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=200 * 2**20,
+            log_to_driver=False,
+            dashboard_host="127.0.0.1",
+        )
+    else:
+        patched: Any = dispatch
+        patched.ray, patched.on_this_node = Processes(), lambda: None
     try:
-        yield Cluster(local=True, types=(NodeType(name="simulated", cpus=64, gpus=NODE_GPUS, count=gpus // NODE_GPUS),))
+        yield Cluster(local=True, types=types)
     finally:
-        ray.shutdown()
+        dispatch.ray.shutdown()
 
 
-def drive(runs: int, *, gpus: int, lanes: int, seconds: float) -> dict[str, float]:
+def drive(runs: int, *, gpus: int, lanes: int, seconds: float, on_ray: bool) -> dict[str, float]:
     """Run such a sweep from this process, as its driver; what it took."""
     SleepingHost.seconds = seconds
     patched: Any = (dispatch, sweep)
     patched[0].LaneHost, patched[0].MAX_LANES, patched[0].LANE_BYTES = SleepingHost, lanes, 0.0
-    patched[1].connected = lambda address: simulated(gpus)
+    patched[1].connected = lambda address: simulated(gpus, on_ray=on_ray)
     with tempfile.TemporaryDirectory() as folder:
         storage, file = UPath(folder) / "storage", Path(folder) / "scale.py"
         storage.mkdir()
@@ -132,14 +212,19 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=1000)
     parser.add_argument("--lanes", type=int, default=64, help="lanes that the driver may have at one time")
     parser.add_argument("--seconds", type=float, default=5.0, help="what a run sleeps")
+    parser.add_argument("--ray", action="store_true", help="have the host of lanes on Ray")
     parser.add_argument("--json", action="store_true", help="in this process, the one number of runs")
     given = parser.parse_args()
     if given.json:
-        print(json.dumps(drive(given.runs[0], gpus=given.gpus, lanes=given.lanes, seconds=given.seconds)))
+        print(
+            json.dumps(
+                drive(given.runs[0], gpus=given.gpus, lanes=given.lanes, seconds=given.seconds, on_ray=given.ray)
+            )
+        )
         return
     for runs in given.runs:
         options = ["--gpus", str(given.gpus), "--lanes", str(given.lanes), "--seconds", str(given.seconds)]
-        command = [sys.executable, __file__, "--runs", str(runs), *options, "--json"]
+        command = [sys.executable, __file__, "--runs", str(runs), *options, "--json", *(["--ray"] if given.ray else [])]
         took = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         print(
             f"{runs:6,} runs, {took['lanes']:.0f} lanes: {took['wall_seconds']:.0f} s; driver "

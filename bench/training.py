@@ -4,8 +4,9 @@ in loops of their own, of the same shape, batch, precision and threads; and our 
     make bench
 
 The sides take turns in slices of about a second, so that a drift of the machine meets all of them; each ratio is
-the median of the turns' ratios. Precisions are those that the processor has instructions for. What other processes took
-of the processor is measured in every slice: where it is too much, the row says so in place of a number.
+the median of the turns' ratios. Precisions are those that the processor has instructions for, the fastest first. What
+other processes took of the processor is measured in every slice: where it is too much, the row says so in place of a
+number.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from upath import UPath  # noqa: E402
 
 from ladder.models.sizes import Size  # noqa: E402
 from ladder.platform.corpus.build import build_corpus  # noqa: E402
-from ladder.platform.hardware import has_bf16, matrix_rate  # noqa: E402
+from ladder.platform.hardware import has_bf16, matrix_rate, resolve_precision  # noqa: E402
 from ladder.platform.launching.sweep import run_sweep  # noqa: E402
 from ladder.platform.processes import keep_large_buffers  # noqa: E402
 from ladder.platform.runs.curve import read_curve  # noqa: E402
@@ -234,7 +235,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_large_buffers()
-    precisions = arguments.precisions or (["bf16", "fp32"] if has_bf16(CPU) else ["fp32"])
+    fastest = resolve_precision("auto", CPU)
+    there = ["bf16", "fp32"] if has_bf16(CPU) else ["fp32"]
+    precisions = arguments.precisions or sorted(there, key=lambda precision: precision != fastest)
     table = Table(title=f"{arguments.threads} threads, context {CONTEXT}; tokens/s, and ours over theirs", box=None)
     names = ("shape", "precision", "ladder", "transformers", "plain", "over tf", "over plain", "matrix rate", "quiet")
     for name in names:

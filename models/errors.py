@@ -3,7 +3,9 @@
 It lives with the models because every area may import from here; so does what keeps secrets out of such messages.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _SECRET_WORDS = "password|passwd|secret|token|key|signature|credential"
 _SECRETS = (
@@ -14,6 +16,16 @@ _SECRETS = (
 
 class InputError(ValueError):
     """Something the user gave is wrong: the message names what, what was got, what was wanted and what to do."""
+
+
+class PartialFailure(InputError):
+    """A part of what was asked for could not be done, and the rest is done: exit code 1, as where a run fails."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)` where something known is like the word, otherwise nothing."""
+    near = difflib.get_close_matches(word, list(known), 2)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def hide_credentials(text: str) -> str:

@@ -84,7 +84,7 @@ def load_weights(source: str | Path, *, attention: str = "sdpa") -> GPT2:
     """
     folder = find_folder(source)
     config = read_config(folder)
-    size = _size(config, folder)
+    size = size_of(config, folder)
     with torch.device("meta"):
         model = GPT2(size, attention=attention)
     model.load_state_dict(read_weights(folder, model), assign=True)
@@ -116,7 +116,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 def read_size(folder: str | Path) -> Size:
     """The size that config.json in `folder` describes, under the name that it was saved with or else its shape's."""
-    return _size(read_config(folder), Path(folder))
+    return size_of(read_config(folder), Path(folder))
 
 
 def _config(size: Size, tokenizer: str | None) -> dict[str, Any]:
@@ -141,7 +141,8 @@ def _config(size: Size, tokenizer: str | None) -> dict[str, Any]:
     }
 
 
-def _size(config: dict[str, Any], folder: Path) -> Size:
+def size_of(config: dict[str, Any], folder: Path) -> Size:
+    """The size that a config describes; InputError, which names the `folder`, where it is not of a GPT-2 of ours."""
     for field, values in _EXPECTED.items():
         if config.get(field, values[0]) not in values:
             raise InputError(f"{folder / CONFIG_FILE}: {field} is {config[field]!r}; this GPT-2 has {values[0]!r} only")

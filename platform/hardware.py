@@ -34,13 +34,14 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def fastest_precision(device: torch.device) -> tuple[Literal["bf16", "fp32"], str]:
-    """bf16 or fp32, and why: bf16 on a GPU that has it, and on a processor that multiplies it faster than fp32."""
+    """bf16 or fp32, and what the device does that decides it: bf16 on a GPU that has it, and on a processor that
+    multiplies it faster than fp32."""
     if not has_bf16(device):
-        return "fp32", "it has no bf16 instructions"
+        return "fp32", "has no bf16 instructions"
     if device.type == "cuda":
-        return "bf16", "it has bf16 instructions"
+        return "bf16", "has bf16 instructions"
     gain = _bf16_gain()
-    return ("bf16" if gain >= LEAST_GAIN else "fp32"), f"it multiplies bf16 {gain:.2g} times as fast as fp32"
+    return ("bf16" if gain >= LEAST_GAIN else "fp32"), f"multiplies bf16 {gain:.2g} times as fast as fp32"
 
 
 @cache

@@ -87,7 +87,8 @@ def local_precision(executions: Iterable[Execution]) -> tuple[ResolvedPrecision,
 
     gpu = torch.cuda.is_available() and all(execution.gpus_per_worker != 0 for execution in executions)
     precision, why = fastest_precision(torch.device("cuda" if gpu else "cpu"))
-    return precision, f"{'the GPU of this machine' if gpu else 'the processor of this machine'}: {why}"
+    what = "the GPU of this machine" if gpu else "this machine's processor"
+    return precision, f"{what} {why}"
 
 
 def sweep_file(storage: UPath, sweep: str) -> UPath:

@@ -58,6 +58,11 @@ def report_path(storage: UPath, sweep: str) -> UPath:
     return storage / "reports" / sweep / "index.html"
 
 
+def saved_example(storage: UPath, sweep: str) -> UPath:
+    """The page of `ladder explore` as it was saved with a sweep's example."""
+    return storage / "reports" / sweep / "explore.html"
+
+
 def write_bytes(path: UPath, data: bytes) -> None:
     """Replace a file at once: a reader sees the old one or the new one."""
     if not is_local(path):

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, did_you_mean
 from ladder.sweeps.words import Sweep
 
-BENCHMARK_FILES = (".jsonl", ".py")
+BENCHMARK_FILES = (".jsonl", ".py", ".yaml")
 """How the names of files that define a benchmark end."""
 
 
@@ -45,8 +45,9 @@ def sweep_file(name_or_file: str) -> Path:
         raise InputError(f"no sweep file at {path}.")
     known = known_sweeps()
     if name_or_file not in known:
+        near = did_you_mean(name_or_file, known)
         raise InputError(
-            f"no sweep named {name_or_file!r}. Known: {', '.join(known)}; or give a file, such as my_sweep.py."
+            f"no sweep named {name_or_file!r}{near}. Known: {', '.join(known)}; or give a file, such as my_sweep.py."
         )
     return known[name_or_file]
 

@@ -72,3 +72,16 @@ def test_without_a_gpu_it_says_what_to_run_instead(bare_site: Path) -> None:
         pytest.skip("there is a GPU here")
     ended = run_bare(bare_site, "bench/gpu.py")
     assert ended.returncode == 1 and "no CUDA device here; `make bench`" in ended.stderr
+
+
+def test_a_row_that_breaks_is_told_and_the_others_are_measured(bare_site: Path) -> None:
+    """As where a compiler fails: time on a GPU is lent, and one row must not cost the others theirs."""
+    broken = (
+        "import sys; sys.path[:0] = ['.', 'bench']; import gpu; "
+        "gpu.measure_plain = lambda *_: (_ for _ in ()).throw(RuntimeError('no compiler')); gpu.main()"
+    )
+    sizes = ("--sizes", "1x32", "2x32", "--context", "16", "--batch", "2", "--steps", "1", "--precision", "fp32")
+    ended = run_bare(bare_site, "-c", broken, "--cpu", "--attention", "sdpa", *sizes)
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 1 and "2 rows could not be measured" in ended.stderr, ended.stderr[-2000:]
+    assert [row.get("error") for row in rows] == [None, "RuntimeError: no compiler"] * 2

@@ -180,12 +180,15 @@ def next_answer(findings: Findings) -> Answer:
     )
     fit = findings.surface
     assert fit is not None, "the runs were suggested by a law"
+    first = runs[0]
+    size = f"{format_count(first.best.params)} parameters (interval {interval_words(first.params, format_count)})"
     return Answer(
         label="Train next",
-        lead="The compute-optimal run at multiples of the largest run's compute, by the law:",
+        lead=f"With the largest run's compute, {format_number(first.best.flops, 3)} FLOPs: {size} on "
+        f"{format_count(first.best.tokens)} tokens.",
         head=["compute", "N", "tokens", "per N", "loss"],
         rows=[next_row(run) for run in runs],
-        sentences=[f"Ranges are {fit.level:.0%} intervals.", note, *mistake_words(runs[0]), *warning_words(runs)],
+        sentences=[f"Optima by the law, {fit.level:.0%} intervals.", note, *mistake_words(first), *warning_words(runs)],
     )
 
 

@@ -60,9 +60,12 @@ class Drawing:
     """What it shows and what to see in it, in words computed from the findings."""
 
 
-def write_report(data: SweepData, path: Path, options: FitOptions | None = None) -> Path:
-    """Writes the report of a sweep or of a table of runs; InputError where nothing can be said."""
-    return write_page(path, render_report(find(data, options)))
+def write_report(data: SweepData, path: Path, options: FitOptions | None = None, example: str | None = None) -> Path:
+    """Writes the report of a sweep or of a table of runs; InputError where nothing can be said.
+
+    `example` is the address of a page that shows a text through the sweep's checkpoints, for a link.
+    """
+    return write_page(path, render_report(find(data, options), example))
 
 
 def write_page(path: Path, html: str) -> Path:
@@ -72,9 +75,9 @@ def write_page(path: Path, html: str) -> Path:
     return path
 
 
-def render_report(findings: Findings) -> str:
+def render_report(findings: Findings, example: str | None = None) -> str:
     """The report as HTML."""
-    return render("report.html", page(findings))
+    return render("report.html", page(findings) | {"example": example})
 
 
 def render(template: str, values: dict[str, Any]) -> str:

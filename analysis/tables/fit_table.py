@@ -4,6 +4,7 @@ Anyone's CSV, TSV, parquet, JSON or JSON lines are read, with errors that name t
 """
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -326,10 +327,11 @@ def refuse_duplicates(table: pl.DataFrame, columns: Sequence[str]) -> None:
 
 
 def keep_rows(table: pl.DataFrame, where: Sequence[str]) -> pl.DataFrame:
-    """The rows that have every COLUMN=VALUE."""
+    """The rows that have every COLUMN=VALUE; a * in a value stands for anything."""
     for condition in where:
         column, value = split_pair("--where", condition)
-        table = table.filter(require_column(table, column).cast(pl.String) == value)
+        pattern = ".*".join(re.escape(part) for part in value.split("*"))
+        table = table.filter(require_column(table, column).cast(pl.String).str.contains(f"^(?s:{pattern})$"))
     return table
 
 

@@ -127,8 +127,7 @@ def widen(table: pl.DataFrame) -> pl.DataFrame:
         return table
     named = table.with_columns(score=pl.col(task).cast(pl.String) + "_" + pl.col("metric").cast(pl.String))
     keys = [name for name in table.columns if name not in (task, "metric", "value")]
-    doubled = named.filter(pl.struct([*keys, "score"]).is_duplicated())
-    if doubled.height or not keys:
+    if (doubled := named.filter(pl.struct([*keys, "score"]).is_duplicated())).height or not keys:
         what = f"{doubled['score'][0]} twice for one {', '.join(keys)}" if doubled.height else "no column of the model"
         raise InputError(f"the long table has {what}; keep one value of each score and model")
     return named.pivot(on="score", index=keys, values="value", maintain_order=True)
@@ -138,8 +137,12 @@ def size_words(table: pl.DataFrame, columns: TableColumns) -> str:
     """What an axis of sizes says: the column, or where N is from."""
     if columns.params is None:
         return "N = C / 6 D"
-    named = columns.params in table.columns and table[columns.params].dtype == pl.String
-    return f"N, by {columns.params}" if named else columns.params
+    return f"N, by {columns.params}" if has_names(table, columns.params) else columns.params
+
+
+def has_names(table: pl.DataFrame, column: str | None) -> bool:
+    """Whether N is read from the names of models."""
+    return column in table.columns and table[column].dtype == pl.String
 
 
 def size_column(table: pl.DataFrame, column: str) -> list[float | None]:
@@ -250,11 +253,9 @@ def make_rows(
     """Rows of the table of runs, and those that had to be left out with the reason."""
     quantities = find_quantities(table, columns)
     scores = {column: find_scores(table, column, kind) for column, kind in kinds.items()}
-    labels = (
-        require_column(table, columns.run).cast(pl.String).fill_null("").to_list()
-        if columns.run
-        else [f"row {i + 1}" for i in range(table.height)]
-    )
+    named = columns.run or (columns.params if has_names(table, columns.params) else None)
+    numbered = [f"row {i + 1}" for i in range(table.height)]
+    labels = require_column(table, named).cast(pl.String).fill_null("").to_list() if named else numbered
     if len(set(labels)) < len(labels):  # a name may stand for several rows, such as checkpoints
         labels = [f"{label} (row {index + 1})" for index, label in enumerate(labels)]
     sizes = require_column(table, columns.size).cast(pl.String).fill_null("").to_list() if columns.size else None

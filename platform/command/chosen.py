@@ -9,6 +9,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
+from ladder.platform.command.completion import complete_corpora
 from ladder.platform.gpus import gpu_named
 from ladder.platform.identity import (
     check_schema,
@@ -57,9 +58,11 @@ class Chosen:
 
 def corpus_option(function: Function) -> Function:
     """`--corpus`, which makes another sweep of it: SWEEP-CORPUS."""
-    return click.option("--corpus", help="Another corpus than the sweep's own; the sweep is then called SWEEP-CORPUS.")(
-        function
-    )
+    return click.option(
+        "--corpus",
+        shell_complete=complete_corpora,
+        help="Another corpus than the sweep's own; the sweep is then called SWEEP-CORPUS.",
+    )(function)
 
 
 def budget_option(function: Function) -> Function:

@@ -12,6 +12,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
 from ladder.platform.command.card import card_of, print_card
+from ladder.platform.command.completion import complete_benchmarks
 from ladder.platform.command.options import echo_json, json_option, storage_option
 from ladder.platform.command.webtext import command as webtext
 
@@ -150,7 +151,10 @@ def list_(storage: UPath, as_json: bool) -> None:
 @click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
 @click.option("--webtext-domains", metavar="FILE", help="Make the card again, beside OpenAI's published domains.txt.")
 @click.option(
-    "--benchmarks", metavar="NAMES", help="Make the card again, with the overlap of these benchmarks, or all."
+    "--benchmarks",
+    metavar="NAMES",
+    shell_complete=complete_benchmarks,
+    help="Make the card again, with the overlap of these benchmarks, or all.",
 )
 @storage_option
 @json_option

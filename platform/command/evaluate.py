@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from upath import UPath
 
-from ladder.platform.command.options import console, echo_json, json_option, storage_option
+from ladder.platform.command.completion import complete_benchmarks, complete_corpora, complete_sweeps
+from ladder.platform.command.options import console, echo_json, given_options, json_option, storage_option
 
 if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
     from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask
     from ladder.platform.evaluation.own.file import OwnFile
+    from ladder.platform.evaluation.protocol import Protocol
     from ladder.platform.launching.over_training import TrainingPoint
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -53,7 +55,9 @@ def worker_options(function: Function) -> Function:
 
 @click.command("evaluate")
 @click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
-@click.option("--sweep", help="Score the newest checkpoint of every finished run of this sweep.")
+@click.option(
+    "--sweep", shell_complete=complete_sweeps, help="Score the newest checkpoint of every finished run of this sweep."
+)
 @click.option(
     "--over-training",
     is_flag=True,
@@ -62,10 +66,21 @@ def worker_options(function: Function) -> Function:
 @click.option(
     "--benchmarks",
     multiple=True,
+    shell_complete=complete_benchmarks,
     help="Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own, repeated or separated by commas.  "
     "[default: all]",
 )
-@click.option("--corpus", help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.")
+@click.option(
+    "--harness",
+    multiple=True,
+    metavar="TASKS",
+    help="Tasks, groups or YAML files of lm-evaluation-harness, scored by its protocols (wants the extra `harness`).",
+)
+@click.option(
+    "--corpus",
+    shell_complete=complete_corpora,
+    help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.",
+)
 @click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option(
@@ -90,6 +105,7 @@ def command(
     sweep: str | None,
     over_training: bool,
     benchmarks: tuple[str, ...],
+    harness: tuple[str, ...],
     corpus: str | None,
     tokenizer: str | None,
     device: str,
@@ -117,17 +133,22 @@ def command(
       ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
       ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
       ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
+      ladder evaluate gpt2 --harness arc_easy,hellaswag --shots 5
       ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
       ladder evaluate --sweep demo --benchmarks lambada --workers 2
       ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
+    from ladder.platform.evaluation.harness.names import as_benchmark_word
     from ladder.platform.evaluation.protocol import Protocol
+    from ladder.platform.evaluation.selection import split_words
 
-    sources, asked = _split(checkpoints, benchmarks, sweep, storage)
+    tasks_of_harness = [as_benchmark_word(task) for task in split_words(harness)]
+    sources, asked = _split(checkpoints, [*benchmarks, *tasks_of_harness], sweep, storage)
     points = _over_training(sweep, storage) if over_training else []
     sources = [point.checkpoint for point in points] or sources
     names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
+    _refuse_unread(given_options(protocol), names, own, Protocol(**protocol))
     tasks = [
         ScoringTask(
             checkpoint=source,
@@ -151,6 +172,19 @@ def command(
         _tell_over_training(points, outcomes, as_json)
         return
     _tell(outcomes, absent, sources, names, as_json)
+
+
+def _refuse_unread(given: Sequence[str], names: Sequence[str], own: "Sequence[OwnFile]", protocol: "Protocol") -> None:
+    """InputError for an option that none of the benchmarks reads: it would change nothing."""
+    from dataclasses import asdict
+
+    from ladder.models.errors import InputError
+    from ladder.platform.evaluation.registry import find_benchmarks
+
+    read = {name for one in find_benchmarks(names, own) for name in one.settings_read(asdict(protocol))}
+    unread = ["--" + name.replace("_", "-") for name in given if name not in read]
+    if unread:
+        raise InputError(f"{', '.join(unread)} changes nothing in {', '.join(names)}: leave it out")
 
 
 def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
@@ -272,8 +306,8 @@ def _remedy(benchmark: "Benchmark") -> str:
 def _tell(
     outcomes: "list[Outcome]", absent: dict[str, str], sources: list[str], names: list[str], as_json: bool
 ) -> None:
-    """Writes the results in the order asked for; InputError where something was not scored."""
-    from ladder.models.errors import InputError
+    """Writes the results in the order asked for; InputError where none is there, PartialFailure where some are not."""
+    from ladder.models.errors import InputError, PartialFailure
     from ladder.platform.command.scores import scores_table
 
     position = {name: index for index, name in enumerate(names)}
@@ -290,7 +324,7 @@ def _tell(
     problems = [
         f"{o.checkpoint}, {o.benchmark or 'checkpoint'}: {o.problem}" for o in outcomes if o.problem is not None
     ]
-    if len(problems) > 1:
-        raise InputError(f"{len(problems)} could not be scored:\n  " + "\n  ".join(problems))
     if problems:
-        raise InputError(f"could not be scored: {problems[0]}")
+        kind = PartialFailure if any(outcome.measurements for outcome in outcomes) else InputError
+        many = f"{len(problems)} could not be scored:\n  " + "\n  ".join(problems)
+        raise kind(many if len(problems) > 1 else f"could not be scored: {problems[0]}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from upath import UPath
 
+from ladder.platform.command.completion import complete_benchmarks
 from ladder.platform.command.options import storage_option
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("fetch")
-@click.argument("benchmarks", nargs=-1, metavar="BENCHMARK...")
+@click.argument("benchmarks", nargs=-1, metavar="BENCHMARK...", shell_complete=complete_benchmarks)
 @click.option(
     "--from",
     "source",

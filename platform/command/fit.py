@@ -1,6 +1,5 @@
 """`ladder fit`: a law fitted to anyone's table of runs, with intervals, health and a status."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ladder.models.errors import InputError
+from ladder.platform.command.options import echo_json
 
 if TYPE_CHECKING:
     from ladder.analysis.api import TableFit
@@ -86,7 +86,7 @@ Example:
     "--tolerance", type=float, default=0.1, show_default=True, help="For isoflop: width in ln C of one budget."
 )
 @click.option("--window", type=float, help="For isoflop: only runs within this factor of N of a budget's best.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows; may be repeated.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows (* for anything); repeatable.")
 @click.option(
     "--drop-missing", is_flag=True, help="Leave out rows with an empty cell in a used column; they are counted."
 )
@@ -233,4 +233,4 @@ def show(found: dict[str, Any], places: Any, as_json: bool, held: Any, told: lis
         for (name, fit), rows in zip(found.items(), predicted, strict=True)
     ]
     result = (told_fits[0] if len(told_fits) == 1 else {"fits": told_fits}) | (held or {})
-    click.echo(json.dumps(result, indent=2))
+    echo_json(result)

@@ -8,7 +8,8 @@ import sys
 import click
 from click.shell_completion import CompletionItem
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, PartialFailure, did_you_mean
+from ladder.platform.processes import set_wait_policy
 
 COMMANDS = {
     "sizes": "Show the ladder of model sizes.",
@@ -27,6 +28,7 @@ COMMANDS = {
     "finetune": "Fine-tune checkpoints on labelled tasks: transfer, beside training from scratch.",
     "overlap": "Find how much of benchmarks a corpus holds already.",
     "generate": "Continue texts with a checkpoint.",
+    "explore": "Show one text through every checkpoint of a sweep, in a browser.",
     "bench": "Measure training speed on this hardware.",
     "ui": "Open MLflow's UI on the runs.",
 }
@@ -42,7 +44,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            return None
+            if context.resilient_parsing:  # the shell asks
+                return None
+            context.fail(f"no command {name!r}{did_you_mean(name, COMMANDS)}; `ladder --help` lists them")
         command = importlib.import_module(f"ladder.platform.command.{name}").command
         assert isinstance(command, click.Command), name
         return command
@@ -82,11 +86,12 @@ def main() -> None:
     # Arrow reads it when it is first imported. Its own allocator keeps what many small batches leave behind: merging
     # 6 million links of a dump took 80 MiB more, with never more than 5 MiB in use at once.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    set_wait_policy()
     try:
         code = cli(prog_name="ladder", standalone_mode=False)
     except InputError as error:
         click.echo(f"ladder: {error}", err=True)
-        code = 2
+        code = 1 if isinstance(error, PartialFailure) else 2
     except click.ClickException as error:
         error.show()
         code = error.exit_code

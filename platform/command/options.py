@@ -1,10 +1,12 @@
 """Options that commands share."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from upath import UPath
 
@@ -47,6 +49,12 @@ def json_option(function: Function) -> Function:
     )
 
 
+def given_options(names: Iterable[str]) -> list[str]:
+    """Those of the options, by the command's own names for them, that stand on the command line."""
+    context = click.get_current_context()
+    return [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+
+
 def console() -> Console:
     """Standard output for tables; wide where it is no terminal, so that a file or a pipe gets whole columns."""
     screen = Console()
@@ -55,4 +63,13 @@ def console() -> Console:
 
 def echo_json(value: Any) -> None:
     """Write a result as JSON to standard output."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json.dumps(finite(value), indent=2, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """The value with null in place of numbers that JSON has no word for: not a number, and infinite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list | tuple) else value

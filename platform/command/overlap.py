@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from upath import UPath
 
+from ladder.platform.command.completion import complete_benchmarks, complete_corpora
 from ladder.platform.command.evaluate import protocol_options
 from ladder.platform.command.options import console, echo_json, json_option, storage_option
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @click.command("overlap")
-@click.argument("corpus")
-@click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
+@click.argument("corpus", shell_complete=complete_corpora)
+@click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...", shell_complete=complete_benchmarks)
 @click.option("--ngram", default=8, show_default=True, metavar="N", help="Words in a row that must be the same.")
 @click.option(
     "--threshold",

@@ -9,6 +9,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import json_option, storage_option, tracking_option
 from ladder.platform.gpus import ASSUMED_GPU, ASSUMED_UTILISATION, PEAK_BF16_FLOPS
 
@@ -30,10 +31,10 @@ Examples:
   ladder plan gpt2 --gpu H100 --mfu 0.4 --price-per-gpu-hour 2.50
   ladder plan gpt2 --reference cpu --target-flops 1e23
       under the law of a sweep that was run, its own noise included
-  ladder plan demo --tasks sst2 --task-seeds 3 --train-examples 1500
-      what fine-tuning its sizes costs, and how sure the scores will be
   ladder plan gpt2 --gpu H100 --nodes cluster.yaml
       with the node type that each run gets
+  ladder plan demo --tasks sst2 --task-seeds 3 --train-examples 1500
+      what fine-tuning its sizes costs, and how sure the scores will be
   ladder plan --flops 1e21 --from cpu
       the compute-optimal run of 1e21 FLOPs by that sweep's law
   ladder plan --flops 5.76e23 --table chinchilla.csv --params "Model Size" \\
@@ -54,7 +55,7 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
 
 
 @click.command("plan", epilog=EPILOG)
-@click.argument("sweep", required=False)
+@click.argument("sweep", required=False, shell_complete=complete_sweeps)
 @click.option("--flops", type=float, help="Plan this budget, training FLOPs, by a fitted law, in place of a sweep.")
 @click.option("--from", "fitted", metavar="SWEEP", help="With --flops: the sweep whose runs are fitted.")
 @click.option("--table", type=click.Path(path_type=Path), help="With --flops: a table of runs to fit, as `ladder fit`.")

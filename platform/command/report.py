@@ -12,7 +12,7 @@ from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
 from ladder.platform.command.options import storage_option, tracking_option
 from ladder.platform.identity import check_schema
-from ladder.platform.storage import report_path
+from ladder.platform.storage import exists, report_path, saved_example
 from ladder.sweeps.load import tracked_name
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @click.option("--size", metavar="COLUMN", help="Table: name of the size.")
 @click.option("--seed-column", "seed", metavar="COLUMN", help="Table: seed of the run.")
 @click.option("--cluster", metavar="COLUMN", help="Table: equal values are checkpoints of one run.")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Table: only these rows; may be repeated.")
+@click.option(
+    "--where", multiple=True, metavar="COLUMN=VALUE", help="Table: only these rows (* for anything); repeatable."
+)
 @click.option("--group-by", metavar="COLUMN", help="Table: a report for each value, and a page that compares them.")
 @click.option("--pool", is_flag=True, help="Table: all rows are one family of models, whatever a column of words says.")
 @click.option("--chance", multiple=True, metavar="COLUMN=VALUE", help="Table: the score of guessing; may be repeated.")
@@ -124,7 +126,11 @@ def report_sweeps(names: Sequence[str], storage: UPath, uri: str) -> UPath:
     path = report_path(storage, "-and-".join(names))
     with tempfile.TemporaryDirectory(prefix="ladder-report-") as folder:
         page = Path(folder) / path.name
-        written = write_report(data[0], page) if len(data) == 1 else write_comparison(data[0], data[1], page)
+        example = saved_example(storage, names[0])
+        link = example.name if exists(example) else None  # it stands beside the report
+        written = (
+            write_report(data[0], page, example=link) if len(data) == 1 else write_comparison(data[0], data[1], page)
+        )
         publish(written, path)
         log_page(open_tracking(uri), names, written, path)
     return path

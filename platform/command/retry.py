@@ -5,6 +5,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import choose, corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import storage_option
 from ladder.platform.runs.lease import reopen
 from ladder.platform.runs.orders import give_order
@@ -13,7 +14,7 @@ from ladder.platform.storage import run_folder
 
 
 @click.command("retry")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweeps)
 @click.argument("run", required=False)
 @corpus_option
 @storage_option

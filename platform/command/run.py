@@ -6,6 +6,7 @@ import click
 from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, begin, budget_option, corpus_option, execution_options
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
 from ladder.platform.identity import local_precision
 
@@ -17,7 +18,7 @@ HALTED = 3
 
 
 @click.command("run")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
 @tracking_option

@@ -11,6 +11,7 @@ from rich.live import Live
 from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, choose, corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import console, echo_json, json_option, storage_option
 from ladder.platform.gpus import ASSUMED_UTILISATION
 from ladder.platform.launching.display import table
@@ -21,7 +22,7 @@ from ladder.platform.storage import is_local
 
 
 @click.command("status")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
 @click.option("--watch", is_flag=True, help="Show it again and again, until every run has ended or Ctrl-C.")

@@ -6,6 +6,7 @@ import click
 from upath import UPath
 
 from ladder.platform.command.chosen import choose, corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import storage_option
 from ladder.platform.runs.orders import give_order
 from ladder.platform.runs.status import RunStatus, read_statuses
@@ -13,7 +14,7 @@ from ladder.platform.storage import is_local
 
 
 @click.command("stop")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
 @click.option("--wait", "seconds", default=120.0, show_default=True, help="Seconds to wait until nobody works on it.")

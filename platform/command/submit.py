@@ -13,12 +13,13 @@ from ladder.platform.command.chosen import (
     executions,
     with_execution,
 )
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.storage import open_storage
 from ladder.sweeps.load import load_sweep, sweep_file
 
 
 @click.command("submit")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweeps)
 @click.option("--address", required=True, help="The cluster's job server, such as http://127.0.0.1:8265.")
 @click.option(
     "--storage",

@@ -7,6 +7,7 @@ import click
 from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, begin, corpus_option, execution_options
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import console, echo_json, json_option, storage_option, tracking_option
 from ladder.platform.command.run import warn_of_slow_precision
 from ladder.sweeps.expand import CorpusFacts
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("tune")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=complete_sweeps)
 @click.option("--lr-steps", default=SearchSpace.lr_steps, show_default=True, help="Learning rates to try for a size.")
 @click.option("--lr-factor", default=SearchSpace.lr_factor, show_default=True, help="From one to the next.")
 @click.option("--batch", is_flag=True, help="Try half and twice the recipe's batch too: three times the trials.")

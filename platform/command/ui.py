@@ -1,7 +1,6 @@
 """`ladder ui`: MLflow's UI, opened on a prepared page of a sweep."""
 
 import contextlib
-import os
 import signal
 import sys
 import webbrowser
@@ -13,6 +12,8 @@ from upath import UPath
 
 from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.command.chosen import corpus_option
+from ladder.platform.command.completion import complete_sweeps
+from ladder.platform.command.desktop import has_display
 from ladder.platform.command.options import storage_option, tracking_option
 from ladder.platform.tracking.server import local_server
 from ladder.platform.tracking.view import VIEW_TAG, prepare_view, view_address
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("ui")
-@click.argument("sweep", required=False)
+@click.argument("sweep", required=False, shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
 @tracking_option
@@ -49,7 +50,7 @@ def command(
     uri = tracking_uri(tracking, storage)
     client = open_tracking(uri)
     experiment = find_experiment(client, None if sweep is None else tracked_name(sweep, corpus), uri)
-    opens = _has_display() if opens is None else opens
+    opens = has_display() if opens is None else opens
     if uri.startswith(("http://", "https://")):
         if experiment is not None:
             prepare_view(client, experiment)
@@ -99,12 +100,6 @@ def _show(client: "MlflowClient", experiment: str | None, server: str, opens: bo
     sys.stdout.flush()
     if opens:
         webbrowser.open(address)
-
-
-def _has_display() -> bool:
-    """Whether a person sits at a desktop here: Python would open a text browser in a terminal without one."""
-    desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return desktop and sys.stdout.isatty()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
 from ladder.platform.command.card import prepare_card
+from ladder.platform.command.completion import complete_benchmarks
 from ladder.platform.command.options import echo_json, json_option, storage_option
 
 if TYPE_CHECKING:
@@ -64,7 +65,12 @@ class _Lists(click.Command):
 @click.option("--licence", metavar="TEXT", help="What the corpus says of its licence.")
 @click.option("--workers", type=int, help="Processes at once.  [default: one per core]")
 @click.option("--webtext-domains", metavar="FILE", help="OpenAI's published domains.txt, for the card.")
-@click.option("--benchmarks", metavar="NAMES", help="Benchmarks whose overlap the card shows, or all.")
+@click.option(
+    "--benchmarks",
+    metavar="NAMES",
+    shell_complete=complete_benchmarks,
+    help="Benchmarks whose overlap the card shows, or all.",
+)
 @click.option("--task-pages", default=500, show_default=True, help="Pages that a process takes at once.")
 @click.option("--address", help="A Ray cluster (auto, local, host:port) for large stages.  [default: without Ray]")
 @click.option("--overwrite", is_flag=True, help="Replace a corpus of the same name.")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, did_you_mean
 from ladder.models.tokenizer import Tokenizer, load_tokenizer
 from ladder.platform.corpus.blocks import SPLITS
 from ladder.platform.corpus.shard_cache import drop_damaged_copy
@@ -159,9 +159,10 @@ def open_corpus(storage: UPath, name: str, *, tokenizer: str | None = None) -> C
     """The corpus of this name. InputError if it is absent, damaged, or was not made with `tokenizer` (None: any)."""
     folder = corpus_folder(storage, name)
     if not has_corpus(storage, name):
-        known = ", ".join(list_corpora(storage)) or "none"
+        there = list_corpora(storage)
+        known = ", ".join(there) or "none"
         raise InputError(
-            f"no corpus {name!r} in {storage}; the corpora there: {known}; "
+            f"no corpus {name!r} in {storage}{did_you_mean(name, there)}; the corpora there: {known}; "
             f"build it with: ladder corpus build {name} --input FILES"
         )
     corpus = _read_description(folder)

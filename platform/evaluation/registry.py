@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, did_you_mean
 from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.benchmarks.gpt1.cola import COLA
 from ladder.platform.evaluation.benchmarks.gpt1.copa import COPA
@@ -26,6 +26,7 @@ from ladder.platform.evaluation.benchmarks.gpt2.winograd import WINOGRAD
 from ladder.platform.evaluation.benchmarks.gpt2.wmt14 import WMT14
 from ladder.platform.evaluation.benchmarks.heldout.loss import HELDOUT
 from ladder.platform.evaluation.benchmarks.heldout.pages import PAGES_BYTES, PAGES_CLOZE, PAGES_LAST_WORD, PAGES_WORDS
+from ladder.platform.evaluation.harness.names import is_harness_name
 from ladder.platform.evaluation.own.file import OwnFile
 from ladder.platform.evaluation.own.installed import installed_benchmarks
 
@@ -79,12 +80,24 @@ def find_group(name: str) -> list[Benchmark]:
     return [benchmark for benchmark in known_benchmarks().values() if not benchmark.on_request]
 
 
+def _of_harness(names: Sequence[str]) -> dict[str, Benchmark]:
+    """The tasks of lm-evaluation-harness among the names."""
+    asked = [name for name in names if is_harness_name(name)]
+    if not asked:
+        return {}
+    from ladder.platform.evaluation.harness.tasks import find_task
+
+    return {name: find_task(name) for name in asked}
+
+
 def find_benchmarks(names: Sequence[str], own: Sequence[OwnFile] = ()) -> list[Benchmark]:
     """The benchmarks of these names, in order, each once; InputError for an unknown name.
 
     `own` are the files that define the user's own among them.
     """
     known = known_benchmarks()
+    of_files = [file.benchmark().name for file in own]
+    known |= _of_harness([name for name in names if name not in of_files])
     for file in own:
         benchmark = file.benchmark()
         if benchmark.name in known or benchmark.name in GROUPS:
@@ -92,5 +105,6 @@ def find_benchmarks(names: Sequence[str], own: Sequence[OwnFile] = ()) -> list[B
         known = known | {benchmark.name: benchmark}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"unknown benchmark {', '.join(unknown)}: known are {', '.join(known)}")
+        near = did_you_mean(unknown[0], [*known, *GROUPS])
+        raise InputError(f"unknown benchmark {', '.join(unknown)}{near}: known are {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(names)]

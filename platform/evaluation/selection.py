@@ -12,6 +12,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark
+from ladder.platform.evaluation.harness.names import is_harness_name
 from ladder.platform.evaluation.own.file import OwnFile, is_own_file, read_own_file
 from ladder.platform.evaluation.registry import GROUPS, find_benchmarks, find_group, known_benchmarks
 
@@ -58,11 +59,21 @@ def select(words: Sequence[str]) -> Selection:
     paths = {file.path: file.benchmark().name for file in own}
     if len(set(paths.values())) < len(paths):
         raise InputError(f"two of the files {', '.join(paths)} define a benchmark of one name: rename one of them")
-    named = find_benchmarks([paths.get(name, name) for name in names if name not in GROUPS], own)
+    singles = [one for name in names if name not in GROUPS for one in _tasks(name)]
+    named = find_benchmarks([paths.get(name, name) for name in singles], own)
     grouped = {one.name: one for name in names if name in GROUPS for one in find_group(name)}
     for benchmark in named:
         grouped.pop(benchmark.name, None)
     return Selection(named=tuple(named), grouped=tuple(grouped.values()), own=own)
+
+
+def _tasks(name: str) -> list[str]:
+    """The tasks of a group of lm-evaluation-harness; any other name as it is."""
+    if not is_harness_name(name):
+        return [name]
+    from ladder.platform.evaluation.harness.tasks import find_tasks
+
+    return find_tasks(name)
 
 
 def split_words(words: Sequence[str]) -> list[str]:
@@ -78,4 +89,4 @@ def names_benchmarks(word: str) -> bool:
     """Whether a word is made of names of benchmarks, of groups and of files of a user's own."""
     known = {*known_benchmarks(), *GROUPS}
     names = split_words([word])
-    return bool(names) and all(name in known or is_own_file(name) for name in names)
+    return bool(names) and all(name in known or is_own_file(name) or is_harness_name(name) for name in names)

@@ -19,7 +19,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.launching.nodes import NodeType, count_lasting, declared_types, present_types, read_autoscaler
-from ladder.platform.processes import count_cores
+from ladder.platform.processes import WAIT_POLICY, count_cores, set_wait_policy
 from ladder.platform.storage import exists, is_local
 from ladder.sweeps.words import Execution
 
@@ -83,6 +83,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    set_wait_policy()  # for the workers, which import torch later
     before = signal.getsignal(signal.SIGTERM)
     cluster = _start_local() if address is None else _connect(address)
     signal.signal(signal.SIGTERM, _interrupt)  # Ray has just put its own handler there
@@ -146,13 +147,18 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _environment() -> dict[str, str]:
+    """What workers on other machines are to find in their environment."""
+    return {name: os.environ[name] for name in (*ENVIRONMENT, *WAIT_POLICY) if name in os.environ}
+
+
 def _connect(address: str) -> Cluster:
     try:
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {name: os.environ[name] for name in ENVIRONMENT}},
+            runtime_env={"env_vars": _environment()},
         )
     except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
         raise InputError(

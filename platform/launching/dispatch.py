@@ -81,6 +81,8 @@ class Dispatcher:
         self.shapes = {key: shape_of(job, cluster) for key, job in self.jobs.items()}
         for key in self.jobs:
             self._refuse_what_never_fits(key)
+        if control.budget_gpu_hours is not None and not any(shape.gpus for shape in self.shapes.values()):
+            logger.warning("the runs hold no GPUs, so a budget of GPU-hours is never reached")
         self.name = uuid.uuid4().hex[:8]
         self.lanes: list[Lane] = []
         self.most_lanes = 0

@@ -186,17 +186,17 @@ def describe(
     reason: str | None = None,
     *,
     ended_ms: int | None = None,
+    metrics: Sequence["Metric"] = (),
 ) -> None:
-    """Write a run's params and status, in ladder's words and in MLflow's.
-
-    A param once written cannot change, so a resumed run keeps its first ones.
-    """
+    """Write a run's params and status, in ladder's words and in MLflow's, with the last of its metrics: a call less. A
+    param once written cannot change, so a resumed run keeps its first ones."""
     from mlflow.entities import Param, RunTag
 
     run_id, known = record.info.run_id, record.data.params
     tags = {"ladder.status": status, "ladder.reason": _cut(reason or "")}
     client.log_batch(
         run_id,
+        metrics=metrics,
         params=[Param(name, value) for name, value in params.items() if name not in known],
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
@@ -284,33 +284,32 @@ def _write_record(
 ) -> None:
     """All that a folder says of a run, with the status last: what is said to be finished has its scores."""
     record = open_record(client, tracked, run, folder, started_ms=int(curve[0]["time_ms"]) if curve else None)
-    for _, metrics in batches(curve):
-        client.log_batch(record.info.run_id, metrics=metrics, synchronous=True)
+    metrics = [metric for _, batch in batches(curve) for metric in batch]
     if result:
-        _log_scores(client, record.info.run_id, run, result)
+        metrics += _scores(run, result)
+        client.log_text(record.info.run_id, json.dumps(result["measurements"], indent=1), MEASUREMENTS_FILE)
+    while len(metrics) > LARGEST_BATCH:
+        client.log_batch(record.info.run_id, metrics=metrics[:LARGEST_BATCH], synchronous=True)
+        metrics = metrics[LARGEST_BATCH:]
     ended_ms = int(result["time_ms"]) if result else int(curve[-1]["time_ms"]) if curve else None
     params = identity_params(run) | (result["execution"] if result else {})
-    describe(client, record, params, status, reason if status == "failed" else None, ended_ms=ended_ms)
+    told = reason if status == "failed" else None
+    describe(client, record, params, status, told, ended_ms=ended_ms, metrics=metrics)
 
 
-def _log_scores(client: "MlflowClient", run_id: str, run: Run, result: dict[str, Any]) -> None:
-    """Log the final scores as metrics and, with unit, direction, count and standard error, as an artifact.
-
-    A result keeps its first time when more benchmarks are scored, so no score is there twice; a score that took
-    another's place has its own, later time, so that it is the last one.
-    """
+def _scores(run: Run, result: dict[str, Any]) -> list["Metric"]:
+    """The final scores as metrics. A result keeps its first time when more benchmarks are scored, so no score is there
+    twice; a score that took another's place has its own, later time, so that it is the last one."""
     times: dict[int, dict[str, float]] = {}
     for m in result["measurements"]:
         times.setdefault(m.get("time_ms", result["time_ms"]), {})[f"{m['benchmark']}/{m['metric']}"] = m["value"]
-    values = {name: value for scores in times.values() for name, value in scores.items()}
     points = [{"step": result["step"], "time_ms": time_ms, **scores} for time_ms, scores in times.items()]
-    for _, metrics in batches(points):
-        client.log_batch(run_id, metrics=metrics, synchronous=True)
-    if LOSS in values:
+    metrics = [metric for _, batch in batches(points) for metric in batch]
+    losses = [scores[LOSS] for scores in times.values() if LOSS in scores]
+    if losses:
         flops = run.size.flops_6nd(run.recipe.tokens)
-        metrics = scaling_metrics(run.size.params_total, flops, values[LOSS], result["time_ms"])
-        client.log_batch(run_id, metrics=metrics, synchronous=True)
-    client.log_text(run_id, json.dumps(result["measurements"], indent=1), MEASUREMENTS_FILE)
+        metrics += scaling_metrics(run.size.params_total, flops, losses[0], result["time_ms"])
+    return metrics
 
 
 def _what(claim: Claim, curve: Sequence[CurvePoint], result: Any | None) -> str:

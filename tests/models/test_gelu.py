@@ -38,6 +38,13 @@ def test_a_second_derivative_is_refused_and_not_wrong() -> None:
         slope.sum().backward()
 
 
+def test_a_second_backward_pass_is_refused_and_not_wrong() -> None:
+    y = gelu_(torch.randn(5, requires_grad=True) * 1)
+    y.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_nothing_is_kept_where_no_gradient_is_asked_for() -> None:
     with torch.no_grad():
         assert gelu_(torch.randn(3, requires_grad=True)).grad_fn is None

@@ -73,7 +73,7 @@ def keys(ladder: Callable[..., tuple[int, str, str]], command: str, sweep: Path,
         ([Execution(gpus_per_worker=0), Execution(gpus_per_worker=0.25)], "bf16", "ask for GPUs"),
         ([Execution(gpus_per_worker=1, accelerator_type="T4")], "fp32", "T4 has no bf16"),
         ([Execution(accelerator_type="H100"), Execution(accelerator_type="V100")], "fp32", "V100 has no bf16"),
-        ([Execution()], "fp32", "the processor of this machine: it has no bf16"),
+        ([Execution()], "fp32", "this machine's processor has no bf16"),
     ],
 )
 def test_before_it_is_recorded_the_precision_follows_what_the_runs_ask_for(
@@ -116,7 +116,7 @@ def test_every_command_comes_to_the_same_keys_on_every_machine_once_a_run_began(
     assert not (storage / "sweeps").exists(), "looking records nothing"
     begun = [run.key for run in begin(str(sweep), storage, None, {}).runs]
     said = capsys.readouterr().err
-    assert "the precision `auto` is bf16 from now on, since this machine's processor has bf16" in said
+    assert "the precision `auto` is bf16 from now on, since this machine's processor multiplies bf16" in said
     processor(False)
     again = [run.key for run in begin(str(sweep), storage, None, {}).runs]
     assert capsys.readouterr().err == ""

@@ -118,7 +118,7 @@ class OpenedCheckpoint:
         self.storage = open_storage(task.storage)
         self.cache = ResultCache(self.storage)
         self.corpus = None if task.corpus is None else open_corpus(self.storage, task.corpus)
-        self.folder = find_folder(_local_copy(task.checkpoint, scratch))
+        self.folder = find_folder(local_copy(task.checkpoint, scratch))
         self.device = choose_device(task.device)
         self.precision = resolve_precision(task.precision, self.device)
         self.tokenizer = tokenizer_of(self.folder, task.tokenizer)
@@ -209,7 +209,7 @@ def _samples(scored: Sequence[ItemScores]) -> tuple[dict[str, Any], ...]:
     return tuple(record for scores in reversed(distinct) for record in scores.samples())
 
 
-def _local_copy(checkpoint: str, scratch: Path) -> str:
+def local_copy(checkpoint: str, scratch: Path) -> str:
     """The checkpoint itself, or a copy under `scratch` of the config and weights at an fsspec URI."""
     if "://" not in checkpoint:
         return checkpoint

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from upath import UPath
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, PartialFailure
 from ladder.platform.evaluation.benchmark import Benchmark
 from ladder.platform.evaluation.files.archive import ArchiveError, unpack
 from ladder.platform.evaluation.files.download import Progress
@@ -62,7 +62,7 @@ def fetch(
 
     Of a group, such as "all", what only a person can get is left out with a note.
     They are downloaded, or taken from `source_dir` without a network. A benchmark that cannot be had does not stop the
-    others: InputError names all that failed, at the end.
+    others: at the end InputError, or PartialFailure where some are there, names all that failed.
     """
     display = display or Display()
     named, grouped = _choose(names, display, local=source_dir is not None)
@@ -84,10 +84,10 @@ def fetch(
                 failures.append(str(error))
         later_files = (file for later in chosen[position + 1 :] for file in later.files + later.example_files)
         source.forget({file.address for file in later_files})
-    if len(failures) > 1:
-        raise InputError(f"{len(failures)} of {len(chosen)} benchmarks were not fetched:\n  " + "\n  ".join(failures))
     if failures:
-        raise InputError(failures[0])
+        kind = PartialFailure if installed else InputError
+        many = f"{len(failures)} of {len(chosen)} benchmarks were not fetched:\n  " + "\n  ".join(failures)
+        raise kind(many if len(failures) > 1 else failures[0])
     return installed
 
 

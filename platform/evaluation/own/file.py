@@ -1,4 +1,4 @@
-"""A benchmark of a user's own, in a file: JSON lines, or Python that defines BENCHMARK.
+"""A benchmark of a user's own, in a file: JSON lines, Python that defines BENCHMARK, or YAML of a harness task.
 
 The file's content travels to whoever scores, on this machine or on another, and its hash is part of what a score that
 is kept depends on. A Python file is run where it scores: what else it reads must be there too, as files of the storage
@@ -19,11 +19,14 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
+from ladder.platform.evaluation.harness.names import FILE_SUFFIX
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.own.rows import NAME, benchmark_of_rows
 from ladder.platform.evaluation.text.lines import load_json, read_text_lines
 
-SUFFIXES = (".jsonl", ".py")
+SUFFIXES = (".jsonl", ".py", FILE_SUFFIX)
+
+WANTED = "JSON lines, a Python file that defines BENCHMARK, or a task's YAML file of lm-evaluation-harness"
 
 HEADER_KEYS = ("name", "metric", "citation", "source")
 """Keys of the first line; a name is needed."""
@@ -57,7 +60,7 @@ def read_own_file(word: str) -> OwnFile:
     """The file at a path; InputError where it cannot be read as text."""
     path = Path(word)
     if not path.is_file():
-        raise InputError(f"no benchmark file at {word}: wanted JSON lines, or a Python file that defines BENCHMARK")
+        raise InputError(f"no benchmark file at {word}: wanted {WANTED}")
     lines = read_text_lines(UPath(path))
     return OwnFile(path=word, content="\n".join(lines) + "\n")
 
@@ -70,6 +73,10 @@ def definitions(names: Sequence[str], own: Sequence[OwnFile]) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _load(file: OwnFile) -> Benchmark:
+    if file.path.endswith(FILE_SUFFIX):
+        from ladder.platform.evaluation.harness.tasks import task_of_file
+
+        return task_of_file(file.path, file.fingerprint)
     benchmark = _of_python(file) if file.path.endswith(".py") else _of_lines(file)
     return replace(benchmark, definition=file.fingerprint)
 

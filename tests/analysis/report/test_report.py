@@ -39,7 +39,11 @@ def told(findings: Findings) -> str:
 @pytest.fixture(scope="module")
 def page(planted: Planted) -> str:
     """The report of the planted sweep as it is; one rendering for the tests that only read it."""
-    return render_report(find(planted(), QUICK))
+    return render_report(find(planted(), QUICK), "explore.html")
+
+
+def test_the_report_links_to_the_example_that_was_saved(page: str) -> None:
+    assert '<a href="explore.html">One text through every checkpoint</a>' in page
 
 
 @pytest.fixture(scope="module")

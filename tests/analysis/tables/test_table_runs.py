@@ -89,6 +89,7 @@ def test_the_third_of_size_data_and_compute_follows_from_the_other_two() -> None
 def test_only_rows_with_the_value_are_kept_and_the_highest_losses_dropped() -> None:
     data = table_runs(little(), of(where=("data=a",)), "little", {})
     assert data.table.height == 3
+    assert table_runs(little(), of(where=("data=*a*",)), "little", {}).table.height == 3
     dropped = table_runs(little(), of(drop_highest=1), "little", {})
     assert dropped.failed["reason"].to_list()[0] == "among the highest losses, dropped as asked"
     with pytest.raises(InputError, match="no row of little has data=c"):
@@ -249,6 +250,8 @@ def test_a_long_table_is_taken_as_it_is(shared: Path) -> None:
     data = read_table_runs(path, replace(columns, pool=True))
     sizes = data.finished["params_total"].to_list()
     assert len(sizes) >= 8 and min(sizes) < 2e8 and max(sizes) == 12e9
+    one = replace(columns, run=None, where=(*columns.where, "model=*-deduped"))  # one family, its runs named by model
+    assert "pythia-1.4b-deduped" in read_table_runs(path, one).finished["run"].to_list()
     assert data.finished["lambada_openai_acc"].null_count() == 0
     twice = pl.DataFrame({"model": ["a", "a"], "task": ["t", "t"], "metric": ["acc", "acc"], "value": [0.1, 0.2]})
     with pytest.raises(InputError, match="t_acc twice for one model"):

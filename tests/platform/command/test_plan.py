@@ -170,6 +170,7 @@ def test_the_accelerator_is_shown_and_planned_for(plan: Callable[..., Ended], sw
 
 def test_runs_that_ask_for_no_gpu_are_planned_on_a_core(plan: Callable[..., Ended]) -> None:
     found = json.loads(plan("demo", *QUICK, "--json").out)
+    assert found["resolution"]["shared_noise"] == 0.5  # its budgets branch off trunks
     assert found["rate"]["gpu"] is None and {run["gpu_hours"] for run in found["runs"]} == {0.0}
     assert {(run["workers"], run["cpus_per_worker"], run["gpus_per_worker"]) for run in found["runs"]} == {(1, 1, 0.0)}
     assert "workers x cores" in plan("demo", *QUICK).out

@@ -44,7 +44,12 @@ def test_help_imports_no_heavy_module(command: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [("ladder ", sorted(COMMANDS)), ("ladder rep", ["report"]), ("ladder evaluate --sam", ["--samples"])],
+    [
+        ("ladder ", sorted(COMMANDS)),
+        ("ladder rep", ["report"]),
+        ("ladder evaluate --sam", ["--samples"]),
+        ("ladder evaluate x --benchmarks copa,winog", ["copa,winograd"]),
+    ],
 )
 def test_completion_imports_no_heavy_module_and_knows_every_command(words: str, wanted: list[str]) -> None:
     place = str(words.count(" "))

@@ -21,6 +21,7 @@ from ladder.models.weights import save_weights
 from ladder.platform.command.evaluate import command as evaluate_command
 from ladder.platform.command.fetch import command as fetch_command
 from ladder.platform.command.generate import command as generate_command
+from ladder.platform.command.main import main
 from ladder.platform.command.scores import paper_scores, scores_table, short_names
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmark import Benchmark, Setting
@@ -160,6 +161,8 @@ def test_evaluate_all_shows_absent_data_as_a_row_and_by_name_refuses(checkpoint:
         run(evaluate_command, checkpoint, *storage, "--benchmarks", "heldout", "lambada")
     with pytest.raises(InputError, match="unexpected lambada"):
         run(evaluate_command, checkpoint, "lambada")
+    with pytest.raises(InputError, match="--limit, --shots changes nothing in heldout: leave it out"):
+        run(evaluate_command, checkpoint, *storage, "--benchmarks", "heldout", "--limit", "3", "--shots", "2")
     with pytest.raises(InputError, match="unknown benchmark nothing"):
         run(evaluate_command, checkpoint, *storage, "--benchmarks", "nothing")
 
@@ -176,6 +179,20 @@ def test_evaluate_goes_past_a_benchmark_that_fails(checkpoint: str, storage: str
     assert "good accuracy 0.75 0.25 share of items higher 4 from cache 117M 0.25 345M 0.5" in lines
     assert "gone absent: ladder fetch gone" in lines
     assert "story-cloze absent: ladder fetch story-cloze --from DIR" in lines
+
+
+def test_the_exit_code_is_1_where_a_part_was_scored_and_2_where_nothing_was(
+    checkpoint: str, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = []
+    for benchmarks in ("bad,good", "bad", "good"):
+        monkeypatch.setattr(
+            "sys.argv", ["ladder", "evaluate", checkpoint, "--storage", storage, "--benchmarks", benchmarks]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main()
+        codes.append(ended.value.code)
+    assert codes == [1, 2, 0]
 
 
 def test_evaluate_goes_past_a_checkpoint_that_fails(checkpoint: str, storage: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,53 @@ def test_a_stopped_sweep_ends_at_once_and_goes_on_bit_for_bit(tmp_path: Path, st
     assert sweep.start().wait(240) == 0, sweep.said()
     twin = undisturbed(sweep, tmp_path)
     assert sweep.results() == twin.results() and sweep.losses() == twin.losses(), "bit for bit"
+
+
+BUDGETED = """
+import sys
+from ladder.platform.command.main import main
+from ladder.platform.launching import dispatch, lanes
+
+class Host(lanes.LaneHost):
+    def run_lane(self, name, shape, jobs, ray_folder):
+        make = lanes.make_trainer
+        def counted(*arguments, **options):
+            trainer = make(*arguments, **options)
+            trainer.train_loop_config["holds"] = {"gpus": 1.0, "cores": 1.0}
+            return trainer
+        lanes.make_trainer = counted
+        try:
+            return super().run_lane(name, shape, jobs, ray_folder)
+        finally:
+            lanes.make_trainer = make
+
+dispatch.LaneHost = Host
+sys.argv = ["ladder", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(600)
+def test_a_budget_reached_in_mid_run_launches_no_further_one_and_a_larger_one_goes_on(
+    tmp_path: Path, storage: UPath
+) -> None:
+    """Real processes of Ray that train; a core counts as a GPU, since there is none here."""
+    sweep = Sweep(tmp_path, storage, tokens=(512_000,))
+    command = [sys.executable, "-c", BUDGETED, "run", str(sweep.file), "--storage", str(storage)]
+    one = [*command, "--concurrent-runs", "1", "--budget-gpu-hours"]
+    done = subprocess.run([*one, "0.0003"], capture_output=True, text=True, timeout=200)  # a second
+    assert done.returncode == 3 and "the budget of 0.0003 GPU-hours is spent" in done.stderr, done.stderr
+    assert "the runs hold no GPUs, so a budget of GPU-hours is never reached" in done.stderr, "cores alone"
+    (first,) = sweep.claims().values()
+    assert first.outcome == "finished" and first.step == 0, "what went on came to its end, and nothing else began"
+    shown = json.loads(call(status, sweep, "--json"))
+    assert [row["status"] for row in shown["runs"]].count("waiting") == 1
+    assert 0.0003 <= shown["gpu_hours_spent"] == pytest.approx(first.progress["held_seconds"] / 3600)
+    again = subprocess.run([*one, "0.0003"], capture_output=True, text=True, timeout=60)
+    assert again.returncode == 3 and len(sweep.claims()) == 1, "spent is spent"
+    more = subprocess.run([*one, "1"], capture_output=True, text=True, timeout=200)
+    assert more.returncode == 0 and len(sweep.results()) == 2, more.stderr
 
 
 def test_a_run_that_failed_is_opened_again_by_its_key(tmp_path: Path, storage: UPath) -> None:

@@ -92,3 +92,28 @@ def test_a_worker_killed_again_and_again_fails_its_run_and_no_other(tmp_path: Pa
     claims = {key[:4]: claim for key, claim in sweep.claims().items()}
     assert claims["1x32"].outcome == "finished"
     assert str(claims["2x32"].reason).startswith("failed 4 times at step 0: its worker died without a word")
+
+
+@pytest.mark.endurance
+def test_a_killed_worker_is_at_its_next_step_within_25_seconds(tmp_path: Path, storage: UPath) -> None:
+    """From SIGKILL to the first step that the worker after it has trained, on two cores."""
+    sweep = Sweep(tmp_path, storage, tokens=(8_192_000,))
+    driver = sweep.start("--concurrent-runs", 1)
+    seconds = []
+    try:
+        for epoch in (1, 2, 3):
+            victim: psutil.Process = wait_for("checkpoint", 180, lambda: holder(sweep, "2x32"))
+            key = next(key for key, claim in sweep.claims().items() if claim.pid == victim.pid and claim.live)
+            killed = time.monotonic()
+            victim.kill()
+
+            def goes_on(key: str = key, epoch: int = epoch) -> bool:
+                claim = sweep.claims()[key]
+                return claim.epoch == epoch + 1 and claim.progress.get("step", 0) > claim.step > 0
+
+            wait_for("step after the checkpoint", 120, goes_on)
+            seconds.append(time.monotonic() - killed)
+        print(f"from SIGKILL to the next training step: {', '.join(f'{took:.1f}' for took in seconds)} s")
+        assert sorted(seconds)[1] <= 25, seconds
+    finally:
+        kill_family(driver.pid)

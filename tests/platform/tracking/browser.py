@@ -52,6 +52,26 @@ class Browser:
         """What a script returns in the page."""
         return self._call("POST", f"{self.session}/execute/sync", {"script": script, "args": []})
 
+    def find(self, selector: str) -> str:
+        """The id of the element that a CSS selector finds first."""
+        found = self._call("POST", f"{self.session}/element", {"using": "css selector", "value": selector})
+        return str(next(iter(found.values())))
+
+    def send_keys(self, element: str, text: str) -> None:
+        """Press keys in an element, one after another; the protocol's private characters are special keys."""
+        self._call("POST", f"{self.session}/element/{element}/value", {"text": text})
+
+    def resize(self, width: int, height: int) -> None:
+        """Make the page's area so large; a window may not be so narrow."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+        self._call("POST", f"{self.session}/goog/cdp/execute", command)
+
+    def console(self) -> list[dict[str, Any]]:
+        """What the console said since the last call."""
+        entries: list[dict[str, Any]] = self._call("POST", f"{self.session}/se/log", {"type": "browser"})
+        return entries
+
     def picture(self, path: Path) -> None:
         """Keep what the window shows."""
         path.write_bytes(base64.b64decode(self._call("GET", f"{self.session}/screenshot")))

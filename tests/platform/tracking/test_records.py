@@ -184,6 +184,18 @@ def test_one_more_benchmark_adds_its_score_and_repeats_none(world: Any) -> None:
     assert world.history() == before + added
 
 
+def test_a_score_that_took_anothers_place_is_the_last_one_and_the_others_are_there_once(world: Any) -> None:
+    world.open()
+    world.folders[0].finish(range(1, 11), world.score("heldout", 2.5), world.score("mine", 9.0))
+    world.sync()
+    before = world.history()
+    later = {"time_ms": 1_700_000_999_000}
+    world.folders[0].finish(range(0), world.score("heldout", 2.5), world.score("mine", 4.0) | later)
+    world.sync()
+    assert world.history() == before + Counter([("mine/loss", 10, 1_700_000_999_000, 4.0)])
+    assert world.record().data.metrics["mine/loss"] == 4.0, "though it is smaller than the one before"
+
+
 def test_a_sync_that_dies_anywhere_is_made_good_by_the_next(world: Any) -> None:
     world.open()
     world.folders[0].finish()

@@ -1,0 +1,275 @@
+"""Tasks of lm-evaluation-harness through our scorer give what its own `hf` model gives, and land where ours do."""
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import lm_eval.tasks
+import numpy as np
+import pytest
+import torch
+from lm_eval.evaluator import evaluate as run_harness
+from lm_eval.tasks import TaskManager
+from upath import UPath
+
+from bench.harness import open_peer
+from ladder.models.gpt2 import GPT2
+from ladder.models.loss import next_token_nats
+from ladder.models.sizes import parse_size
+from ladder.models.tokenizer import load_tokenizer
+from ladder.models.weights import load_weights, save_weights
+from ladder.platform.evaluation.benchmark import Setting
+from ladder.platform.evaluation.benchmarks.gpt2.lambada import LAMBADA
+from ladder.platform.evaluation.benchmarks.gpt2.wikitext2_raw import WIKITEXT2_RAW, read_pages
+from ladder.platform.evaluation.evaluate import make_setting, measure, measure_with_items
+from ladder.platform.evaluation.kinds.choice import Choice, Question, score_choices, total_nats
+from ladder.platform.evaluation.protocol import Protocol
+from ladder.platform.evaluation.selection import select
+
+LIMIT = 6
+"""Documents of each task."""
+TASKS_FOLDER = Path(lm_eval.tasks.__file__).parent
+
+
+def read_table(path: Path, *, names: Sequence[str] | None = None) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file, fieldnames=names, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def read_copa(shared: Path) -> list[dict[str, Any]]:
+    items = ElementTree.parse(shared / "benchmarks" / "copa" / "copa-dev.xml").getroot().findall("item")
+    return [
+        {
+            "premise": item.findtext("p"),
+            "question": item.attrib["asks-for"],
+            "choice1": item.findtext("a1"),
+            "choice2": item.findtext("a2"),
+            "label": int(item.attrib["most-plausible-alternative"]) - 1,
+        }
+        for item in items
+    ]
+
+
+def read_cola(shared: Path) -> list[dict[str, Any]]:
+    return read_table(
+        shared / "benchmarks" / "cola" / "raw" / "in_domain_dev.tsv", names=("source", "label", "mark", "sentence")
+    )
+
+
+def read_mrpc(shared: Path) -> list[dict[str, Any]]:
+    rows = read_table(shared / "finetuning" / "MRPC" / "dev.tsv")
+    return [{"sentence1": r["#1 String"], "sentence2": r["#2 String"], "label": r["Quality"]} for r in rows]
+
+
+def read_qnli(shared: Path) -> list[dict[str, Any]]:
+    rows = read_table(shared / "benchmarks" / "qnli" / "dev.tsv")
+    return [{**row, "label": ["entailment", "not_entailment"].index(row["label"])} for row in rows]
+
+
+CHOICES: dict[str, tuple[str, Callable[[Path], list[dict[str, Any]]]]] = {
+    "copa": ("super_glue/copa/default.yaml", read_copa),
+    "sst2": ("glue/sst2/default.yaml", lambda shared: read_table(shared / "finetuning" / "SST-2" / "dev.tsv")),
+    "rte": ("glue/rte/default.yaml", lambda shared: read_table(shared / "benchmarks" / "rte" / "dev.tsv")),
+    "mrpc": ("glue/mrpc/default.yaml", read_mrpc),
+    "qnli": ("glue/qnli/default.yaml", read_qnli),
+    "cola": ("glue/cola/default.yaml", read_cola),
+    "wnli": ("glue/wnli/default.yaml", lambda shared: read_table(shared / "finetuning" / "WNLI" / "dev.tsv")),
+}
+"""The harness' own configuration of a choice task, and its documents from local files."""
+
+
+def read_lambada(shared: Path, name: str) -> list[dict[str, Any]]:
+    lines = (shared / "benchmarks" / "lambada" / name).read_text().splitlines()[:LIMIT]
+    texts = [json.loads(line)["text"] if name.endswith("jsonl") else line for line in lines]
+    return [{"text": " ".join(text.split(" ")[-24:])} for text in texts]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def vocabulary(shared: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIKTOKEN_CACHE_DIR", str(shared / "tiktoken"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(vocabulary: None, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small GPT-2 that has learned to write some passages of LAMBADA and answers after them."""
+    torch.set_num_threads(1)
+    model = GPT2(parse_size("2x64"), seed=0)
+    texts = [row["text"] + answer for row in read_lambada(shared, "lambada_test.jsonl")[:4] for answer in (" yes", "!")]
+    rows = load_tokenizer("gpt2").encode_batch(texts)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(12):
+        for row in rows:
+            tokens = torch.tensor([row])
+            next_token_nats(model.hidden(tokens[:, :-1]), model.wte.weight, tokens[:, 1:]).div(len(row)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_weights(model, folder, tokenizer="gpt2")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def setting(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    return make_setting(
+        load_weights(str(checkpoint)).eval(),
+        load_tokenizer("gpt2"),
+        storage=UPath(tmp_path_factory.mktemp("storage")),
+        corpus=None,
+        device="cpu",
+        precision="fp32",
+        protocol=Protocol(),
+    )
+
+
+@pytest.fixture(scope="module")
+def peer(checkpoint: Path) -> Any:
+    return open_peer(checkpoint, dtype=torch.float32, batch_size=4)
+
+
+def write_task(folder: Path, name: str, documents: Sequence[dict[str, Any]], lines: str) -> Path:
+    """A task's YAML file over local documents; `lines` are the rest of its configuration."""
+    data = folder / f"{name}.jsonl"
+    typed = [
+        {key: int(value) if key == "label" else value for key, value in document.items()} for document in documents
+    ]
+    data.write_text("".join(json.dumps(document) + "\n" for document in typed))
+    path = folder / f"{name}.yaml"
+    local = f"dataset_path: json\ndataset_name: null\ndataset_kwargs: {{data_files: {{test: {data}}}}}\n"
+    path.write_text(
+        f"task: local_{name}\n{lines}\n{local}training_split: null\nvalidation_split: null\ntest_split: test\n"
+    )
+    return path
+
+
+def both(path: Path, setting: Setting, peer: Any) -> tuple[dict[str, float], dict[str, float], list[Any], list[Any]]:
+    """Metrics by name through our scorer and by the harness alone, and the responses that each is of."""
+    (benchmark,) = select([str(path)]).benchmarks
+    measurements, scores = measure_with_items(benchmark, setting)
+    tasks = TaskManager(include_defaults=False).load([str(path)])["tasks"]
+    theirs = run_harness(peer, {"tasks": tasks, "groups": {}, "group_map": {}}, bootstrap_iters=0)
+    assert theirs is not None
+    (numbers,), (samples,) = theirs["results"].values(), theirs["samples"].values()
+    metrics = {key.partition(",")[0]: value for key, value in numbers.items() if isinstance(value, float)}
+    ours = {m.metric: m.value for m in measurements}
+    return ours, metrics, [i["responses"] for i in scores[0].items], [s["filtered_resps"] for s in samples]
+
+
+def nats(responses: Sequence[Any]) -> list[float]:
+    return [float(response[0]) for document in responses for response in document]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_task_gives_the_harness_numbers_and_those_of_our_own_choices(
+    name: str, setting: Setting, peer: Any, shared: Path, tmp_path: Path
+) -> None:
+    config, read = CHOICES[name]
+    path = write_task(tmp_path, name, read(shared)[:LIMIT], f"include: {TASKS_FOLDER / config}")
+    ours, theirs, our_responses, their_responses = both(path, setting, peer)
+    assert nats(our_responses) == pytest.approx(nats(their_responses), rel=1e-4)
+    assert set(ours) >= {"acc"} or set(ours) >= {"mcc"}
+    for metric, value in ours.items():
+        assert value == pytest.approx(theirs[metric], rel=1e-4), metric
+    (benchmark,) = select([str(path)]).benchmarks
+    items = measure_with_items(benchmark, setting)[1][0].items
+    questions = [
+        Question(context=item["requests"][0][0], choices=tuple(Choice(text=r[1]) for r in item["requests"]), answer=0)
+        for item in items
+    ]
+    alone = [total_nats(score) for options in score_choices(setting, questions) for score in options]
+    assert [-value for value in alone] == pytest.approx(nats(our_responses), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("variant", "file"),
+    [("lambada_openai", "lambada_test.jsonl"), ("lambada_standard", "lambada_test_plain_text.txt")],
+)
+def test_both_lambadas_are_the_harness_numbers_and_our_own(
+    variant: str, file: str, setting: Setting, peer: Any, shared: Path, tmp_path: Path
+) -> None:
+    documents = read_lambada(shared, file)
+    path = write_task(tmp_path, variant, documents, f"include: {TASKS_FOLDER / 'lambada' / variant}.yaml")
+    ours, theirs, *_ = both(path, setting, peer)
+    assert ours["perplexity"] == pytest.approx(theirs["perplexity"], rel=1e-4)
+    assert ours["acc"] == theirs["acc"]
+    installed = UPath(setting.storage) / "benchmarks" / "lambada" / LAMBADA.files[0].name
+    installed.parent.mkdir(parents=True, exist_ok=True)
+    installed.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    own = {m.metric: m.value for m in measure(LAMBADA, setting)}
+    assert own["perplexity"] == pytest.approx(ours["perplexity"], rel=1e-6)
+    assert own["accuracy"] == ours["acc"]
+
+
+def test_wikitext_is_the_harness_number_and_our_own(setting: Setting, peer: Any, shared: Path, tmp_path: Path) -> None:
+    """A page of a window and a part, whose last window reaches back, and a short one."""
+    text = (shared / "benchmarks" / "wikitext2" / "wiki.test.tokens").read_text()
+    installed = UPath(setting.storage) / "benchmarks" / "wikitext2-raw" / "wiki.test.raw"
+    installed.parent.mkdir(parents=True)
+    bodies = (text[start:end].replace("\n = ", "\n") for start, end in ((0, 6000), (7000, 7600)))
+    installed.write_text("".join(f" = A page = \n{body}\n" for body in bodies))
+    documents = [{"page": page} for page in read_pages(installed)]
+    assert len(documents) == 2
+    path = write_task(tmp_path, "wikitext", documents, f"include: {TASKS_FOLDER / 'wikitext' / 'wikitext.yaml'}")
+    ours, theirs, *_ = both(path, setting, peer)
+    own = {m.metric: m.value for m in measure(WIKITEXT2_RAW, setting)}
+    for metric in ("word_perplexity", "byte_perplexity", "bits_per_byte"):
+        assert ours[metric] == pytest.approx(theirs[metric], rel=1e-5)
+        assert own[metric] == pytest.approx(ours[metric], rel=1e-6)
+
+
+GENERATION = """output_type: generate_until
+doc_to_text: "{{text}}"
+doc_to_target: "{{answer}}"
+generation_kwargs: {until: ["\\n", "!"], max_gen_toks: 6}
+metric_list:
+  - metric: exact_match
+metadata: {version: 1.0}"""
+
+
+def test_what_the_model_writes_is_what_the_harness_has_it_write(
+    setting: Setting, peer: Any, shared: Path, tmp_path: Path
+) -> None:
+    texts = [row["text"] for row in read_lambada(shared, "lambada_test.jsonl")]
+    documents = [{"text": text.rpartition(" ")[0], "answer": text.rpartition(" ")[2]} for text in texts]
+    path = write_task(tmp_path, "written", documents, GENERATION)
+    ours, theirs, our_texts, their_texts = both(path, setting, peer)
+    assert our_texts == their_texts
+    assert len({text for (text,) in our_texts}) > 2, "the texts differ"
+    assert ours["exact_match"] == theirs["exact_match"]
+
+
+def test_a_task_has_what_the_other_benchmarks_have(setting: Setting, shared: Path, tmp_path: Path) -> None:
+    path = write_task(
+        tmp_path, "sst2", CHOICES["sst2"][1](shared)[:LIMIT], f"include: {TASKS_FOLDER / 'glue/sst2/default.yaml'}"
+    )
+    (benchmark,) = select([str(path)]).benchmarks
+    (measured,) = measure(benchmark, setting)
+    assert measured.name == "harness-local_sst2/acc"
+    assert (measured.count, measured.direction, measured.chance) == (LIMIT, "higher", 0.5)
+    p = measured.value
+    assert measured.standard_error == pytest.approx(math.sqrt(p * (1 - p) / (LIMIT - 1)))
+    before = benchmark.definition
+    path.with_suffix(".jsonl").write_text(path.with_suffix(".jsonl").read_text() * 2)
+    path.write_text(path.read_text() + "# scored again\n")
+    (changed,) = select([str(path)]).benchmarks
+    assert changed.definition != before, "other data are another benchmark"
+
+
+def test_a_metric_over_all_documents_has_an_error_by_bootstrap() -> None:
+    from lm_eval.api import metrics
+
+    from ladder.platform.evaluation.harness.tasks import _estimator
+
+    draws = np.random.default_rng(0)
+    pairs = [(int(gold), int(gold if draws.random() < 0.8 else 1 - gold)) for gold in draws.integers(0, 2, 400)]
+    estimator, _ = _estimator(metrics.f1_score, pairs)
+    estimate = estimator(np.arange(400))
+    assert estimate.value == pytest.approx(metrics.f1_score(pairs))
+    assert estimate.standard_error == pytest.approx(
+        metrics.bootstrap_stderr(metrics.f1_score, pairs, iters=300), rel=0.4
+    )
