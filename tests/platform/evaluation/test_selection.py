@@ -15,9 +15,9 @@ def names(*words: str) -> list[str]:
     return [benchmark.name for benchmark in select(words).benchmarks]
 
 
-def test_the_paper_has_fourteen_sets_gpt1_four_and_pages_four() -> None:
+def test_the_paper_has_fourteen_sets_gpt1_six_and_pages_four() -> None:
     assert len(names("gpt2-paper")) == 14
-    assert names("gpt1") == ["sst2", "copa", "race", "story-cloze"]
+    assert names("gpt1") == ["sst2", "copa", "race", "story-cloze", "cola", "dprd"]
     assert names("pages") == ["pages-last-word", "pages-cloze", "pages-words", "pages-bytes"]
     scored_by_paper = {name for name, one in BENCHMARKS.items() if one.paper_scores and not one.on_request}
     assert scored_by_paper <= set(names("gpt2-paper"))
@@ -29,7 +29,7 @@ def test_all_is_every_one_but_those_on_request() -> None:
 
 
 def test_groups_and_names_join_each_benchmark_once_and_the_named_first() -> None:
-    assert names("gpt1,copa", "pages") == ["copa", "sst2", "race", "story-cloze", *names("pages")]
+    assert names("gpt1,copa", "pages") == ["copa", "sst2", "race", "story-cloze", "cola", "dprd", *names("pages")]
     assert names_benchmarks("copa,gpt1") and not names_benchmarks("checkpoint") and not names_benchmarks("")
     with pytest.raises(InputError, match="unknown benchmark gpt3"):
         select(["gpt3"])

@@ -557,7 +557,9 @@ def test_a_benchmark_with_examples_in_its_own_prompt_needs_their_split(tmp_path:
 def test_a_group_is_fetched_as_all_is_and_one_without_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     (tmp_path / "storage").mkdir()
-    with pytest.raises(InputError, match="3 of 4 benchmarks were not fetched:\n.*sst2.*\n.*copa.*\n.*race"):
+    with pytest.raises(
+        InputError, match="5 of 6 benchmarks were not fetched:\n.*sst2.*\n.*copa.*\n.*race.*\n.*cola.*\n.*dprd"
+    ):
         fetch(["gpt1"], storage=UPath(tmp_path / "storage"), source_dir=tmp_path / "copies")
     with pytest.raises(InputError, match="pages: no benchmark of it has files, they are made from a corpus"):
         fetch(["pages"], storage=UPath(tmp_path))
