@@ -2,8 +2,8 @@
 the network before its first step.
 
 A score is told raw, and normalised where the task has a reference: (score - chance) / (reference - chance), as in the
-figure. The paper prints neither raw scores nor its references; those here are the single models that its tables name
-as the best before.
+figure. The paper prints neither raw scores nor its references; those here are the models of its tables named
+below: single models, and for RACE an ensemble.
 """
 
 from collections.abc import Mapping, Sequence
