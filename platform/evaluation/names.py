@@ -27,6 +27,8 @@ BENCHMARK_NAMES = (
     "copa",
     "race",
     "story-cloze",
+    "cola",
+    "dprd",
     "cbt-cn-test",
     "cbt-ne-test",
     "lambada-preprocessed",

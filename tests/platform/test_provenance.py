@@ -9,6 +9,7 @@ import pytest
 
 from ladder.platform import provenance
 from ladder.platform.launching.submission import stage
+from ladder.sweeps.load import sweep_file
 
 
 def noted(folder: Path) -> str:
@@ -27,7 +28,7 @@ def test_the_package_that_travels_to_a_cluster_knows_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = tmp_path / "mine.py"
-    sweep.write_text("")
+    sweep.write_text(sweep_file("demo").read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(provenance, "commit", lambda: "0123456789ab+changes")
     stage(sweep, tmp_path / "known")
     assert noted(tmp_path / "known") == "0123456789ab+changes"

@@ -39,7 +39,7 @@ def test_a_file_is_loaded_with_its_docstring_as_question(tmp_path: Path) -> None
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match="no sweep named 'dmeo'. Known: cpu, demo, gpt2"):
+    with pytest.raises(InputError, match="no sweep named 'dmeo' .did you mean demo... Known: cpu, demo, gpt2"):
         load_sweep("dmeo")
 
 

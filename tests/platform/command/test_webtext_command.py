@@ -125,7 +125,10 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
         (*WHOLE, "--webtext-domains", "list.tsv"),
         "list.tsv:1: got 'link score', wanted a count and a domain",
     ),
-    "benchmark": ((*WHOLE, "--benchmarks", "lambda"), "unknown benchmark lambda: known are"),
+    "benchmark": (
+        (*WHOLE, "--benchmarks", "lambda"),
+        "unknown benchmark lambda (did you mean lambada or lm1b?): known are",
+    ),
     "number": ((*WHOLE, "--min-score", "many"), "Invalid value for '--min-score': 'many' is not a valid integer"),
     "option": ((*WHOLE, "--karma", "3"), "No such option"),
     "name": (WHOLE, "cannot name a corpus"),
@@ -218,7 +221,7 @@ def test_a_card_of_what_is_not_there_is_refused_and_the_old_one_stays(
     for arguments, message in [
         (("web", "--webtext-domains", tmp_path / "no.txt"), "cannot read the published domains"),
         (("web", "--webtext-domains", tmp_path / "a.jsonl"), "no line of a count and a domain"),
-        (("web", "--benchmarks", "lambda"), "unknown benchmark lambda: known are"),
+        (("web", "--benchmarks", "lambda"), "unknown benchmark lambda (did you mean lambada or lm1b?): known are"),
         (("plain", "--benchmarks", "heldout"), "corpus 'plain' has no card"),
         (("none",), "none"),
     ]:

@@ -43,7 +43,7 @@ def test_nothing_is_scored_where_one_benchmark_has_no_data(
         evaluate(byte_gpt2, load_tokenizer("bytes"), ["heldout", "lambada"], **options)
     with pytest.raises(InputError, match="name a corpus with --corpus"):
         evaluate(byte_gpt2, load_tokenizer("bytes"), ["pages-words"], storage=UPath(tmp_path))
-    with pytest.raises(InputError, match="unknown benchmark lambda: known are heldout"):
+    with pytest.raises(InputError, match="unknown benchmark lambda .did you mean lambada or lm1b..: known are heldout"):
         evaluate(byte_gpt2, load_tokenizer("bytes"), ["lambda"], **options)
     with pytest.raises(InputError, match="heldout_tokens is 0"):
         Protocol(heldout_tokens=0)

@@ -69,7 +69,10 @@ def driver(tmp_path: Path) -> Callable[[float | None, Any], Dispatcher]:
         made: Any = Dispatcher.__new__(Dispatcher)
         made.storage, made.sweep = UPath(tmp_path), SimpleNamespace(name="s", benchmarks=())
         made.control = make_control(UPath(tmp_path), hours)
-        made.statuses, made.jobs = {RUN.key: RunStatus(run=RUN, status=word)}, {RUN.key: None}
+        made.statuses, made.jobs = (
+            {RUN.key: RunStatus(run=RUN, status=word)},
+            {RUN.key: SimpleNamespace(definitions={})},
+        )
         made.lanes, made.scoring, made._worked_on = [], {}, set()
         made._halted, made._next_control, made.calls = False, 0.0, []
         made.host = SimpleNamespace(halt=SimpleNamespace(remote=lambda: made.calls.append("halt")))
