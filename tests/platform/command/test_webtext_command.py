@@ -221,7 +221,7 @@ def test_a_card_of_what_is_not_there_is_refused_and_the_old_one_stays(
     for arguments, message in [
         (("web", "--webtext-domains", tmp_path / "no.txt"), "cannot read the published domains"),
         (("web", "--webtext-domains", tmp_path / "a.jsonl"), "no line of a count and a domain"),
-        (("web", "--benchmarks", "lambda"), "unknown benchmark lambda (did you mean lambada or lm1b?): known are"),
+        (("web", "--benchmarks", "lambda"), "unknown benchmark lambda (did you mean lambada or lm1b?)"),
         (("plain", "--benchmarks", "heldout"), "corpus 'plain' has no card"),
         (("none",), "none"),
     ]:
