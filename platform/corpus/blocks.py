@@ -7,11 +7,14 @@ byte for byte, whatever the number of workers. Memory is bounded by the few bloc
 import hashlib
 import multiprocessing
 import signal
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 
@@ -24,6 +27,8 @@ SPLITS = ("train", "heldout")
 # A tenth of a second of tokenizing: large beside the cost of handing it over, small beside memory and patience.
 BLOCK_BYTES = 1 << 20
 HASH_BYTES = 8
+END_SECONDS = 10.0
+"""For a worker process to end the block that it is at, many times what that takes."""
 
 
 @dataclass(slots=True)
@@ -171,14 +176,28 @@ def encode_blocks(
             "a script that builds a corpus must do so under `if __name__ == '__main__':`"
         ) from error
     except BaseException:
-        # Ctrl-C while the pool starts a process leaves one that it does not know, which takes the word to end that was
-        # for another; the pool would wait for that one for ever.
-        for process in multiprocessing.active_children():
-            if process not in others:
-                process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end_stragglers([process for process in multiprocessing.active_children() if process not in others])
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_stragglers(processes: Sequence[BaseProcess]) -> None:
+    """Wait for worker processes that were told to end, and kill those that did not.
+
+    Ctrl-C while the pool starts a process leaves one that the pool does not know; it takes the word to end that was for
+    another, which then waits for ever. Not killed at once: a process that dies while it writes a result leaves half of
+    it in the pool's pipe, and the pool waits for the rest for ever.
+    """
+    left = {process.sentinel: process for process in processes}
+    deadline = time.monotonic() + END_SECONDS
+    while left and (seconds := deadline - time.monotonic()) > 0:
+        for sentinel in wait(list(left), timeout=seconds):
+            del left[sentinel]  # type: ignore[arg-type]  # of the three kinds that `wait` takes, those are numbers
+    for process in left.values():
+        process.kill()
+        process.join()
 
 
 _worker: Encoder | None = None

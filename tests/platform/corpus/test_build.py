@@ -16,6 +16,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
+from ladder.platform.corpus import blocks as blocks_module
 from ladder.platform.corpus import build as build_module
 from ladder.platform.corpus.blocks import choose_split, encode_blocks, hash_document
 from ladder.platform.corpus.build import BuildOptions, build_corpus, build_from_records
@@ -264,6 +265,7 @@ def test_an_interrupt_while_a_process_starts_ends_all(monkeypatch: pytest.Monkey
             raise KeyboardInterrupt  # before the pool knows it
 
     monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    monkeypatch.setattr(blocks_module, "END_SECONDS", 1.0)
     blocks = ([Record(source="x", data=b"word", is_json=False, position=n)] for n in itertools.count())
     with pytest.raises(KeyboardInterrupt):
         list(encode_blocks(blocks, load_tokenizer("bytes"), 0.1, workers=2, processes=True))
