@@ -103,7 +103,7 @@ def run_lane(job: Job, tmp_path: Path) -> Iterator[Callable[..., None]]:
     ("breaks", "reason"),
     [
         ("a user's mistake", "the corpus is upside down"),
-        ("an error", "RuntimeError: the kernel failed"),
+        pytest.param("an error", "RuntimeError: the kernel failed", marks=pytest.mark.endurance),
         ("a death", "died without a word"),
     ],
 )

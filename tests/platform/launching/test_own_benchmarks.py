@@ -90,8 +90,8 @@ def test_it_goes_with_the_sweep_to_a_cluster(sweep: Path, tmp_path: Path) -> Non
         stage(sweep, tmp_path / "another")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(170)
+@pytest.mark.endurance
+@pytest.mark.timeout(300)
 def test_in_a_sweep_on_two_workers_it_is_scored_tracked_and_reported(sweep: Path, storage: UPath) -> None:
     done = subprocess.run(ladder("run", sweep, "--storage", storage), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
