@@ -53,7 +53,20 @@ def worker_options(function: Function) -> Function:
     return function
 
 
-@click.command("evaluate")
+EPILOG = """\b
+Examples:
+  ladder evaluate storage/sweeps/demo/RUN/STEP --corpus pydocs
+  ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
+  ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
+  ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
+  ladder evaluate gpt2 --harness arc_easy,hellaswag --shots 5
+  ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
+  ladder evaluate --sweep demo --benchmarks lambada --workers 2
+  ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
+"""
+
+
+@click.command("evaluate", epilog=EPILOG)
 @click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
 @click.option(
     "--sweep", shell_complete=complete_sweeps, help="Score the newest checkpoint of every finished run of this sweep."
@@ -126,25 +139,14 @@ def command(
     Several checkpoints, or the runs of a sweep, are scored side by side: one on each GPU, or on the cores. The scores
     of --sweep are shown and not written into the runs; for that add the benchmark to the sweep and call `ladder run`,
     which scores what its runs lack.
-
-    \b
-    Examples:
-      ladder evaluate storage/sweeps/demo/RUN/STEP --corpus pydocs
-      ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
-      ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
-      ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
-      ladder evaluate gpt2 --harness arc_easy,hellaswag --shots 5
-      ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
-      ladder evaluate --sweep demo --benchmarks lambada --workers 2
-      ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
     from ladder.platform.evaluation.harness.names import as_benchmark_word
     from ladder.platform.evaluation.protocol import Protocol
     from ladder.platform.evaluation.selection import split_words
 
-    tasks_of_harness = [as_benchmark_word(task) for task in split_words(harness)]
-    sources, asked = _split(checkpoints, [*benchmarks, *tasks_of_harness], sweep, storage)
+    words = [*benchmarks, *(as_benchmark_word(task) for task in split_words(harness))]
+    sources, asked = _split(checkpoints, words, sweep, storage)
     points = _over_training(sweep, storage) if over_training else []
     sources = [point.checkpoint for point in points] or sources
     names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
