@@ -137,8 +137,7 @@ def command(
     score stand the GPT-2 paper's for the nearest sizes. Scores are kept in the storage and not computed twice.
 
     Several checkpoints, or the runs of a sweep, are scored side by side: one on each GPU, or on the cores. The scores
-    of --sweep are shown and not written into the runs; for that add the benchmark to the sweep and call `ladder run`,
-    which scores what its runs lack.
+    of --sweep are shown and not written into the runs; for that add the benchmark to the sweep and call `ladder run`.
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
     from ladder.platform.evaluation.harness.names import as_benchmark_word
