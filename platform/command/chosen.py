@@ -8,6 +8,7 @@ import click
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.models.memory import STRATEGIES
 from ladder.models.sizes import parse_size
 from ladder.platform.command.completion import complete_corpora
 from ladder.platform.gpus import gpu_named
@@ -60,6 +61,7 @@ def corpus_option(function: Function) -> Function:
     """`--corpus`, which makes another sweep of it: SWEEP-CORPUS."""
     return click.option(
         "--corpus",
+        metavar="NAME",
         shell_complete=complete_corpora,
         help="Another corpus than the sweep's own; the sweep is then called SWEEP-CORPUS.",
     )(function)
@@ -190,10 +192,18 @@ def execution_options(function: Function) -> Function:
         click.option("--cpus-per-worker", type=int, help="Cores and threads of a worker."),
         click.option("--gpus-per-worker", type=float, help="0, 1 or a fraction.  [default: 1 where there are GPUs]"),
         click.option("--accelerator-type", help="GPU to run on, by Ray's name, such as H100.  [default: any]"),
-        click.option("--concurrent-runs", type=int, help="Runs at one time.  [default: as many as there is room for]"),
+        click.option(
+            "--concurrent-runs",
+            type=click.IntRange(min=1),
+            help="Runs at one time.  [default: as many as there is room for]",
+        ),
         click.option("--micro-batch-tokens", type=int, help="Tokens through the network at once."),
         click.option("--attention", help="auto, xformers, blocked, sdpa or reference."),
-        click.option("--strategy", help="Of several workers: ddp, fsdp2 (shares of the weights), or auto."),
+        click.option(
+            "--strategy",
+            type=click.Choice(["auto", *STRATEGIES]),
+            help="What workers hold: ddp all weights, fsdp2 a share of them.",
+        ),
         click.option(
             "--activation-checkpointing/--no-activation-checkpointing",
             default=None,

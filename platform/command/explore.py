@@ -11,7 +11,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.desktop import has_display
-from ladder.platform.command.options import storage_option
+from ladder.platform.command.options import device_option, refuse_stray, storage_option, tokenizer_option
 
 if TYPE_CHECKING:
     from ladder.platform.explore.shelf import Shelf
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     metavar="[FILE]",
     help="Write the page with its example as one HTML file and end.  [default: beside the sweep's report]",
 )
-@click.option("--tokenizer", help="gpt2 or bytes; default the one that a checkpoint names.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@tokenizer_option
+@device_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no password.")
 @click.option("--port", default=5050, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--open/--no-open", "opens", default=None, help="Open the page in a browser.  [default: on a desktop]")
@@ -62,6 +62,8 @@ def command(
       ladder explore gpt2 gpt2-medium --port 5051
       ladder explore demo --save talk.html
     """
+    if save is not None:
+        refuse_stray(("host", "port", "opens"), "serve the page: leave out --save")
     from ladder.platform.evaluation.checkpoints.open import choose_device
     from ladder.platform.explore.catalogue import find_entries
     from ladder.platform.explore.items import read_items

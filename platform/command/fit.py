@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ladder.models.errors import InputError
-from ladder.platform.command.options import echo_json
+from ladder.platform.command.options import echo_json, json_option
 
 if TYPE_CHECKING:
     from ladder.analysis.api import TableFit
@@ -46,11 +46,15 @@ Example:
     "loss-error of a loss; two-step; isoflop or envelope (Hoffmann's approaches 2 and 1); power-rule or power-rule-nd "
     "of a learning rate or batch.  May be given more than once.",
 )
-@click.option("--score", help="Column of the score: a loss in nats per token, or an accuracy.")
-@click.option("--params", help="Column of N, parameters.")
-@click.option("--tokens", help="Column of D, tokens seen.")
-@click.option("--flops", help="Column of C, training FLOPs; of N, D and C any two give the third by C = 6 N D.")
-@click.option("--loss", help="Column of the loss that two-step, loss-sigmoid and loss-error take to the score.")
+@click.option("--score", metavar="COLUMN", help="Column of the score: a loss in nats per token, or an accuracy.")
+@click.option("--params", metavar="COLUMN", help="Column of N, parameters.")
+@click.option("--tokens", metavar="COLUMN", help="Column of D, tokens seen.")
+@click.option(
+    "--flops", metavar="COLUMN", help="Column of C, training FLOPs; of N, D and C any two give the third by C = 6 N D."
+)
+@click.option(
+    "--loss", metavar="COLUMN", help="Column of the loss that two-step, loss-sigmoid and loss-error take to the score."
+)
 @click.option("--unique", metavar="COLUMN", help="For repeated: unique tokens, of which D are seen.")
 @click.option("--standard-error", "errors", metavar="COLUMN", help="Standard error of each score, in its unit.")
 @click.option("--weight", "weights", metavar="COLUMN", help="Weight of each squared residual.")
@@ -68,7 +72,7 @@ Example:
 @click.option(
     "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Refits for the intervals."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seeds starts and resampling.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds starts and resampling.")
 @click.option("--starts", type=click.IntRange(min=1), default=200, show_default=True, help="Starting points.")
 @click.option("--log-score", is_flag=True, help="For log-linear: the line is in ln score (perplexities).")
 @click.option("--raw-residual", is_flag=True, help="Residuals of the loss itself instead of its logarithm.")
@@ -81,11 +85,15 @@ Example:
     help="For two-step: a loss of 0 is the score's maximum, 1 or 100 (Bhagia et al. 2024).",
 )
 @click.option("--level", type=float, default=0.95, show_default=True, help="Confidence level of the intervals.")
-@click.option("--cluster", help="Column whose equal values are one run; the bootstrap draws whole runs.")
+@click.option(
+    "--cluster", metavar="COLUMN", help="Column whose equal values are one run; the bootstrap draws whole runs."
+)
 @click.option(
     "--tolerance", type=float, default=0.1, show_default=True, help="For isoflop: width in ln C of one budget."
 )
-@click.option("--window", type=float, help="For isoflop: only runs within this factor of N of a budget's best.")
+@click.option(
+    "--within-factor", "window", type=float, help="For isoflop: only runs within this factor of N of a budget's best."
+)
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows (* for anything); repeatable.")
 @click.option(
     "--drop-missing", is_flag=True, help="Leave out rows with an empty cell in a used column; they are counted."
@@ -106,8 +114,15 @@ Example:
 @click.option("--predict-table", type=click.Path(path_type=Path), help="Predict at the N, D, C or L of each row.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the fits as JSON, for --load.")
 @click.option("--load", type=click.Path(path_type=Path), help="Predict by fits that --save wrote; no TABLE is read.")
-@click.option("--budget", "budgets", type=float, multiple=True, help="For isoflop: a budget in FLOPs; else found.")
-@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to standard output.")
+@click.option(
+    "--budget",
+    "budgets",
+    type=float,
+    multiple=True,
+    metavar="FLOPS",
+    help="For isoflop: a budget; repeatable.  [default: found]",
+)
+@json_option
 def command(
     laws: tuple[str, ...],
     holdout: bool,

@@ -9,8 +9,18 @@ import click
 from upath import UPath
 
 from ladder.platform.command.completion import complete_benchmarks, complete_corpora
-from ladder.platform.command.evaluate import protocol_options
-from ladder.platform.command.options import console, echo_json, json_option, storage_option
+from ladder.platform.command.evaluate import protocol_options, refuse_unread
+from ladder.platform.command.options import (
+    console,
+    device_option,
+    echo_json,
+    given_options,
+    json_option,
+    precision_option,
+    refuse_stray,
+    storage_option,
+    tokenizer_option,
+)
 
 if TYPE_CHECKING:
     from ladder.platform.corpus.store import Corpus
@@ -30,11 +40,11 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Count, and leave out, also the items of which more than this share is found.",
 )
-@click.option("--workers", type=int, help="Processes that read the corpus.  [default: one per core if it is large]")
+@click.option("--processes", type=int, help="Processes that read the corpus.  [default: one a core if it is large]")
 @click.option("--checkpoint", metavar="CKPT", help="Score this checkpoint with and without the items that overlap.")
-@click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"]))
+@tokenizer_option
+@device_option
+@precision_option
 @protocol_options
 @json_option
 @storage_option
@@ -43,7 +53,7 @@ def command(
     benchmarks: tuple[str, ...],
     ngram: int,
     threshold: float,
-    workers: int | None,
+    processes: int | None,
     checkpoint: str | None,
     as_json: bool,
     storage: UPath,
@@ -67,15 +77,17 @@ def command(
     Examples:
       ladder overlap web lambada wikitext2 heldout
       ladder overlap web lambada --checkpoint storage/sweeps/demo/RUN/STEP
-      ladder overlap web all --ngram 13 --workers 4 --json
+      ladder overlap web all --ngram 13 --processes 4 --json
     """
     from ladder.platform.command.overlap_display import FillDisplay, comparison_table, describe_plan, print_study
     from ladder.platform.corpus.store import open_corpus
     from ladder.platform.overlap.plan import plan_filling
     from ladder.platform.overlap.study import study_overlap
 
+    if checkpoint is None:
+        refuse_stray(scoring, "score without what overlaps: add --checkpoint")
     opened = open_corpus(storage, corpus)
-    plan = plan_filling(opened, n=ngram, workers=workers)
+    plan = plan_filling(opened, n=ngram, processes=processes)
     chosen, absent = _choose(benchmarks, storage, opened)
     setting = None if checkpoint is None else _make_setting(checkpoint, chosen, corpus, storage, **scoring)
     texts = {benchmark.name: benchmark.texts(storage, opened) for benchmark in chosen if benchmark.texts is not None}
@@ -129,6 +141,7 @@ def _make_setting(
     from ladder.platform.evaluation.checkpoints.score import OpenedCheckpoint, ScoringTask
     from ladder.platform.evaluation.protocol import Protocol
 
+    refuse_unread(given_options(protocol), benchmarks, Protocol(**protocol))
     task = ScoringTask(
         checkpoint=checkpoint,
         benchmarks=tuple(benchmark.name for benchmark in benchmarks),

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @click.option("--law", "laws", multiple=True, help="Table: a law of the loss; may be repeated.  [default: hoffmann]")
 @click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Table: leave out the K highest losses.")
 @click.option("--tolerance", type=float, help="Table: width in ln C of one budget at equal compute.  [default: found]")
-@click.option("--budget", "budgets", type=float, multiple=True, help="Table: a budget in FLOPs; may be repeated.")
+@click.option(
+    "--budget", "budgets", type=float, multiple=True, metavar="FLOPS", help="Table: a budget; may be repeated."
+)
 @click.option("--name", help="Table: title and folder of the report.  [default: the file's name]")
 def command(
     sweeps: Sequence[str],

@@ -7,7 +7,7 @@ from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, begin, budget_option, corpus_option, execution_options
 from ladder.platform.command.completion import complete_sweeps
-from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
+from ladder.platform.command.options import address_option, echo_json, json_option, storage_option, tracking_option
 from ladder.platform.identity import local_precision
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ HALTED = 3
 @corpus_option
 @storage_option
 @tracking_option
-@click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
+@address_option
 @click.option("--retry-failed", is_flag=True, help="Take failed runs up again too, from their last checkpoint.")
 @budget_option
 @execution_options

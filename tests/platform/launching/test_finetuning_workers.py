@@ -91,5 +91,5 @@ def test_an_error_of_the_user_s_is_raised_as_it_is(tmp_path: Path, fake: FakeRay
 
 def test_more_workers_than_cores_are_refused(tmp_path: Path, fake: FakeRay) -> None:
     made = jobs(tmp_path, "storage", seeds=2, train=32)
-    with pytest.raises(InputError, match="--workers 3: this machine has 2"):
+    with pytest.raises(InputError, match="--concurrent-runs 3: this machine has room for 2"):
         fine_tune_all(made, CPU, show=lambda state, known, total: None, workers=3)

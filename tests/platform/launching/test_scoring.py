@@ -86,7 +86,7 @@ def test_a_worker_that_dies_or_fails_stops_no_other(monkeypatch: pytest.MonkeyPa
     assert [(outcome.checkpoint, outcome.problem) for outcome in outcomes] == [
         (
             "dies",
-            "its worker died, as it does when memory runs out (WorkerCrashedError); try fewer --workers",
+            "its worker died, as it does when memory runs out (WorkerCrashedError); try fewer --concurrent-checkpoints",
         ),
         ("fails", "ValueError: no such thing"),
         ("good", None),
