@@ -43,7 +43,7 @@ def command(
     \b
     Examples:
       ladder bench 4x128 6x384 --vocabulary 257
-      ladder bench 117M --context 1024 --batch-sequences 8 --attention xformers
+      ladder bench 117M --context 1024 --batch-sequences 8
     """
     import torch
 

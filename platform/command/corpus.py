@@ -25,7 +25,7 @@ def command() -> None:
     """Turn documents into token shards, and see what is there.
 
     \b
-    Example:
+    Examples:
       ladder corpus build web --input pages.jsonl.zst
       ladder corpus list
       ladder corpus show web
@@ -75,9 +75,10 @@ def build(
     (hf://, s3://, https://), read as a stream; hf:// needs the extra `web`.
 
     \b
-    Example:
+    Examples:
       ladder corpus build web --input pages/*.jsonl.zst
-      ladder corpus build openwebtext --input hf://datasets/Skylion007/openwebtext/plain_text/ --licence cc0-1.0
+      ladder corpus build openwebtext --licence cc0-1.0 \\
+          --input hf://datasets/Skylion007/openwebtext/plain_text/
       ladder corpus build letters --input texts/ --tokenizer bytes --heldout 0.1
     """
     from ladder.platform.corpus.build import BuildOptions, build_corpus
@@ -147,7 +148,7 @@ def list_(storage: UPath, as_json: bool) -> None:
     Console().print(table)
 
 
-@command.command("show")
+@command.command("show", short_help="Show what a corpus holds, and whether it is whole.")
 @click.argument("name")
 @click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
 @click.option("--webtext-domains", metavar="FILE", help="Make the card again, beside OpenAI's published domains.txt.")
@@ -163,9 +164,10 @@ def show(
     samples. It is shown in short here and whole in card.html in the corpus' folder.
 
     \b
-    Example:
+    Examples:
       ladder corpus show web --verify
-      ladder corpus show web --webtext-domains domains.txt --benchmarks lambada,wikitext2
+      ladder corpus show web --benchmarks lambada,wikitext2
+      ladder corpus show web --webtext-domains domains.txt
     """
     from ladder.platform.corpus.store import open_corpus
 

@@ -37,7 +37,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def protocol_options(function: Function) -> Function:
     """Options that say how benchmarks are scored, handed on under the names of `Protocol`'s fields."""
     options = [
-        click.option("--limit", type=int, help="Score only the first LIMIT items of each benchmark of files."),
+        click.option(
+            "--limit", type=int, help="Score only so many items, the first, of each benchmark of files.  [default: all]"
+        ),
         click.option(
             "--shots",
             type=int,
@@ -79,12 +81,12 @@ Examples:
   ladder evaluate gpt2 --harness arc_easy,hellaswag --shots 5
   ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
   ladder evaluate --sweep demo --benchmarks lambada --concurrent-checkpoints 2
-  ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
+  ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,race
 """
 
 
 @click.command("evaluate", epilog=EPILOG)
-@click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
+@click.argument("checkpoints", nargs=-1, metavar="[CHECKPOINT...]")
 @click.option(
     "--sweep",
     metavar="SWEEP",
@@ -96,7 +98,7 @@ Examples:
     is_flag=True,
     help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised.",
 )
-@benchmarks_option("Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own.  [default: all]")
+@benchmarks_option("Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own.", default="all")
 @click.option(
     "--harness",
     multiple=True,
@@ -147,6 +149,7 @@ def command(
 
     Several checkpoints, or the runs of a sweep, are scored side by side: one on each GPU, or on the cores. The scores
     of --sweep are shown and not written into the runs; for that add the benchmark to the sweep and call `ladder run`.
+    The exit code is 1 where a part could not be scored.
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
     from ladder.platform.evaluation.harness.names import as_benchmark_word

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explore")
-@click.argument("sources", nargs=-1, required=True, metavar="SWEEP | CHECKPOINT [OTHER...] | gpt2")
+@click.argument("sources", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...")
 @click.option(
     "--samples",
     multiple=True,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("fetch")
-@click.argument("benchmarks", nargs=-1, metavar="BENCHMARK...", shell_complete=complete_benchmarks)
+@click.argument("benchmarks", nargs=-1, metavar="[BENCHMARK...]", shell_complete=complete_benchmarks)
 @click.option(
     "--from",
     "source",
@@ -49,7 +49,8 @@ def command(
     With --from nothing is downloaded: DIR, DIR/BENCHMARK and other folders in DIR are looked through for the file, or
     for the archive under the name that it has at its address.
 
-    A group leaves out what only a person can get, such as Story Cloze, which is given to who fills in a form.
+    A group leaves out what only a person can get, such as Story Cloze, which is given to who fills in a form. The exit
+    code is 1 where some of what was asked for is there now and some is not.
 
     \b
     Examples:

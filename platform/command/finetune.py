@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command("finetune")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="SWEEP or CHECKPOINT...")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...")
 @click.option(
     "--tasks",
     required=True,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     help="Folder that holds the tasks' folders, such as SST-2.  [default: tasks in the storage]",
 )
 @click.option("--train-examples", type=click.IntRange(1), help="Training examples, drawn by the seed.  [default: all]")
-@click.option("--epochs", type=int, default=3, show_default=True, help="Times that they are seen.")
+@click.option("--epochs", type=int, default=3, show_default=True, help="Passes over the training examples.")
 @click.option("--batch-examples", type=int, default=32, show_default=True, help="Examples in a step.")
 @click.option(
     "--lm-weights",
@@ -100,9 +100,12 @@ def command(
 
     \b
     Examples:
-      ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 2000 --concurrent-runs 2
-      ladder finetune openai-community/gpt2 --tasks sst2,cola,rte --seeds 5 --lr-factors 0.5,1,2
-      ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
+      ladder finetune demo --largest --tasks sst2 --seeds 3 \\
+          --train-examples 2000 --concurrent-runs 2
+      ladder finetune openai-community/gpt2 --tasks sst2,cola,rte \\
+          --lr-factors 0.5,1,2
+      ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte \\
+          --layers all,embeddings,1,2
     """
     from ladder.platform.command.finetune_display import show
     from ladder.platform.evaluation.checkpoints.open import choose_device

@@ -23,8 +23,10 @@ from ladder.platform.command.options import device_option, echo_json, json_optio
     "--max-new-tokens", default=100, show_default=True, type=click.IntRange(min=1), help="Most tokens of a text."
 )
 @click.option("--temperature", default=1.0, show_default=True, help="0 takes the likeliest token always.")
-@click.option("--top-k", type=int, help="Sample among so many likeliest tokens.")
-@click.option("--top-p", type=float, help="Sample among the likeliest tokens that hold this probability.")
+@click.option("--top-k", type=int, help="Sample among so many likeliest tokens.  [default: all]")
+@click.option(
+    "--top-p", type=float, help="Sample among the likeliest tokens that hold this probability.  [default: all]"
+)
 @click.option(
     "--seed",
     default=0,
@@ -54,9 +56,10 @@ def command(
     A prompt's text does not depend on which others are continued with it.
 
     \b
-    Example:
-      ladder generate storage/sweeps/demo/RUN/STEP --prompt "Return the name of" --max-new-tokens 60
-      ladder generate storage/sweeps/demo/RUN/STEP --prompt-file prompts.txt --continuations 3 --top-p 0.9 --json
+    Examples:
+      ladder generate storage/sweeps/demo/RUN/STEP --max-new-tokens 60 \\
+          --prompt "Return the name of"
+      ladder generate gpt2 --prompt-file prompts.txt --continuations 3 --json
     """
     from ladder.models.generation import Sampling, generate
     from ladder.platform.evaluation.checkpoints.open import choose_device, open_checkpoint

@@ -69,10 +69,12 @@ def cli(verbose: bool) -> None:
 
     \b
     A first tour:
-      ladder sizes                   the ladder of model sizes
-      ladder plan demo               what the sweep `demo` would cost, and what its fit could resolve
-      ladder run demo                train and score it on this machine
-      ladder report demo             fit the laws and write the report
+      ladder sizes          the ladder of model sizes
+      ladder plan demo      what the sweep `demo` would cost, and could resolve
+      ladder run demo       train and score it on this machine
+      ladder report demo    fit the laws and write the report
+
+    Exit codes: 0 all is done, 1 a part failed, 2 what was asked for is wrong.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,

@@ -97,14 +97,14 @@ def price_option(function: Function) -> Function:
     )(function)
 
 
-def benchmarks_option(text: str) -> Callable[[Function], Function]:
+def benchmarks_option(text: str, *, default: str | None = None) -> Callable[[Function], Function]:
     """`--benchmarks`, names and groups; `text` says what they are for."""
     return click.option(
         "--benchmarks",
         multiple=True,
         metavar="NAMES",
         shell_complete=complete_benchmarks,
-        help=f"{text} Repeated, or separated by commas.",
+        help=f"{text} Repeatable, or with commas." + ("" if default is None else f"  [default: {default}]"),
     )
 
 

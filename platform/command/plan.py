@@ -36,8 +36,8 @@ Examples:
       what fine-tuning its sizes costs, and how sure the scores will be
   ladder plan cpu --budget 1e21
       the compute-optimal run of 1e21 FLOPs by that sweep's law
-  ladder plan --budget 5.76e23 --table chinchilla.csv --params "Model Size" \\
-      --flops "Training FLOP" --score loss --drop-highest 5 --gpu A100
+  ladder plan --budget 5.76e23 --table chinchilla.csv --score loss \\
+      --params "Model Size" --flops "Training FLOP" --drop-highest 5
 
 \b
 References, besides the name of any sweep that was run:
@@ -61,7 +61,9 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
     "--budget", type=float, metavar="FLOPS", help="Plan how to spend this, by a law fitted to SWEEP's finished runs."
 )
 @click.option("--table", type=click.Path(path_type=Path), help="With --budget: fit a table of runs in place of SWEEP.")
-@click.option("--law", default="hoffmann", show_default=True, help="With --budget: hoffmann, gadre or kaplan.")
+@click.option(
+    "--law", metavar="LAW", default="hoffmann", show_default=True, help="With --budget: hoffmann, gadre or kaplan."
+)
 @click.option(
     "--score", metavar="COLUMN", help="With --budget: column or measurement of the loss.  [default: heldout/loss]"
 )
@@ -70,7 +72,9 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
 @click.option(
     "--flops", metavar="COLUMN", help="With --table: column of C; of N, D and C any two give the third by C = 6 N D."
 )
-@click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="With --table: leave out the K highest.")
+@click.option(
+    "--drop-highest", metavar="K", type=click.IntRange(min=0), default=0, help="With --table: leave out the K highest."
+)
 @click.option("--cluster", metavar="COLUMN", help="With --table: column whose equal values are drawn together.")
 @click.option("--serve-tokens", type=float, help="With --budget: tokens to be served; the cheapest model of that loss.")
 @click.option("--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="With --budget: refits.")
@@ -100,8 +104,9 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
 @click.option(
     "--gpu",
     type=click.Choice([*PEAK_BF16_FLOPS], case_sensitive=False),
-    help="GPU to plan for.  [default: the one that the sweep's runs ask for, one core, measured now, where they ask "
-    f"for none, and {ASSUMED_GPU} where they name none or with --budget]",
+    metavar="GPU",
+    help="GPU to plan for, such as h100; a wrong name lists all.  [default: the one that the sweep's runs ask for; one "
+    f"core, measured now, where they ask for none; {ASSUMED_GPU} where they name none, and with --budget]",
 )
 @click.option(
     "--mfu",
@@ -113,7 +118,7 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
 )
 @click.option(
     "--nodes",
-    metavar="FILE or ADDRESS",
+    metavar="FILE|ADDRESS",
     help="Show the node type that each run gets, by a cluster's file such as cluster.yaml, or on a cluster that is up.",
 )
 @price_option

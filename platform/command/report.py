@@ -39,8 +39,16 @@ if TYPE_CHECKING:
 @click.option("--group-by", metavar="COLUMN", help="Table: a report for each value, and a page that compares them.")
 @click.option("--pool", is_flag=True, help="Table: all rows are one family of models, whatever a column of words says.")
 @click.option("--chance", multiple=True, metavar="COLUMN=VALUE", help="Table: the score of guessing; may be repeated.")
-@click.option("--law", "laws", multiple=True, help="Table: a law of the loss; may be repeated.  [default: hoffmann]")
-@click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Table: leave out the K highest losses.")
+@click.option(
+    "--law",
+    "laws",
+    metavar="LAW",
+    multiple=True,
+    help="Table: a law of the loss; may be repeated.  [default: hoffmann]",
+)
+@click.option(
+    "--drop-highest", metavar="K", type=click.IntRange(min=0), default=0, help="Table: leave out the K highest losses."
+)
 @click.option("--tolerance", type=float, help="Table: width in ln C of one budget at equal compute.  [default: found]")
 @click.option(
     "--budget", "budgets", type=float, multiple=True, metavar="FLOPS", help="Table: a budget; may be repeated."
@@ -69,8 +77,10 @@ def command(
       ladder report demo
       ladder report cpu --corpus web
       ladder report demo cpu
-      ladder report --table runs.csv --params N --tokens D --score loss_c4 --score err_piqa --where dataset=rpj
-      ladder report --table runs.csv --params N --tokens D --score loss_c4 --group-by dataset
+      ladder report --table runs.csv --params N --tokens D --score loss_c4 \\
+          --score err_piqa --where dataset=rpj
+      ladder report --table runs.csv --params N --tokens D --score loss_c4 \\
+          --group-by dataset
     """
     if table is not None:
         path = report_table(table, name, columns, storage, sweeps, group_by)

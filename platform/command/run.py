@@ -48,7 +48,8 @@ def command(
       ladder run demo
       ladder run gpt2 --budget-gpu-hours 500 --address auto
       ladder run cpu --corpus web --concurrent-runs 2
-      ladder run my_sweep.py --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
+      ladder run my_sweep.py --address auto --storage s3://bucket/ladder \\
+          --tracking http://mlflow:5000
     """
     from ladder.platform.launching.control import SweepStopped
     from ladder.platform.launching.display import Display

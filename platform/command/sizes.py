@@ -25,7 +25,13 @@ from ladder.platform.command.options import console, echo_json, json_option
     "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="What it is trained on."
 )
 @click.option("--workers", default=1, show_default=True, help="Training processes of one run.")
-@click.option("--strategy", type=click.Choice(STRATEGIES), default="ddp", show_default=True, help="For workers over 1.")
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    default="ddp",
+    show_default=True,
+    help="What each of several workers holds.",
+)
 @click.option(
     "--activation-checkpointing",
     "checkpointing",
@@ -43,7 +49,8 @@ def command(names: tuple[str, ...], context: int, vocabulary: int, as_json: bool
     Examples:
       ladder sizes
       ladder sizes 117M 6x384 4x128h2 --vocabulary 257
-      ladder sizes 762M 1542M --micro-batch-sequences 4 --workers 8 --strategy fsdp2 --activation-checkpointing
+      ladder sizes 762M 1542M --micro-batch-sequences 4 --workers 8 \\
+          --strategy fsdp2 --activation-checkpointing
     """
     if min(training["sequences"], training["workers"]) < 1:
         raise InputError("--micro-batch-sequences and --workers: wanted numbers above 0.")

@@ -38,7 +38,8 @@ def command(sweep: str, corpus: str | None, storage: UPath, watch: bool, price: 
     \b
     Examples:
       ladder status demo --watch
-      ladder status gpt2 --storage s3://bucket/ladder --price-per-gpu-hour 2.50
+      ladder status gpt2 --storage s3://bucket/ladder \\
+          --price-per-gpu-hour 2.50
       ladder status gpt2 --storage s3://bucket/ladder --json
     """
     if watch and as_json:

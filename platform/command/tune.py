@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @click.command("tune")
 @click.argument("sweep", shell_complete=complete_sweeps)
 @click.option("--lr-steps", default=SearchSpace.lr_steps, show_default=True, help="Learning rates to try for a size.")
-@click.option("--lr-factor", default=SearchSpace.lr_factor, show_default=True, help="From one to the next.")
+@click.option(
+    "--lr-factor", default=SearchSpace.lr_factor, show_default=True, help="Each learning rate over the one before."
+)
 @click.option("--search-batch", is_flag=True, help="Try half and twice the recipe's batch too: three times the trials.")
 @click.option(
     "--rungs", default=SearchSpace.rungs, show_default=True, help="Budgets; 1 trains all to the end (a grid)."
@@ -95,9 +97,10 @@ def command(
     Examples:
       ladder tune demo
       ladder tune demo --lr-steps 11 --json
-      ladder tune gpt2 --budget-tokens 500000000 --search-batch --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
-      ladder fit storage/sweeps/demo/trials.csv --search lr --where rung=1 --score loss \
-          --params params_non_embedding --law power-rule
+      ladder tune gpt2 --budget-tokens 500000000 --search-batch --address auto \\
+          --storage s3://bucket/ladder --tracking http://mlflow:5000
+      ladder fit storage/sweeps/demo/trials.csv --search lr --where rung=1 \\
+          --score loss --params params_non_embedding --law power-rule
     """
     from ladder.platform.tracking.database import tracking_uri
     from ladder.platform.tuning.search import tune

@@ -34,7 +34,7 @@ class _Lists(click.Command):
         return super().parse_args(ctx, spread)
 
 
-@click.command("webtext", cls=_Lists)
+@click.command("webtext", cls=_Lists, short_help="Build a corpus from Reddit's links and web archives.")
 @click.argument("name")
 @click.option("--submissions", multiple=True, metavar="FILES...", help="Dumps RS_*.zst (.xz, .bz2, .gz, plain).")
 @click.option("--urls", multiple=True, metavar="FILES...", help="Lists of URLs: .txt, .tsv, .csv, .jsonl, .parquet.")
@@ -52,7 +52,10 @@ class _Lists(click.Command):
     "--rules", metavar="FILE", help="Rules for domains, extensions, subreddits.  [default: ladder's rules.tsv]"
 )
 @click.option(
-    "--extractor", default="trafilatura", show_default=True, help="Or resiliparse (fast), or module:function."
+    "--extractor",
+    default="trafilatura",
+    show_default=True,
+    help="trafilatura, resiliparse (faster) or module:function.",
 )
 @click.option("--language", multiple=True, metavar="CODE", help="Keep texts in this language.  [default: all]")
 @click.option("--quality", multiple=True, metavar="SET", help="Leave out by gopher or fineweb rules.  [default: none]")
@@ -78,10 +81,12 @@ def command(name: str, storage: UPath, stage: str | None, as_json: bool, **given
     folder under webtext/NAME in the storage; the next run goes on where this one ended.
 
     \b
-    Example:
+    Examples:
       ladder corpus webtext web --submissions RS_2017-*.zst --pages CC-*.warc.gz
-      ladder corpus webtext web --urls links.tsv --index cdx-*.parquet --archive-root s3://commoncrawl/
-      ladder corpus webtext web --submissions RS_2017-*.zst --stage links --karma sum
+      ladder corpus webtext web --urls links.tsv --index cdx-*.parquet \\
+          --archive-root s3://commoncrawl/
+      ladder corpus webtext web --submissions RS_2017-*.zst --stage links \\
+          --karma sum
     """
     from ladder.platform.corpus.webtext.pipeline import run_webtext
     from ladder.platform.corpus.webtext.stages import open_stage
