@@ -46,7 +46,11 @@ def protocol_options(function: Function) -> Function:
             help="Solved examples in a prompt, of a train or dev split.  [default: the benchmark's]",
         ),
         click.option(
-            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws examples and samples."
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of the draw of examples and of answers.",
         ),
         click.option("--window", type=int, help="Tokens of a window over long texts.  [default: the model's context]"),
         click.option("--stride", type=int, help="Tokens from one window to the next.  [default: the window]"),
@@ -196,13 +200,15 @@ def refuse_unread(given: Sequence[str], benchmarks: "Sequence[Benchmark]", proto
     from ladder.models.errors import InputError
 
     chosen = asdict(protocol)
+    blind = {name: [one.name for one in benchmarks if not _reads(one, name, chosen)] for name in given}
+    words = {name: "--" + name.replace("_", "-") for name in given}
+    unread = [words[name] for name in given if len(blind[name]) == len(benchmarks)]
+    if unread:
+        names = _list_few([one.name for one in benchmarks])
+        raise InputError(f"{', '.join(unread)} changes nothing in {names}: leave it out")
     for name in given:
-        option = "--" + name.replace("_", "-")
-        blind = [one.name for one in benchmarks if not _reads(one, name, chosen)]
-        if len(blind) == len(benchmarks):
-            raise InputError(f"{option} changes nothing in {_list_few(blind)}: leave it out")
-        if blind:
-            click.echo(f"{option} changes nothing in {_list_few(blind)}", err=True)
+        if blind[name]:
+            click.echo(f"{words[name]} changes nothing in {_list_few(blind[name])}", err=True)
 
 
 def _reads(benchmark: "Benchmark", option: str, chosen: dict[str, Any]) -> bool:

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 @tokenizer_option
 @device_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no password.")
-@click.option("--port", default=5050, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--port",
+    default=5050,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--open/--no-open", "opens", default=None, help="Open the page in a browser.  [default: on a desktop]")
 @storage_option
 def command(

@@ -51,9 +51,9 @@ Examples:
     "laws",
     metavar="LAW",
     multiple=True,
-    help="log-linear, power, power-offset, kaplan, hoffmann, gadre, repeated, saturating or sigmoid; loss-sigmoid or "
-    "loss-error of a loss; two-step; isoflop or envelope (Hoffmann's approaches 2 and 1); power-rule or power-rule-nd "
-    "of a learning rate or batch; repeatable.",
+    help="Law: log-linear, power, power-offset, kaplan, hoffmann, gadre, repeated, saturating or sigmoid; loss-sigmoid "
+    "or loss-error of a loss; two-step; isoflop or envelope (Hoffmann's approaches 2 and 1); power-rule or "
+    "power-rule-nd of a learning rate or batch; repeatable.",
 )
 @click.option("--score", metavar="COLUMN", help="Column of the score: a loss in nats per token, or an accuracy.")
 @click.option("--params", metavar="COLUMN", help="Column of N, parameters.")

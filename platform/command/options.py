@@ -76,7 +76,7 @@ def precision_option(function: Function) -> Function:
         type=click.Choice(["auto", "bf16", "fp32"]),
         default="auto",
         show_default=True,
-        help="auto takes bf16 where it is faster.",
+        help="Precision of matrix products; auto takes bf16 where it is faster.",
     )(function)
 
 

@@ -58,14 +58,14 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
 @click.command("plan", epilog=EPILOG)
 @click.argument("sweep", required=False, shell_complete=complete_sweeps)
 @click.option(
-    "--budget", type=float, metavar="FLOPS", help="Plan how to spend this, by a law fitted to SWEEP's finished runs."
+    "--budget", type=float, metavar="FLOPS", help="Budget to plan, in training FLOPs, by a law fitted to SWEEP's runs."
 )
 @click.option("--table", type=click.Path(path_type=Path), help="With --budget: fit a table of runs in place of SWEEP.")
 @click.option(
-    "--law", metavar="LAW", default="hoffmann", show_default=True, help="With --budget: hoffmann, gadre or kaplan."
+    "--law", metavar="LAW", default="hoffmann", show_default=True, help="With --budget: law, hoffmann, gadre or kaplan."
 )
 @click.option(
-    "--score", metavar="COLUMN", help="With --budget: column or measurement of the loss.  [default: heldout/loss]"
+    "--score", metavar="COLUMN", help="With --budget: column of the score, a loss.  [default for a sweep: heldout/loss]"
 )
 @click.option("--params", metavar="COLUMN", help="With --budget: column of N.  [default for a sweep: params_total]")
 @click.option("--tokens", metavar="COLUMN", help="With --table: column of D.")

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 @tracking_option
 @click.option("--table", type=click.Path(path_type=Path), help="Report on the runs of this CSV, parquet or JSON file.")
 @click.option("--score", "scores", multiple=True, metavar="COLUMN[=KIND]", help="Table: a score; may be repeated.")
-@click.option("--params", metavar="COLUMN", help="Table: N, parameters.")
-@click.option("--tokens", metavar="COLUMN", help="Table: D, tokens seen.")
-@click.option("--flops", metavar="COLUMN", help="Table: C; of N, D and C any two give the third by C = 6 N D.")
+@click.option("--params", metavar="COLUMN", help="Table: column of N, parameters.")
+@click.option("--tokens", metavar="COLUMN", help="Table: column of D, tokens seen.")
+@click.option(
+    "--flops", metavar="COLUMN", help="Table: column of C; of N, D and C any two give the third by C = 6 N D."
+)
 @click.option("--run", metavar="COLUMN", help="Table: name of the run.")
 @click.option("--size", metavar="COLUMN", help="Table: name of the size.")
 @click.option("--seed-column", "seed", metavar="COLUMN", help="Table: seed of the run.")

@@ -19,10 +19,14 @@ from ladder.platform.command.options import console, echo_json, json_option
     "--micro-batch-sequences", "sequences", default=8, show_default=True, help="Sequences through the network at once."
 )
 @click.option(
-    "--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True, help="Of the products."
+    "--precision",
+    type=click.Choice(["bf16", "fp32"]),
+    default="bf16",
+    show_default=True,
+    help="Precision of matrix products.",
 )
 @click.option(
-    "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="What it is trained on."
+    "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="What to compute on."
 )
 @click.option("--workers", default=1, show_default=True, help="Training processes of one run.")
 @click.option(

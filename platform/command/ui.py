@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     default=5000,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="On the loopback address; 0: a free one.",
+    help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--open/--no-open", "opens", default=None, help="Open the page in a browser.  [default: on a desktop]")
 def command(

@@ -23,6 +23,45 @@ KINDS = {
 """Options that look different in two commands and mean the same, with the reason."""
 
 
+MEANINGS = {
+    "--activation-checkpointing": "compute blocks again in the backward pass",
+    "--address": "cluster",
+    "--benchmarks": "benchmarks",
+    "--bootstrap": "refits",
+    "--budget": "a budget|budget to plan",
+    "--chance": "the score of guessing",
+    "--cluster": "equal values",
+    "--data": "folder that holds the tasks' folders",
+    "--device": "what to compute on",
+    "--drop-highest": "leave out the k",
+    "--flops": "column of c",
+    "--group-by": "each value",
+    "--law": "law",
+    "--licence": "licence",
+    "--overwrite": "replace",
+    "--params": "column of n",
+    "--precision": "precision of matrix products",
+    "--processes": "processes",
+    "--retry-failed": "failed",
+    "--samples": "item",
+    "--save": "write",
+    "--score": "score",
+    "--seed": "seed",
+    "--seeds": "seeds of",
+    "--storage": "folder or uri",
+    "--strategy": "what each of several workers holds",
+    "--table": "runs",
+    "--tasks": "tasks",
+    "--tokens": "column of d",
+    "--tolerance": "width in ln c of one budget",
+    "--tracking": "mlflow",
+    "--train-examples": "training examples",
+    "--webtext-domains": "openai's published domains.txt",
+    "--where": "only these rows",
+}
+"""Options whose help differs between commands, with words that it has in all of them."""
+
+
 def walk(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     """A command and those under it, with their names."""
     if not isinstance(command, click.Group):
@@ -66,6 +105,16 @@ def test_an_option_has_one_name_and_takes_the_same_everywhere(commands: dict[str
             kinds[option.opts[0]].add((name, kind_of(option)))
     different = {word: found for word, found in kinds.items() if len({kind for _, kind in found}) > 1}
     assert different == KINDS
+
+
+def test_an_option_means_the_same_everywhere(commands: dict[str, click.Command]) -> None:
+    helps: dict[str, set[str]] = defaultdict(set)
+    for command in commands.values():
+        for option in options_of(command):
+            helps[option.opts[0]].add(re.sub(r"\s*\[default.*", "", option.help or "").lower())
+    assert {word for word, texts in helps.items() if len(texts) > 1} == set(MEANINGS)
+    for word, meaning in MEANINGS.items():
+        assert all(re.search(meaning, text) for text in helps[word]), word
 
 
 def test_choices_of_one_option_are_parts_of_one_list(commands: dict[str, click.Command]) -> None:

@@ -18,6 +18,7 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import PAPER_SIZES
 from ladder.models.weights import save_weights
+from ladder.platform.command import scores
 from ladder.platform.command.evaluate import command as evaluate_command
 from ladder.platform.command.fetch import command as fetch_command
 from ladder.platform.command.generate import command as generate_command
@@ -163,8 +164,22 @@ def test_evaluate_all_shows_absent_data_as_a_row_and_by_name_refuses(checkpoint:
         run(evaluate_command, checkpoint, "lambada")
     with pytest.raises(InputError, match="--limit, --shots changes nothing in heldout: leave it out"):
         run(evaluate_command, checkpoint, *storage, "--benchmarks", "heldout", "--limit", "3", "--shots", "2")
+    some = run(evaluate_command, checkpoint, *storage, "--benchmarks", "heldout,pages-bytes", "--heldout-tokens", "600")
+    assert "--heldout-tokens changes nothing in pages-bytes\n" in some[1]
     with pytest.raises(InputError, match="unknown benchmark nothing"):
         run(evaluate_command, checkpoint, *storage, "--benchmarks", "nothing")
+
+
+def test_evaluate_tells_how_far_a_benchmark_is(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "SAY_SECONDS", 0.0)
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"name": "mine"}\n' + '{"prompt": "a", "choices": ["b", "c"], "answer": 0}\n' * 3)
+    _, stderr = run(evaluate_command, checkpoint, "--storage", str(tmp_path / "storage"), "--benchmarks", str(mine))
+    assert re.search(r"\[ +\d+ s\] scoring mine: 6 of 6 requests, [\d,]+ tokens/s\n", stderr)
+    with pytest.raises(InputError, match="--heldout-corpus changes nothing in mine"):
+        run(evaluate_command, checkpoint, "--benchmarks", str(mine), "--heldout-corpus", "pydocs")
 
 
 def test_evaluate_goes_past_a_benchmark_that_fails(checkpoint: str, storage: str) -> None:

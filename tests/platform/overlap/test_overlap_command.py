@@ -111,6 +111,7 @@ def test_the_first_items_alone_are_compared_where_asked(storage: Path, checkpoin
         (["pages", "lambada", "--ngram", "0"], "n-grams of 0 words"),
         (["pages", "lambada", "--processes", "0"], "got 0 processes"),
         (["pages", "lambada", "--checkpoint", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["pages", "lambada", "--limit", "3", "--device", "cpu"], "--device, --limit would be ignored here"),
         (["pages"], "BENCHMARK"),
         (["pages", "lambada", "--threshold", "2"], "threshold"),
     ],
