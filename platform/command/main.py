@@ -88,6 +88,7 @@ def main() -> None:
     # Arrow reads it when it is first imported. Its own allocator keeps what many small batches leave behind: merging
     # 6 million links of a dump took 80 MiB more, with never more than 5 MiB in use at once.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars, which would stand among our own
     set_wait_policy()
     try:
         code = cli(prog_name="ladder", standalone_mode=False)

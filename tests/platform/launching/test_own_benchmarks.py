@@ -128,7 +128,7 @@ def test_on_two_workers_of_ray_the_scores_are_those_of_one_by_one(tmp_path: Path
             device="cpu",
         )
         tasks.append(replace(task, device="cpu", precision="fp32", use_cache=False))
-    together = {(o.checkpoint, o.benchmark): o for o in score_all(tasks, workers=2)}
+    together = {(o.checkpoint, o.benchmark): o for o in score_all(tasks, concurrent=2)}
     alone = {(o.checkpoint, o.benchmark): o for task in tasks for o in score_checkpoint(task)}
     assert len(together) == 4 and together.keys() == alone.keys()
     for which, outcome in alone.items():

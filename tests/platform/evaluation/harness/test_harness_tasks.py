@@ -27,6 +27,7 @@ from ladder.platform.evaluation.evaluate import make_setting, measure, measure_w
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.own.file import read_own_file
 from ladder.platform.evaluation.protocol import Protocol
+from ladder.platform.evaluation.registry import definitions
 from ladder.platform.evaluation.selection import select
 from ladder.platform.finetuning.registry import TASKS
 from ladder.platform.finetuning.task import Example, read_split
@@ -148,14 +149,11 @@ def both(path: Path, setting: Setting, peer: Any) -> tuple[dict[str, float], dic
 
 def score_own_file(path: Path, samples: Sequence[Any], setting: Setting) -> dict[str, ItemScores]:
     """The scores by metric of a file of one's own that has the words of the harness."""
-    rows = [
-        {
-            "prompt": sample["arguments"][0][0],
-            "choices": [choice for _, choice in sample["arguments"]],
-            "answer": int(sample["target"]),
-        }
-        for sample in samples
-    ]
+    rows = []
+    for sample in samples:
+        choices = [choice for _, choice in sample["arguments"]]
+        answer = choices.index(sample["target"]) if sample["target"] in choices else int(sample["target"])
+        rows.append({"prompt": sample["arguments"][0][0], "choices": choices, "answer": answer})
     head = {"name": "own", "metric": ["accuracy", "accuracy_per_character"]}
     path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]))
     items = measure_with_items(read_own_file(str(path)).benchmark(), setting)[1]
@@ -255,6 +253,9 @@ def test_a_task_has_what_the_other_benchmarks_have(setting: Setting, shared: Pat
     assert (measured.count, measured.direction, measured.chance) == (LIMIT, "higher", 0.5)
     p = measured.value
     assert measured.standard_error == pytest.approx(math.sqrt(p * (1 - p) / (LIMIT - 1)))
+    assert definitions([benchmark.name], [read_own_file(str(path))]) == {benchmark.name: benchmark.definition}, (
+        "else a run that is scored on it never counts as finished"
+    )
     before = benchmark.definition
     path.with_suffix(".jsonl").write_text(path.with_suffix(".jsonl").read_text() * 2)
     path.write_text(path.read_text() + "# scored again\n")

@@ -10,7 +10,8 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.evaluate import evaluate
-from ladder.platform.evaluation.own.file import definitions, read_own_file
+from ladder.platform.evaluation.own.file import read_own_file
+from ladder.platform.evaluation.registry import definitions
 
 LINES = """{"name": "capitals", "metric": ["accuracy", "accuracy_per_token"], "citation": "mine"}
 {"prompt": "The capital of France is", "choices": ["Paris", "Rome"], "answer": 0}
@@ -20,6 +21,7 @@ LINES = """{"name": "capitals", "metric": ["accuracy", "accuracy_per_token"], "c
 
 PYTHON = '''"""Sums of two digits."""
 from ladder.platform.evaluation.own.rows import benchmark_of_rows
+from ladder.platform.evaluation.registry import definitions
 
 ROWS = [{"prompt": f"{a} + {b} =", "choices": [str(a + b), str(a - b)], "answer": 0} for a in (5, 7) for b in (2, 3)]
 BENCHMARK = benchmark_of_rows("sums", ROWS)
