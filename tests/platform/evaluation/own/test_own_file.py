@@ -21,7 +21,6 @@ LINES = """{"name": "capitals", "metric": ["accuracy", "accuracy_per_token"], "c
 
 PYTHON = '''"""Sums of two digits."""
 from ladder.platform.evaluation.own.rows import benchmark_of_rows
-from ladder.platform.evaluation.registry import definitions
 
 ROWS = [{"prompt": f"{a} + {b} =", "choices": [str(a + b), str(a - b)], "answer": 0} for a in (5, 7) for b in (2, 3)]
 BENCHMARK = benchmark_of_rows("sums", ROWS)
