@@ -49,8 +49,9 @@ format: $(VENV)/installed-dev
 bench-gpu:
 	$(PYTHON) bench/gpu.py
 
-# Reads lambada and wikitext2 from ./storage: ladder fetch lambada wikitext2
+# Some five minutes, on lambada and wikitext2 in ./storage: `ladder fetch lambada wikitext2`, or DATA=DIR with copies.
 bench-eval: $(VENV)/installed-dev
+	$(if $(DATA),$(BIN)/ladder fetch lambada wikitext2 --from $(DATA))
 	$(BIN)/python bench/evaluation.py
 
 bench-fit: $(VENV)/installed-dev
