@@ -13,6 +13,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
 from ladder.platform.command.card import card_of, print_card
+from ladder.platform.command.completion import complete_corpora
 from ladder.platform.command.options import benchmarks_option, echo_json, json_option, refuse_stray, storage_option
 from ladder.platform.command.webtext import command as webtext
 
@@ -149,7 +150,7 @@ def list_(storage: UPath, as_json: bool) -> None:
 
 
 @command.command("show", short_help="Show what a corpus holds, and whether it is whole.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_corpora)
 @click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
 @click.option("--webtext-domains", metavar="FILE", help="Make the card again, beside OpenAI's published domains.txt.")
 @benchmarks_option("Make the card again, with the overlap of these benchmarks, or all.")

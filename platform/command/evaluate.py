@@ -135,16 +135,13 @@ def command(
     benchmarks: tuple[str, ...],
     harness: tuple[str, ...],
     heldout_corpus: str | None,
-    tokenizer: str | None,
-    device: str,
-    precision: str,
     samples: Path | None,
     no_cache: bool,
     concurrent_checkpoints: int | None,
     address: str | None,
     as_json: bool,
     storage: UPath,
-    **protocol: Any,
+    **how: Any,
 ) -> None:
     """Score each CHECKPOINT on benchmarks: a folder of ours or of Hugging Face, or a Hugging Face name.
 
@@ -162,11 +159,13 @@ def command(
     from ladder.platform.evaluation.selection import split_words
 
     words = [*benchmarks, *(as_benchmark_word(task) for task in split_words(harness))]
+    opening = {name: how.pop(name) for name in ("tokenizer", "device", "precision")}
+    protocol = Protocol(**how)
     sources, asked = _split(checkpoints, words, sweep, storage)
     points = _over_training(sweep, storage) if over_training else []
     sources = [point.checkpoint for point in points] or sources
-    names, own, absent = _at_hand(asked, storage, heldout_corpus, protocol["shots"])
-    refuse_unread(given_options([*protocol, "heldout_corpus"]), find_benchmarks(names, own), Protocol(**protocol))
+    names, own, absent = _at_hand(asked, storage, heldout_corpus, protocol.shots)
+    refuse_unread(given_options([*how, "heldout_corpus"]), find_benchmarks(names, own), protocol)
     tasks = [
         ScoringTask(
             checkpoint=source,
@@ -174,10 +173,8 @@ def command(
             own=own,
             storage=str(storage),
             corpus=heldout_corpus,
-            tokenizer=tokenizer,
-            device=device,
-            precision=precision,
-            protocol=Protocol(**protocol),
+            **opening,
+            protocol=protocol,
             use_cache=not no_cache,
             samples=samples is not None,
         )

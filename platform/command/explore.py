@@ -10,6 +10,7 @@ import click
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.desktop import has_display
 from ladder.platform.command.options import device_option, refuse_stray, storage_option, tokenizer_option
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explore")
-@click.argument("sources", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...")
+@click.argument("sources", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...", shell_complete=complete_sweeps)
 @click.option(
     "--samples",
     multiple=True,

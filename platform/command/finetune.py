@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from upath import UPath
 
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import (
     address_option,
     device_option,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command("finetune")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...", shell_complete=complete_sweeps)
 @click.option(
     "--tasks",
     required=True,

@@ -79,6 +79,7 @@ def command(
       ladder overlap web lambada --checkpoint storage/sweeps/demo/RUN/STEP
       ladder overlap web all --ngram 13 --processes 4 --json
     """
+    from ladder.models.errors import PartialFailure
     from ladder.platform.command.overlap_display import FillDisplay, comparison_table, describe_plan, print_study
     from ladder.platform.corpus.store import open_corpus
     from ladder.platform.overlap.plan import plan_filling
@@ -95,14 +96,16 @@ def command(
     plan.check_memory()
     with FillDisplay(opened) as display:
         study = study_overlap(opened, texts, plan, display.add)
-    comparisons = [] if setting is None else _compare(study, chosen, setting, threshold)
+    comparisons, problems = ([], []) if setting is None else _compare(study, chosen, setting, threshold)
     if as_json:
         results = {**study.to_json(threshold=threshold), "absent": absent}
         echo_json({**results, "comparisons": [comparison.to_json() for comparison in comparisons]})
-        return
-    print_study(console(), study, absent, threshold)
-    if comparisons:
+    else:
+        print_study(console(), study, absent, threshold)
+    if comparisons and not as_json:
         console().print(comparison_table(comparisons))
+    if problems:
+        raise PartialFailure("not scored: " + "; ".join(problems))
 
 
 def _choose(names: Sequence[str], storage: UPath, corpus: "Corpus") -> "tuple[list[Benchmark], dict[str, str]]":
@@ -161,24 +164,24 @@ def _make_setting(
 
 def _compare(
     study: "Study", benchmarks: "Sequence[Benchmark]", setting: "Setting", threshold: float
-) -> "list[Comparison]":
-    """Every metric of the benchmarks with and without what overlaps; a benchmark that cannot be scored says why."""
+) -> "tuple[list[Comparison], list[str]]":
+    """Every metric of the benchmarks with and without what overlaps; of those that cannot be scored, why."""
     import torch
 
     from ladder.models.errors import InputError
     from ladder.platform.evaluation.evaluate import score_items
     from ladder.platform.overlap.comparison import compare
 
-    comparisons = []
+    comparisons, problems = [], []
     thresholds = dict.fromkeys((0.0, threshold))
     for benchmark, overlap in zip(benchmarks, study.overlaps, strict=True):
         click.echo(f"scoring {benchmark.name}", err=True)
         try:
             metrics = score_items(benchmark, setting)
         except (InputError, torch.OutOfMemoryError) as error:  # the overlap, perhaps of hours, is not lost for it
-            click.echo(f"not scored: {benchmark.name}: {error}", err=True)
+            problems.append(f"{benchmark.name}: {error}")
             continue
         whole = setting.protocol.limit is None and not benchmark.from_corpus
         assert not whole or all(scores.n_items == len(overlap.ngrams) for scores in metrics), benchmark.name
         comparisons += [compare(scores, overlap, most) for scores in metrics for most in thresholds]
-    return comparisons
+    return comparisons, problems

@@ -95,7 +95,12 @@ SIMULATED = ("nodes", "reference", "noise", "noise_from", "target_flops", "added
     help="Standard deviation of ln loss between runs that differ in the seed alone.  "
     f"[default: measured where --reference is a sweep, else {SEED_NOISE}]",
 )
-@click.option("--noise-from", metavar="SWEEP", help="Measure the noise from this sweep's settings with several seeds.")
+@click.option(
+    "--noise-from",
+    metavar="SWEEP",
+    shell_complete=complete_sweeps,
+    help="Measure the noise from this sweep's settings with several seeds.",
+)
 @click.option("--target-flops", type=float, help="Extrapolate the loss to here.  [default: 10 x the largest run]")
 @click.option("--added-runs", type=click.IntRange(0, 100), default=4, show_default=True, help="Most runs to propose.")
 @click.option("--added-flops", type=float, help="Most FLOPs of a proposed run.  [default: those of the largest run]")

@@ -10,6 +10,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import storage_option, tracking_option
 from ladder.platform.identity import check_schema
 from ladder.platform.storage import exists, report_path, saved_example
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("report")
-@click.argument("sweeps", nargs=-1, metavar="[SWEEP [OTHER]]")
+@click.argument("sweeps", nargs=-1, metavar="[SWEEP [OTHER]]", shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
 @tracking_option
