@@ -152,7 +152,8 @@ def score_own_file(path: Path, samples: Sequence[Any], setting: Setting) -> dict
     rows = []
     for sample in samples:
         choices = [choice for _, choice in sample["arguments"]]
-        answer = choices.index(sample["target"]) if sample["target"] in choices else int(sample["target"])
+        texts, target = [choice.strip() for choice in choices], str(sample["target"]).strip()
+        answer = texts.index(target) if target in texts else int(target)
         rows.append({"prompt": sample["arguments"][0][0], "choices": choices, "answer": answer})
     head = {"name": "own", "metric": ["accuracy", "accuracy_per_character"]}
     path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]))
