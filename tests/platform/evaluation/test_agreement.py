@@ -48,11 +48,11 @@ def vocabulary(shared: Path) -> Iterator[None]:
 def checkpoint(
     request: pytest.FixtureRequest, texts: list[str], vocabulary: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A small GPT-2 as it starts, and one that has learned ten of the passages by heart."""
+    """A small GPT-2 as it starts, and one that has learned a dozen of the passages by heart."""
     torch.set_num_threads(1)
     model = GPT2(parse_size("2x64"), seed=0)
     if request.param == "trained":
-        learn(model, texts[:10])
+        learn(model, texts[:12])
     folder = tmp_path_factory.mktemp(request.param)
     save_weights(model, folder, tokenizer="gpt2")
     return folder
@@ -62,7 +62,7 @@ def learn(model: GPT2, texts: list[str]) -> None:
     """Trains on the texts until their last words are known."""
     rows = load_tokenizer("gpt2").encode_batch(texts)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(40):
+    for _ in range(60):
         for row in rows:
             tokens = torch.tensor([row])
             nats = next_token_nats(model.hidden(tokens[:, :-1]), model.wte.weight, tokens[:, 1:])
