@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 # DATA=DIR takes DIR/SST-2 in place of a download.
 demo-transfer: $(VENV)/installed
 	$(if $(DATA),,$(BIN)/ladder fetch --tasks sst2)
-	$(BIN)/ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 1500 --workers 2 $(if $(DATA),--data $(DATA))
+	$(BIN)/ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 1500 --concurrent-runs 2 $(if $(DATA),--data $(DATA))
 	$(BIN)/ladder report demo
 
 # A process on each of up to eight cores; a file's tests stay together.
@@ -55,8 +55,9 @@ format: $(VENV)/installed-dev
 bench-gpu:
 	$(PYTHON) bench/gpu.py
 
-# Reads lambada and wikitext2 from ./storage: ladder fetch lambada wikitext2
+# Some five minutes, on lambada and wikitext2 in ./storage: `ladder fetch lambada wikitext2`, or DATA=DIR with copies.
 bench-eval: $(VENV)/installed-dev
+	$(if $(DATA),$(BIN)/ladder fetch lambada wikitext2 --from $(DATA))
 	$(BIN)/python bench/evaluation.py
 
 bench-fit: $(VENV)/installed-dev

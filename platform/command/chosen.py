@@ -8,6 +8,7 @@ import click
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.models.memory import STRATEGIES
 from ladder.models.sizes import parse_size
 from ladder.platform.command.completion import complete_corpora
 from ladder.platform.gpus import gpu_named
@@ -60,6 +61,7 @@ def corpus_option(function: Function) -> Function:
     """`--corpus`, which makes another sweep of it: SWEEP-CORPUS."""
     return click.option(
         "--corpus",
+        metavar="NAME",
         shell_complete=complete_corpora,
         help="Another corpus than the sweep's own; the sweep is then called SWEEP-CORPUS.",
     )(function)
@@ -70,7 +72,7 @@ def budget_option(function: Function) -> Function:
     return click.option(
         "--budget-gpu-hours",
         type=float,
-        help="Launch no further run once the sweep has taken so many GPU-hours, in all calls together.",
+        help="Launch no further run once the sweep has taken so many GPU-hours in all.  [default: no limit]",
     )(function)
 
 
@@ -186,22 +188,32 @@ def _open(sweep: Sweep, storage: UPath, dry: bool) -> "Corpus | None":
 def execution_options(function: Function) -> Function:
     """Options that change how runs are carried out; each is handed on only where it was given."""
     options = [
-        click.option("--workers", type=int, help="Training processes of one run."),
-        click.option("--cpus-per-worker", type=int, help="Cores and threads of a worker."),
+        click.option("--workers", type=int, help="Training processes of one run.  [default: the sweep's]"),
+        click.option("--cpus-per-worker", type=int, help="Cores and threads of a worker.  [default: the sweep's]"),
         click.option("--gpus-per-worker", type=float, help="0, 1 or a fraction.  [default: 1 where there are GPUs]"),
         click.option("--accelerator-type", help="GPU to run on, by Ray's name, such as H100.  [default: any]"),
-        click.option("--concurrent-runs", type=int, help="Runs at one time.  [default: as many as there is room for]"),
-        click.option("--micro-batch-tokens", type=int, help="Tokens through the network at once."),
-        click.option("--attention", help="auto, xformers, blocked, sdpa or reference."),
-        click.option("--strategy", help="Of several workers: ddp, fsdp2 (shares of the weights), or auto."),
+        click.option(
+            "--concurrent-runs",
+            type=click.IntRange(min=1),
+            help="Runs at one time.  [default: as many as there is room for]",
+        ),
+        click.option(
+            "--micro-batch-tokens", type=int, help="Tokens through the network at once.  [default: what fits]"
+        ),
+        click.option("--attention", help="auto, xformers, blocked, sdpa or reference.  [default: auto]"),
+        click.option(
+            "--strategy",
+            type=click.Choice(["auto", *STRATEGIES]),
+            help="What each of several workers holds: ddp all weights, fsdp2 a share.  [default: auto]",
+        ),
         click.option(
             "--activation-checkpointing/--no-activation-checkpointing",
             default=None,
             help="Compute blocks again in the backward pass: less memory, a third more work.  [default: if needed]",
         ),
-        click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile."),
-        click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints."),
-        click.option("--keep-checkpoints", type=int, help="Checkpoints kept of a run, the newest."),
+        click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile.  [default: not]"),
+        click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints.  [default: 600]"),
+        click.option("--keep-checkpoints", type=int, help="Checkpoints kept of a run, the newest.  [default: 2]"),
     ]
     for option in reversed(options):
         function = option(function)

@@ -27,7 +27,7 @@ def command(sweep: str, run: str | None, corpus: str | None, storage: UPath) -> 
     \b
     Examples:
       ladder retry demo
-      ladder retry gpt2 12x768h12-2.5B-s0-1a2b3c4d --storage s3://bucket/ladder
+      ladder retry gpt2 12x768h12-2.5B-s0-1a2b3c4d
     """
     chosen = choose(sweep, storage, corpus)
     name = chosen.sweep.name

@@ -89,6 +89,7 @@ def rows_of(points: Sequence[TrainingPoint], outcomes: Sequence[Outcome]) -> lis
                 known = REFERENCES.get((one.benchmark, one.metric))
                 rows.append(
                     {
+                        "checkpoint": point.checkpoint,
                         "run": point.run,
                         "tokens": point.tokens,
                         "benchmark": one.benchmark,

@@ -19,7 +19,8 @@ from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmarks.heldout.loss import HELDOUT
-from ladder.platform.evaluation.own.file import OwnFile, definitions
+from ladder.platform.evaluation.own.file import OwnFile
+from ladder.platform.evaluation.registry import definitions
 from ladder.platform.evaluation.selection import select
 from ladder.platform.launching.cluster import connected, refuse_what_cannot_be_shared
 from ladder.platform.launching.control import Control, SweepStopped

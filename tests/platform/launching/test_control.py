@@ -127,7 +127,7 @@ def call(command: click.Command, sweep: Sweep, *options: str) -> str:
 def test_a_sweep_whose_budget_is_spent_launches_nothing(tmp_path: Path, storage: UPath) -> None:
     mark_schema(storage)
     sweep = Sweep(tmp_path, storage, tokens=(1024,))
-    before = json.loads(call(status, sweep, "--json", "--price", "2"))
+    before = json.loads(call(status, sweep, "--json", "--price-per-gpu-hour", "2"))
     key = before["runs"][0]["run"]
     assert before["gpu_hours_spent"] == 0 and before["gpu_hours_to_come"] is None
     spend(run_folder(storage, "path", key), "released", hours=5.0, gpus=2.0)
@@ -135,7 +135,7 @@ def test_a_sweep_whose_budget_is_spent_launches_nothing(tmp_path: Path, storage:
     assert done.wait(120) == 3, sweep.said()
     assert "the budget of 10 GPU-hours is spent (10 were taken)" in sweep.said()
     assert [claim.epoch for claim in sweep.claims().values()] == [1], "nothing was launched"
-    after = json.loads(call(status, sweep, "--json", "--price", "2"))
+    after = json.loads(call(status, sweep, "--json", "--price-per-gpu-hour", "2"))
     assert after["gpu_hours_spent"] == pytest.approx(10) and after["cost_spent"] == pytest.approx(20)
     assert {row["run"]: row["gpu_hours"] for row in after["runs"]}[key] == pytest.approx(10)
 

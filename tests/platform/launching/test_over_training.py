@@ -47,14 +47,14 @@ def test_the_points_go_from_the_untrained_network_to_the_last_checkpoint(swept: 
 
 def test_scores_are_told_raw_and_normalised_with_the_reference(swept: UPath) -> None:
     words = ["--sweep", "mine", "--over-training", "--benchmarks", "sst2", "--storage", str(swept), "--device", "cpu"]
-    done = CliRunner().invoke(command, [*words, "--workers", "1", "--json"])
+    done = CliRunner().invoke(command, [*words, "--concurrent-checkpoints", "1", "--json"])
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)
     assert [row["tokens"] for row in rows] == [0, 10_240, 20_480]
     for row in rows:
         assert row["normalised"] == pytest.approx((row["value"] - 0.5) / (0.932 - 0.5))
         assert row["reference"] == "0.932, sparse byte mLSTM (table 4)"
-    shown = CliRunner().invoke(command, [*words, "--workers", "1"])
+    shown = CliRunner().invoke(command, [*words, "--concurrent-checkpoints", "1"])
     assert "normalised" in shown.stdout and "sst2/accuracy" in shown.stdout
 
 
