@@ -11,7 +11,14 @@ import click
 from upath import UPath
 
 from ladder.platform.command.completion import complete_benchmarks, complete_corpora, complete_sweeps
-from ladder.platform.command.options import console, echo_json, given_options, json_option, storage_option
+from ladder.platform.command.options import (
+    console,
+    echo_json,
+    given_options,
+    json_option,
+    storage_option,
+    tracking_option,
+)
 
 if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
@@ -74,7 +81,8 @@ Examples:
 @click.option(
     "--over-training",
     is_flag=True,
-    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised.",
+    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised; they are "
+    "kept in MLflow, and `ladder report` draws them.",
 )
 @click.option(
     "--benchmarks",
@@ -113,6 +121,7 @@ Examples:
 @worker_options
 @json_option
 @storage_option
+@tracking_option
 def command(
     checkpoints: tuple[str, ...],
     sweep: str | None,
@@ -129,6 +138,7 @@ def command(
     address: str | None,
     as_json: bool,
     storage: UPath,
+    tracking: str | None,
     **protocol: Any,
 ) -> None:
     """Score each CHECKPOINT on benchmarks: a folder of ours or of Hugging Face, or a Hugging Face name.
@@ -144,8 +154,7 @@ def command(
     from ladder.platform.evaluation.protocol import Protocol
     from ladder.platform.evaluation.selection import split_words
 
-    words = [*benchmarks, *(as_benchmark_word(task) for task in split_words(harness))]
-    sources, asked = _split(checkpoints, words, sweep, storage)
+    sources, asked = _split(checkpoints, [*benchmarks, *map(as_benchmark_word, split_words(harness))], sweep, storage)
     points = _over_training(sweep, storage) if over_training else []
     sources = [point.checkpoint for point in points] or sources
     names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
@@ -167,12 +176,11 @@ def command(
         for source in sources
     ]
     outcomes = _score(tasks, sources, names, workers, address)
-    if samples is not None:
-        _write_samples(outcomes, samples)
+    _write_samples(outcomes, samples)
     if points:
-        _tell_over_training(points, outcomes, as_json)
-        return
-    _tell(outcomes, absent, sources, names, as_json)
+        _tell_over_training(points, outcomes, as_json, sweep or "", storage, tracking)
+    else:
+        _tell(outcomes, absent, sources, names, as_json)
 
 
 def _refuse_unread(given: Sequence[str], names: Sequence[str], own: "Sequence[OwnFile]", protocol: "Protocol") -> None:
@@ -198,13 +206,23 @@ def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
     return points_of(storage, sweep)
 
 
-def _tell_over_training(points: "Sequence[TrainingPoint]", outcomes: "Sequence[Outcome]", as_json: bool) -> None:
-    """Writes the scores in the order of training; raises as `_raise_problems`."""
+def _tell_over_training(
+    points: "Sequence[TrainingPoint]",
+    outcomes: "Sequence[Outcome]",
+    as_json: bool,
+    sweep: str,
+    storage: UPath,
+    tracking: str | None,
+) -> None:
+    """Writes the scores in the order of training and keeps them for the report; raises as `_raise_problems`."""
     from rich.table import Table
 
-    from ladder.platform.launching.over_training import rows_of
+    from ladder.platform.launching.over_training import keep_rows, rows_of
+    from ladder.platform.tracking.database import open_tracking, tracking_uri
 
     rows = rows_of(points, outcomes)
+    if not keep_rows(open_tracking(tracking_uri(tracking, storage)), sweep, rows):
+        click.echo(f"MLflow has no sweep {sweep}: the report will not show these scores", err=True)
     if as_json:
         echo_json(rows)
     else:
@@ -240,10 +258,12 @@ def _score(
     return outcomes
 
 
-def _write_samples(outcomes: "Sequence[Outcome]", path: Path) -> None:
+def _write_samples(outcomes: "Sequence[Outcome]", path: Path | None) -> None:
     """One JSON line an item of every benchmark and checkpoint; InputError where the file cannot be written."""
     from ladder.models.errors import InputError
 
+    if path is None:
+        return
     try:
         with path.open("w", encoding="utf-8") as file:
             for outcome in outcomes:
