@@ -18,7 +18,7 @@ from ladder.analysis.fitting.frontiers import EnvelopeFit, Frontier, FrontierDra
 from ladder.analysis.fitting.health import Health, Status, interval_words
 from ladder.analysis.fitting.intervals import Draws, Interval, Line
 from ladder.analysis.fitting.isoflop import IsoFlopFit
-from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
+from ladder.analysis.fitting.parabolas import Budget, BudgetStatus, find_winners
 from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.predictions import (
     HoldOut,
@@ -41,11 +41,12 @@ from ladder.analysis.laws.surfaces import LAWS, Allocation, Surface, find_law
 from ladder.analysis.planning.budget import (
     BudgetPlan,
     Mistake,
-    find_winners,
+    SeedNoise,
     fit_search,
     mistake,
     plan_budget,
     plan_served,
+    seed_noise,
     surface_of,
 )
 from ladder.analysis.planning.design import (
@@ -61,10 +62,8 @@ from ladder.analysis.planning.proposal import (
     Noise,
     Prospect,
     Question,
-    SeedNoise,
     assess_design,
     list_candidates,
-    seed_noise,
 )
 from ladder.analysis.tables.fit_table import (
     WHOLE_TABLE,

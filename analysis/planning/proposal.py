@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
-from scipy import stats
 
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.fitting.formulation import make_form
@@ -36,8 +34,6 @@ from ladder.analysis.planning.design import (
     undetermined,
     width,
 )
-from ladder.analysis.tables.sweeps import PARAMS
-from ladder.models.errors import InputError
 
 OVERHEAD = 0.01
 """What any added run costs on top of its FLOPs, as a share of the sweep's: without it, ever smaller runs would buy ever
@@ -215,64 +211,6 @@ class Noise:
     """Lower end of its 95 % interval; None where it was not measured."""
     high: float | None = None
     """Upper end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedNoise:
-    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
-
-    standard_deviation: float
-    """Of ln score, so a share of it: sqrt(sum of squared deviations from the settings' means / degrees of freedom)."""
-    degrees_of_freedom: int
-    """Runs less settings."""
-    low: float
-    """Lower end of the 95 % chi-square interval of the standard deviation: normal noise, equal in all settings."""
-    high: float
-    """Upper end."""
-    settings: int
-    """Settings with at least two seeds."""
-    runs: int
-    """Runs in them."""
-
-
-def seed_noise(table: pl.DataFrame, score: str) -> SeedNoise | None:
-    """The noise of ln score among runs of equal size and tokens; None where no setting has two seeds.
-
-    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
-    the table does not say, so that setting is left out.
-    """
-    rows = usable_rows(table, (score, PARAMS, "tokens", "seed"))
-    if rows.filter(pl.col(score) <= 0).height:
-        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; name a loss or perplexity")
-    value = pl.col(score).log()
-    counted = {"runs": pl.len(), "seeds": pl.col("seed").n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
-    settings = rows.group_by(PARAMS, "tokens", maintain_order=True).agg(**counted)
-    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
-    freedom = int((settings["runs"] - 1).sum())
-    if freedom < 1:
-        return None
-    squares = float(settings["squares"].sum())
-    low, high = (float(np.sqrt(squares / stats.chi2.ppf(0.5 + side * 0.475, freedom))) for side in (1, -1))
-    return SeedNoise(
-        standard_deviation=float(np.sqrt(squares / freedom)),
-        degrees_of_freedom=freedom,
-        low=low,
-        high=high,
-        settings=settings.height,
-        runs=int(settings["runs"].sum()),
-    )
-
-
-def usable_rows(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Finished runs that have the first of the columns, a score; InputError where a column is not there."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(
-            f"seed noise needs the columns {', '.join(columns)}, and the table lacks {', '.join(missing)}; "
-            f"it has {', '.join(table.columns[:30])}"
-        )
-    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
-    return rows.filter(pl.col(columns[0]).is_not_null() & pl.col(columns[0]).is_finite())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from ladder.analysis.fitting.points import DISTINCT, count_distinct
 from ladder.analysis.fitting.predictions import convention_values
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.planning.proposal import SeedNoise
+from ladder.analysis.planning.budget import SeedNoise
 from ladder.analysis.report.answers import capital, counted, interval_source, listed, objective
 from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, group_budgets, has_frontier
 from ladder.analysis.report.findings import LAST_SHARE, Findings

@@ -20,8 +20,14 @@ from ladder.analysis.fitting.predictions import HoldOut, hold_out, mean_errors
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.fitting.two_step import Found, fit_axes
 from ladder.analysis.laws.surfaces import find_law
-from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
-from ladder.analysis.planning.proposal import SeedNoise, seed_noise
+from ladder.analysis.planning.budget import (
+    Additions,
+    BudgetPlan,
+    SeedNoise,
+    find_additions,
+    seed_noise,
+    suggest,
+)
 from ladder.analysis.report.scores import (
     ScoreFinding,
     compare_bends,
