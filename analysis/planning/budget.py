@@ -8,6 +8,7 @@ in a search, which `find_winners` finds.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +32,7 @@ from ladder.models.errors import InputError
 FAR, VERY_FAR = 10.0, 100.0
 """Multiples of the largest fitted run's compute beyond which a prediction is called far, and very far, beyond the
 data."""
+UNSHOWN = ", which these runs cannot show; fit again with larger runs before spending"
 LOOSE = 10.0
 """Ratio of the ends of the optimal size's interval beyond which it is called hardly known."""
 FLOPS_PER_SERVED = 2.0
@@ -227,15 +229,11 @@ def doubts(fit: Fit, best: Allocation, beyond: float, sizes: Interval) -> list[s
         found.append(fit.misfit)
     if sizes.low and sizes.high and sizes.high > LOOSE * sizes.low:
         found.append(f"the optimal size is known only to a factor of {sizes.high / sizes.low:,.0f} from end to end")
-    if beyond > VERY_FAR:
+    if beyond > FAR:
+        very, more = ("", "") if beyond <= VERY_FAR else ("very ", UNSHOWN)
         found.append(
-            f"{beyond:,.0f} times the compute of the largest fitted run: very far beyond the data. The intervals hold "
-            "only if the law does, which these runs cannot show; fit again with larger runs before spending"
-        )
-    elif beyond > FAR:
-        found.append(
-            f"{beyond:,.0f} times the compute of the largest fitted run: far beyond the data. The intervals hold only "
-            "if the law does"
+            f"{beyond:,.0f} times the compute of the largest fitted run: {very}far beyond the data. The intervals hold "
+            f"only if the law does{more}"
         )
     ratios = fit.points.quantity("tokens") / fit.points.quantity("params")
     if not ratios.min() <= best.tokens_per_parameter <= ratios.max():
@@ -331,8 +329,13 @@ class Additions:
     """Which noise was reckoned with."""
 
 
-def find_additions(loss: pl.DataFrame, fit: Fit | None, noise: SeedNoise | None) -> Additions | None:
-    """Runs of the sweep's own sizes to add; None where there are too few sizes or nothing would help."""
+def find_additions(
+    loss: pl.DataFrame, fit: Fit | None, noise: SeedNoise | None, trunks: Mapping[str, str]
+) -> Additions | None:
+    """Runs of the sweep's own sizes to add; None where there are too few sizes or nothing would help.
+
+    `trunks` says what each run branched off, where it did.
+    """
     known = loss.drop_nulls(["tokens"])
     params, tokens = known[PARAMS].to_numpy().astype(float), known["tokens"].to_numpy().astype(float)
     if known.height == 0 or count_distinct(params) < SIZES:
@@ -341,7 +344,9 @@ def find_additions(loss: pl.DataFrame, fit: Fit | None, noise: SeedNoise | None)
     spread, source = reckoned_noise(fit, noise)
     design = (params, tokens)
     target = place_target(law, params, tokens, None)
-    found = propose(law, design, list_candidates(design, np.unique(params)), noise=spread, target=target)
+    labels = np.unique([trunks.get(run, run) for run in known["run"]], return_inverse=True)[1] if trunks else None
+    candidates = list_candidates(design, np.unique(params))
+    found = propose(law, design, candidates, noise=spread, target=target, trunks=labels)
     names = dict(zip(known[PARAMS].cast(pl.Float64), known["size"], strict=True))
     return Additions(proposal=found, names=names, law=told, noise=source) if found.runs else None
 
@@ -388,11 +393,8 @@ def fit_search(request: TableFit, setting: str) -> tuple[Found, pl.DataFrame, li
     rows, axes = prepare(request)[0], list(request.axes.values())
     if not axes:
         raise InputError("--search needs --params, --tokens or --flops: the sizes whose best setting is looked for")
-    trials = pl.DataFrame(
-        {name: numbers(rows, name, positive=name != request.score) for name in [*axes, request.score]}
-    )
-    trials = trials.with_columns(pl.Series(setting, numbers(rows, setting, positive=True)))
-    winners, left = find_winners(trials, axes, setting, request.score)
+    columns = {name: numbers(rows, name, positive=name != request.score) for name in (*axes, setting, request.score)}
+    winners, left = find_winners(pl.DataFrame(columns), axes, setting, request.score)
     if winners.height == 0:
         raise InputError(f"no size has a best {setting}: {'; '.join(left[:3])}")
     return fit_table(replace(request, path=winners, score=setting, where=())), winners, left

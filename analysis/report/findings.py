@@ -251,7 +251,8 @@ def advise(found: Findings) -> Findings:
     if loss.height == 0 or loss["tokens"].null_count():
         return found
     runs = suggest(surface, float(loss["flops_6nd"].max())) if surface is not None else []  # type: ignore[arg-type]
-    return replace(found, next_runs=runs, additions=None if runs else find_additions(loss, surface, found.noise))
+    more = None if runs else find_additions(loss, surface, found.noise, found.data.trunks)
+    return replace(found, next_runs=runs, additions=more)
 
 
 def loss_runs(data: SweepData) -> pl.DataFrame:
