@@ -1,10 +1,10 @@
 """How long fits take, beside a loop of scipy calls on the same points: `make bench-fit`.
 
-The points are 245 runs of a planted Hoffmann law with 0.5 % noise, as many as Besiroglu et al. 2024 have, and the starts
-are as many as theirs, 4,500. scipy gets the
-same objective with the same analytic gradient, one L-BFGS-B call per start and per resample; a part of them is run and
-the time per call multiplied, since all of them would take minutes. Last comes a table of 100,000 runs with 1,000
-refits, as `ladder fit` fits it, which tells how far it is; it is to take less than a minute on two cores.
+The points are 245 runs of a planted Hoffmann law with 0.5 % noise, and there are 4,500 starts: as many as Besiroglu et
+al. 2024 have. scipy gets the same objective with the same analytic gradient, one L-BFGS-B call per start and per
+resample; some calls are run and their time multiplied, since all of them would take minutes. Last comes a table of
+100,000 runs with 1,000 refits, as `ladder fit` fits it, which says how far it is; it is to take less than a minute on
+two cores.
 """
 
 import time
