@@ -78,11 +78,15 @@ class FitOptions:
     """Least and greatest value of fitted parameters, by name."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.bootstrap <= MOST_REFITS or not 1 <= self.starts <= MOST_REFITS or not 0 < self.level < 1:
-            raise InputError(
-                f"bootstrap is {self.bootstrap}, starts {self.starts}, level {self.level}; bootstrap must be 0 to "
-                f"{MOST_REFITS:,}, starts 1 to as many, the level between 0 and 1"
-            )
+        for name, value, least in (("bootstrap", self.bootstrap, 0), ("starts", self.starts, 1)):
+            if not least <= value <= MOST_REFITS:
+                raise InputError(f"{name} is {value:,}; give {least} to {MOST_REFITS:,}")
+        if not 0 < self.level < 1:
+            raise InputError(f"level is {self.level:g}; it must be between 0 and 1, such as 0.95")
+        if not all(np.isfinite(value) for value in self.fixed.values()):
+            raise InputError(f"a fixed parameter is not a finite number: {dict(self.fixed)}; give a number")
+        if any(np.isnan(end) for ends in self.bounds.values() for end in ends):
+            raise InputError(f"a bound is not a number: {dict(self.bounds)}; give the least and the greatest value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -226,7 +226,7 @@ def flat_problem(law: type[Law], points: Points) -> str | None:
     """Why scores that do not move, or move the wrong way, determine no law; None where they do."""
     least, most = float(points.score.min()), float(points.score.max())
     if most - least <= FLAT * max(abs(most), abs(least)):
-        return f"every score is {least:.4g}: nothing changes, so that nothing says how; give scores that differ"
+        return f"every score is {least:.4g}; give scores that differ"
     if law is Power:
         x = np.log(points.inputs(law)["x"])
         if float((x - x.mean()) @ np.log(points.score)) > 0:

@@ -79,13 +79,19 @@ def format_number(value: float | None, digits: int = 4) -> str:
         return "-"
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.{digits - 1}e}".replace("e+", "e")
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def format_power(value: float, digits: int = 3) -> str:
+    """1e15, 2e15: compute, for which no prefix is usual."""
+    return f"{value:.{digits}g}".replace("e+", "e")
 
 
 def format_count(value: float) -> str:
     """1.2M, 350k, 7B: parameters and tokens to three digits."""
     if abs(value) >= 999.5e12:
-        return f"{value:.3g}".replace("e+", "e")
+        return format_power(value)
     for size, letter in PREFIXES:
         if abs(value) >= size * 0.9995:
             return f"{value / size:.3g}{letter}"

@@ -228,7 +228,7 @@ def doubts(fit: Fit, best: Allocation, beyond: float, sizes: Interval) -> list[s
     if fit.misfit:
         found.append(fit.misfit)
     if sizes.low and sizes.high and sizes.high > LOOSE * sizes.low:
-        found.append(f"the optimal size is known only to a factor of {sizes.high / sizes.low:,.0f} from end to end")
+        found.append(f"the interval of the optimal size spans a factor of {sizes.high / sizes.low:,.0f}")
     if beyond > FAR:
         very, more = ("", "") if beyond <= VERY_FAR else ("very ", UNSHOWN)
         found.append(

@@ -235,6 +235,11 @@ def test_a_law_of_accuracies_is_no_law_of_the_loss() -> None:
         TableColumns(scores=("loss",), params="n", laws=("sigmoid",))
 
 
+def test_a_loss_below_zero_is_refused_by_its_row() -> None:
+    with pytest.raises(InputError, match="column 'loss' is -3 in row 2; it must be above 0"):
+        table_runs(little().with_columns(loss=pl.Series([4.0, -3.0, 3.5, 3.0])), of(), "little", {})
+
+
 def test_a_refusal_says_why_no_row_can_be_used() -> None:
     table = pl.DataFrame({"n": [1e6, 2e6], "d": [None, None], "loss": [3.0, 2.9]}, schema_overrides={"d": pl.Float64})
     with pytest.raises(InputError, match="2 rows: tokens, flops missing or not above 0"):
