@@ -91,7 +91,7 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Optimum:
-    """Where the solver ended, before it is told as a law."""
+    """Where the solver ended, before it becomes a `Fit`."""
 
     form: Form
     """The law over the points."""
@@ -311,7 +311,7 @@ def weigh_by_counts(
     return Scaled(form, np.sqrt(trials / (share * (1 - share))), 1.0), np.vstack([new, starts])
 
 
-def tell(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, draws: Draws | None) -> Fit:
+def as_fit(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, draws: Draws | None) -> Fit:
     """An optimum as a fit, with the intervals that the draws give it."""
     form, theta = optimum.form, optimum.theta
     line = None
@@ -353,7 +353,7 @@ def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit
     if found.status is not Status.NOT_IDENTIFIABLE:
         settings = (options.bootstrap, options.level, options.seed)
         draws = draw(found.form, found.objective, found.theta, own, *settings, progress=options.progress)
-    fit = tell(law, own, options, found, draws)
+    fit = as_fit(law, own, options, found, draws)
     return replace(fit, points=points, residuals=fit.residuals[np.argsort(order)])
 
 

@@ -1,9 +1,9 @@
 """IsoFLOP parabolas: Hoffmann et al. 2022, approach 2.
 
 At one budget the final loss over ln N has a minimum; a parabola through the runs of the budget finds it, and a power
-law through the minima of several budgets says how the best size grows. What makes it go wrong in silence is said here
-budget by budget: too few sizes, a parabola that opens downward, a vertex outside of the sizes that were tried, one that
-its runs do not determine.
+law through the minima of several budgets says how the best size grows. Each budget that cannot be used says why: too
+few sizes, a parabola that opens downward, a vertex outside of the sizes that were tried or that its runs do not
+determine.
 
 The loss is not a parabola in ln N, so that the vertex lies a percent off the optimum when the sizes lie evenly around
 it and several percent when they do not. Under a law of Hoffmann's form the shift is the same factor at every budget as
