@@ -174,6 +174,7 @@ class Fit:
 
         A new run adds the noise that the residuals allow, drawn with each refit.
         """
+        self.law.require(inputs)
         if self.line is not None:
             return self.line_band(self.line, inputs["x"], new_run)
         if self.draws is None:

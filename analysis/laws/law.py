@@ -6,7 +6,7 @@ what follows from them. Those in N and D are in `surfaces`. Numbers are written 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
@@ -62,8 +62,15 @@ class Law:
         """The given fields by name, ready for `formula`."""
         return {name: np.array([self.values[name]]) for name in self.given()}
 
+    def require(self, inputs: Collection[str]) -> None:
+        """InputError where one of the law's inputs is missing."""
+        missing = [name for name in self.inputs if name not in inputs]
+        if missing:
+            raise InputError(f"{self.name} reads {' and '.join(self.inputs)}; give {' and '.join(missing)} too")
+
     def score(self, **inputs: ArrayLike) -> Floats:
         """The law's score at inputs given by name, as in `law.score(N=1e8, D=2e9)`."""
+        self.require(inputs)
         arrays = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
         return np.asarray(self.formula(arrays, {name: np.float64(v) for name, v in self.values.items()}))  # type: ignore[misc]
 

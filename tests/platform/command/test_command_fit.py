@@ -233,6 +233,7 @@ def test_bad_tables_are_refused(table: Path, change: object, message: str) -> No
         ((*COLUMNS, "--delta", "0"), "delta is 0"),
         ((*COLUMNS, "--cluster", "run"), "no column 'run'"),
         ((*COLUMNS, "--seed", "-1"), "seed is -1"),
+        ((*COLUMNS, "--bootstrap", "100000000"), "bootstrap is 100,000,000; give 0 to 1,000,000"),
         (("--law", "two-step", "--params", "n", "--tokens", "d", "--score", "loss"), "two-step needs --loss"),
         (("--law", "loss-error", "--score", "loss"), "loss-error needs --loss"),
         (("--law", "isoflop", "--params", "n", "--score", "loss"), "isoflop needs two of --params"),
