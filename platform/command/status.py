@@ -40,7 +40,7 @@ def command(sweep: str, corpus: str | None, storage: UPath, watch: bool, price: 
       ladder status gpt2 --storage s3://bucket/ladder --price 2.50
       ladder status gpt2 --storage s3://bucket/ladder --json
     """
-    chosen = choose(sweep, storage, corpus)
+    chosen = choose(sweep, storage, corpus, begun=True)
     if watch and not as_json:
         with contextlib.suppress(KeyboardInterrupt):  # that is how it ends
             _watch(chosen, storage, price)

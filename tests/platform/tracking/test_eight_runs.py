@@ -14,7 +14,8 @@ from upath import UPath
 from ladder.platform.runs.curve import read_curve
 from ladder.platform.storage import run_folder
 from ladder.platform.tracking.database import open_tracking
-from ladder.platform.tracking.records import open_sweep, sync_runs
+from ladder.platform.tracking.records import open_sweep
+from ladder.platform.tracking.sync import sync_runs
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.words import grid
 from tests.platform.tracking.conftest import SWEEP, Postgres, Server, Sqlite
