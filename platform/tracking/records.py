@@ -235,16 +235,16 @@ def _agree(
     """The record that `note` names; where there is no note, one of `known` or else a new record gets it."""
     noted, found = read_json(note), list["Record"]()
     if noted is None:
-        made = tags | NEW
+        made = {**tags, **NEW}
         found.extend(known() or [client.create_run(experiment, start_time=started_ms, tags=made, run_name=name)])
         noted = {"run_id": found[0].info.run_id}
         if not create_exclusively(note, json.dumps(noted).encode()):
-            noted = read_json(note)  # somebody else was quicker
-    agreed = next((record for record in found if record.info.run_id == noted["run_id"]), None)
+            noted = read_json(note) or {}  # somebody else was quicker
+    run_id = noted["run_id"]
     for record in found:
-        if record is not agreed and _is_new(record):
+        if record.info.run_id != run_id and _is_new(record):
             client.delete_run(record.info.run_id)
-    return agreed or client.get_run(noted["run_id"])
+    return next((record for record in found if record.info.run_id == run_id), None) or client.get_run(run_id)
 
 
 def _is_new(record: "Record") -> bool:

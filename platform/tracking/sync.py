@@ -142,7 +142,7 @@ class _Sync:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / MEASUREMENTS_FILE
             file.write_text(json.dumps(measurements, indent=1))
-            place.log_artifact(str(file))
+            place.log_artifact(str(file))  # type: ignore[no-untyped-call]
 
 
 def _scores(run: Run, result: dict[str, Any]) -> list["Metric"]:

@@ -87,7 +87,6 @@ def test_a_run_that_no_node_holds_is_said_to_be_refused(plan: Plan, tmp_path: Pa
 def test_the_nodes_of_a_cluster_that_is_up_are_those_that_ray_knows(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What Ray says of its nodes is as `ray start --head` and a node of GPUs on 2.60 said it."""
     found = {"CPU": 8.0, "memory": 3e10, "object_store_memory": 1e10, "node:10.0.0.5": 1.0}
     gpus = {"GPU": 4.0, "accelerator_type:A100": 1.0, "accelerator_type:A100-80G": 1.0}
     nodes = [
