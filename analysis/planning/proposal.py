@@ -364,8 +364,9 @@ def assess_design(
     law, (N, D) = reference.law, design
     resolution = resolve(N, D, law=law, noise=noise.value)
     target = place_target(law, N, D, question.target_flops)
-    choosing = {"noise": noise.value, "target": target, "count": question.added_runs, "trunks": trunks}
-    proposal = propose(law, design, candidates, **choosing)
+    proposal = propose(
+        law, design, candidates, noise=noise.value, target=target, count=question.added_runs, trunks=trunks
+    )
     more_n = np.append(N, [run.params for run in proposal.runs])
     more_d = np.append(D, [run.tokens for run in proposal.runs])
     more_trunks = None if trunks is None else add_to_trunks(more_n, more_d, trunks)
