@@ -171,15 +171,16 @@ def test_evaluate_all_shows_absent_data_as_a_row_and_by_name_refuses(checkpoint:
 
 
 def test_evaluate_tells_how_far_a_benchmark_is(
-    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: str, small_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scores, "SAY_SECONDS", 0.0)
     mine = tmp_path / "mine.jsonl"
     mine.write_text('{"name": "mine"}\n' + '{"prompt": "a", "choices": ["b", "c"], "answer": 0}\n' * 3)
     _, stderr = run(evaluate_command, checkpoint, "--storage", str(tmp_path / "storage"), "--benchmarks", str(mine))
     assert re.search(r"\[ +\d+ s\] scoring mine: 6 of 6 requests, [\d,]+ tokens/s\n", stderr)
-    with pytest.raises(InputError, match="--heldout-corpus changes nothing in mine"):
-        run(evaluate_command, checkpoint, "--benchmarks", str(mine), "--heldout-corpus", "pydocs")
+    pages = ["--heldout-corpus", "pages", "--storage", str(small_corpus.folder.parent.parent)]
+    with pytest.raises(InputError, match="--heldout-corpus changes nothing in mine: leave it out"):
+        run(evaluate_command, checkpoint, "--benchmarks", str(mine), *pages)
 
 
 def test_evaluate_goes_past_a_benchmark_that_fails(checkpoint: str, storage: str) -> None:
