@@ -126,9 +126,9 @@ class Geometry:
         for size in np.unique(self.choice[0]):
             rows, same = self.choice[0] == size, np.flatnonzero(np.isclose(self.places[0], size, rtol=SAME))
             if len(same):
-                taken = np.isclose(self.choice[1][rows, None], self.places[1][same], rtol=SAME).any(axis=1)
+                taken = np.isclose(self.choice[1][rows, None], self.places[1][same], rtol=SAME)
                 trunk = self.design[self.trunks == self.trunks[same[0]]].sum(axis=0)
-                found[rows] = np.where(taken[:, None], 0.0, trunk)
+                found[rows] = np.where(taken.any(axis=1, keepdims=True), 0.0, trunk)
         return found
 
     def with_run(self, chosen: int) -> "Geometry":

@@ -67,4 +67,4 @@ def test_empty_storage_says_how_to_build(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("build",), ("list",), ("show",)])
 def test_help_shows_an_example(arguments: tuple[str, ...]) -> None:
-    assert "Example:\n    ladder corpus" in run(*arguments, "--help").stdout
+    assert "Examples:\n    ladder corpus" in run(*arguments, "--help").stdout
