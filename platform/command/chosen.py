@@ -83,12 +83,14 @@ def choose(
     *,
     execution: Mapping[str, Any] | None = None,
     dry: bool = False,
+    begun: bool = False,
     untuned: bool = False,
 ) -> Chosen:
     """The sweep asked for, with the execution options that were given; the embedded corpus is built at its first use.
 
-    A dry run goes on without a corpus, assuming the GPT-2 tokenizer. A tuned recipe gets what its search found, or with
-    `untuned` is the recipe underneath. Nothing is written into the sweep's folder.
+    A dry run goes on without a corpus, assuming the GPT-2 tokenizer. Where the sweep is to have `begun`, no corpus is
+    built: InputError where the storage has none, and so no run of it. A tuned recipe gets what its search found, or
+    with `untuned` is the recipe underneath. Nothing is written into the sweep's folder.
     """
     check_schema(storage)
     sweep = with_execution(load_sweep(name_or_file), execution or {})
@@ -96,6 +98,8 @@ def choose(
         sweep = replace(sweep, recipe=sweep.recipe.base if untuned else with_found(sweep.recipe, storage))
     if corpus is not None and corpus != sweep.corpus:
         sweep = replace(sweep, corpus=corpus, name=f"{sweep.name}-{corpus}")
+    if begun:
+        _refuse_unbegun(sweep, storage)
     opened = _open(sweep, storage, dry)
     if opened is None:
         facts = CorpusFacts(name=sweep.corpus, vocabulary=GPT2_VOCABULARY, fingerprint=None)
@@ -183,6 +187,16 @@ def _open(sweep: Sweep, storage: UPath, dry: bool) -> "Corpus | None":
     if dry and not has_corpus(storage, sweep.corpus):
         return None
     return open_corpus(storage, sweep.corpus)
+
+
+def _refuse_unbegun(sweep: Sweep, storage: UPath) -> None:
+    from ladder.platform.corpus.store import has_corpus
+
+    if not has_corpus(storage, sweep.corpus):
+        raise InputError(
+            f"sweep {sweep.name} has not begun in storage {storage}, which has no corpus {sweep.corpus}. Name the "
+            "storage of its `ladder run` with --storage or LADDER_STORAGE."
+        )
 
 
 def execution_options(function: Function) -> Function:

@@ -22,6 +22,7 @@ from ladder.platform.command.options import (
     precision_option,
     storage_option,
     tokenizer_option,
+    tracking_option,
 )
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ Examples:
 @click.option(
     "--over-training",
     is_flag=True,
-    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised.",
+    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised; they are "
+    "kept in MLflow, and `ladder report` draws them.",
 )
 @benchmarks_option("Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own.", default="all")
 @click.option(
@@ -128,6 +130,7 @@ Examples:
 @spread_options
 @json_option
 @storage_option
+@tracking_option
 def command(
     checkpoints: tuple[str, ...],
     sweep: str | None,
@@ -141,6 +144,7 @@ def command(
     address: str | None,
     as_json: bool,
     storage: UPath,
+    tracking: str | None,
     **how: Any,
 ) -> None:
     """Score each CHECKPOINT on benchmarks: a folder of ours or of Hugging Face, or a Hugging Face name.
@@ -181,12 +185,11 @@ def command(
         for source in sources
     ]
     outcomes = _score(tasks, sources, names, concurrent_checkpoints, address)
-    if samples is not None:
-        _write_samples(outcomes, samples)
+    _write_samples(outcomes, samples)
     if points:
-        _tell_over_training(points, outcomes, as_json)
-        return
-    _tell(outcomes, absent, sources, names, as_json)
+        _tell_over_training(points, outcomes, as_json, sweep or "", storage, tracking)
+    else:
+        _tell(outcomes, absent, sources, names, as_json)
 
 
 def refuse_unread(given: Sequence[str], benchmarks: "Sequence[Benchmark]", protocol: "Protocol") -> None:
@@ -226,13 +229,23 @@ def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
     return points_of(storage, sweep)
 
 
-def _tell_over_training(points: "Sequence[TrainingPoint]", outcomes: "Sequence[Outcome]", as_json: bool) -> None:
-    """Writes the scores in the order of training; raises as `_raise_problems`."""
+def _tell_over_training(
+    points: "Sequence[TrainingPoint]",
+    outcomes: "Sequence[Outcome]",
+    as_json: bool,
+    sweep: str,
+    storage: UPath,
+    tracking: str | None,
+) -> None:
+    """Writes the scores in the order of training and keeps them for the report; raises as `_raise_problems`."""
     from rich.table import Table
 
-    from ladder.platform.launching.over_training import rows_of
+    from ladder.platform.launching.over_training import keep_rows, rows_of
+    from ladder.platform.tracking.database import open_tracking, tracking_uri
 
     rows = rows_of(points, outcomes)
+    if not keep_rows(open_tracking(tracking_uri(tracking, storage)), sweep, rows):
+        click.echo(f"MLflow has no sweep {sweep}: the report will not show these scores", err=True)
     if as_json:
         echo_json(rows)
     else:
@@ -268,10 +281,12 @@ def _score(
     return outcomes
 
 
-def _write_samples(outcomes: "Sequence[Outcome]", path: Path) -> None:
+def _write_samples(outcomes: "Sequence[Outcome]", path: Path | None) -> None:
     """One JSON line an item of every benchmark and checkpoint; InputError where the file cannot be written."""
     from ladder.models.errors import InputError
 
+    if path is None:
+        return
     try:
         with path.open("w", encoding="utf-8") as file:
             for outcome in outcomes:

@@ -175,7 +175,7 @@ def command(
         )
     ways = [name for name, given in (("group-by", group_by), ("beside", beside), ("search", search)) if given]
     if len(ways) > 1 or (ways and holdout):
-        raise InputError(f"--{ways[0]} goes with neither of --holdout and its like; ask for one at a time")
+        raise InputError("--group-by, --beside, --search and --holdout are asked for one at a time; keep one of them")
     requests = list_requests(table, laws, group_by, beside, options)
     found, told = run_search(requests, search) if search else ({n: run_fit(one) for n, one in requests.items()}, [])
     if save is not None:

@@ -44,7 +44,7 @@ def command(sweep: str, corpus: str | None, storage: UPath, watch: bool, price: 
     """
     if watch and as_json:
         raise InputError("--watch shows a sweep again and again, --json writes it once: give one of the two")
-    chosen = choose(sweep, storage, corpus)
+    chosen = choose(sweep, storage, corpus, begun=True)
     if watch:
         with contextlib.suppress(KeyboardInterrupt):  # that is how it ends
             _watch(chosen, storage, price)

@@ -32,7 +32,7 @@ def command(sweep: str, corpus: str | None, storage: UPath, seconds: float) -> N
       ladder stop demo
       ladder stop gpt2 --storage s3://bucket/ladder
     """
-    chosen = choose(sweep, storage, corpus)
+    chosen = choose(sweep, storage, corpus, begun=True)
     give_order(storage, chosen.sweep.name, "stop")
 
     def at_work() -> list[RunStatus]:

@@ -218,9 +218,16 @@ class CheckpointSaver:
         self._saving: Future[None] | None = None
 
     def save(self, snapshot: Snapshot) -> None:
-        """Save a snapshot, after the one before. Raises what went wrong with that one, such as LeaseLost."""
+        """Save a snapshot, after the one before. Raises what went wrong with that one, such as LeaseLost.
+
+        The last one is saved at once: no training is left to go on meanwhile, and the thread, which yields to whatever
+        else the machine does, would keep the run waiting on a busy one.
+        """
         self.wait()
-        self._saving = self._thread.submit(self._write, snapshot)
+        if snapshot.state.step == self.trainer.run.recipe.steps:
+            self._write(snapshot)
+        else:
+            self._saving = self._thread.submit(self._write, snapshot)
 
     def wait(self) -> None:
         """Wait for the checkpoint that is being written, if any; raises what went wrong with it."""
