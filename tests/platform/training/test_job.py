@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
 from ladder.platform.corpus.store import Corpus, open_corpus
-from ladder.platform.evaluation.own.file import OwnFile
+from ladder.platform.evaluation.own.file import OwnFile, read_own_file
 from ladder.platform.runs.attempt import Attempt, begin, newest_step
 from ladder.platform.runs.checkpoints import list_checkpoints
 from ladder.platform.runs.curve import read_curve
@@ -266,3 +267,18 @@ def test_saving_goes_on_while_training_does(job: Job, monkeypatch: pytest.Monkey
         do(job)
     do(job)
     assert losses_of(job) == unbroken
+
+
+def test_a_task_of_the_harness_is_scored_with_the_run_and_leaves_nothing_to_be_done(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "said.json").write_text('{"prompt": "a", "choices": ["b", "c"], "answer": 0}\n' * 3)
+    task = tmp_path / "said.yaml"
+    task.write_text(
+        f"task: said\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {tmp_path / 'said.json'}}}}}\n"
+        "test_split: test\noutput_type: multiple_choice\ndoc_to_text: '{{prompt}}'\ndoc_to_choice: choices\n"
+        "doc_to_target: answer\nmetric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+    )
+    job = replace(job, benchmarks=("harness-said",), own=(read_own_file(str(task)),))
+    do(job)
+    result = json.loads((job.folder / "result.json").read_text())
+    assert ("harness-said", "acc", 3) in {(m["benchmark"], m["metric"], m["count"]) for m in result["measurements"]}
+    assert missing_benchmarks(job.folder, job.definitions) == []
