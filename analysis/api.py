@@ -114,7 +114,7 @@ def write_comparison(first: SweepData, second: SweepData, path: Path, options: F
 
 def report_families(table: Path | pl.DataFrame, columns: TableColumns, column: str, name: str, folder: Path) -> Path:
     """Writes a report for each value of a column and a page that sets them side by side; returns that page."""
-    from ladder.analysis.report.page import write_families
+    from ladder.analysis.report.comparison_page import write_families
 
     rows = keep_rows(widen(read_table(table) if isinstance(table, Path) else table), columns.where)
     groups = group_rows(rows, column)
@@ -290,10 +290,10 @@ def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: st
 
 
 def draw_search(table: pl.DataFrame, winners: Mapping[str, float]) -> Any:
-    """The runs of a search for learning rates as a matplotlib Figure; the columns are in `canvas.draw_search`."""
-    from ladder.analysis.report import canvas
+    """The runs of a search for learning rates as a matplotlib Figure: `comparison_page.draw_search`."""
+    from ladder.analysis.report import comparison_page
 
-    return canvas.draw_search(table, winners)
+    return comparison_page.draw_search(table, winners)
 
 
 def plot(fit: Fit) -> Any:

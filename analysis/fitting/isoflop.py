@@ -188,14 +188,14 @@ def status_of_budgets(points: Points, budgets: tuple[Budget, ...], frontier: Fro
         return (
             Status.AMBIGUOUS,
             f"at {told} FLOPs the lowest point does not lie beside the best run: the loss is no parabola over such a "
-            "range of sizes; narrow it with --window 4",
+            "range of sizes; narrow it with --within-factor 4",
         )
     moved = cubic_exponent(points, used)
     if moved is not None and abs(moved - frontier.a) > CUBIC_MOVE:
         return (
             Status.AMBIGUOUS,
             f"the loss is no parabola over these sizes: a cubic gives an exponent of {moved:.3g} in place of "
-            f"{frontier.a:.3g}; narrow the sizes around each best run with --window 4",
+            f"{frontier.a:.3g}; narrow the sizes around each best run with --within-factor 4",
         )
     return Status.CONVERGED, ""
 

@@ -126,9 +126,9 @@ class Geometry:
         for size in np.unique(self.choice[0]):
             rows, same = self.choice[0] == size, np.flatnonzero(np.isclose(self.places[0], size, rtol=SAME))
             if len(same):
-                taken = np.isclose(self.choice[1][rows, None], self.places[1][same], rtol=SAME).any(axis=1)
+                taken = np.isclose(self.choice[1][rows, None], self.places[1][same], rtol=SAME)
                 trunk = self.design[self.trunks == self.trunks[same[0]]].sum(axis=0)
-                found[rows] = np.where(taken[:, None], 0.0, trunk)
+                found[rows] = np.where(taken.any(axis=1, keepdims=True), 0.0, trunk)
         return found
 
     def with_run(self, chosen: int) -> "Geometry":
@@ -364,8 +364,9 @@ def assess_design(
     law, (N, D) = reference.law, design
     resolution = resolve(N, D, law=law, noise=noise.value)
     target = place_target(law, N, D, question.target_flops)
-    choosing = {"noise": noise.value, "target": target, "count": question.added_runs, "trunks": trunks}
-    proposal = propose(law, design, candidates, **choosing)
+    proposal = propose(
+        law, design, candidates, noise=noise.value, target=target, count=question.added_runs, trunks=trunks
+    )
     more_n = np.append(N, [run.params for run in proposal.runs])
     more_d = np.append(D, [run.tokens for run in proposal.runs])
     more_trunks = None if trunks is None else add_to_trunks(more_n, more_d, trunks)
