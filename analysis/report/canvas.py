@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.points import DISTINCT
-from ladder.analysis.laws.law import Floats, format_count, format_number
+from ladder.analysis.laws.law import Floats, format_count, format_number, format_power
 from ladder.analysis.report.scores import ScoreFinding
 from ladder.analysis.tables.sweeps import PARAMS
 
@@ -48,7 +48,7 @@ MANY, VERY_MANY = 60, 1500
 """Runs from which on their marks are small, and drawn as pixels."""
 LABEL_GAP = 12.0
 """Least distance of direct labels, points: a line of their text."""
-TICK_GAP = 0.15
+TICK_GAP = 0.17
 """Least distance of ticks at sizes, as a share of the axis."""
 PANEL_TICK_GAP = 0.22
 """The same in a panel."""
@@ -173,11 +173,6 @@ def format_tick(value: float) -> str:
     if value >= 1e13:
         return format_power(value)
     return format_count(value) if value >= 1e3 else format_number(value, 3)
-
-
-def format_power(value: float) -> str:
-    """1e15, 2e15: compute, for which no prefix is usual."""
-    return f"{value:.3g}".replace("e+", "e")
 
 
 def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:

@@ -15,7 +15,7 @@ from ladder.analysis.fitting.points import DISTINCT, count_distinct
 from ladder.analysis.fitting.predictions import convention_values
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.planning.proposal import SeedNoise
+from ladder.analysis.planning.budget import SeedNoise
 from ladder.analysis.report.answers import capital, counted, interval_source, listed, objective
 from ladder.analysis.report.canvas import group_budgets
 from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, has_frontier
@@ -206,7 +206,7 @@ def design_words(findings: Findings) -> str:
     tokens = loss["tokens"].to_numpy().astype(float)
     ratio = tokens / params
     told += f", {counted(count_distinct(tokens), 'token count')}{factor_words(tokens, 'D')}"
-    few = "" if sizes >= 4 else f" {counted(sizes, 'size')} leave none to test a law in N on after fitting it; 4 do."
+    few = "" if sizes >= 4 else f" A law in N cannot be tested on {counted(sizes, 'size')}; it takes 4."
     return f"{told}, {format_number(ratio.min(), 3)} to {format_number(ratio.max(), 3)} tokens per parameter.{few}"
 
 
@@ -235,8 +235,8 @@ def wide_intervals(fit: Fit) -> list[str]:
         if ends.high - ends.low > 0.5 * abs(value):
             wanted = "tokens" if name in ("beta", "alpha_D") else "sizes"
             found.append(
-                f"{fit.law.name}: {name} is known only to within {format_number(ends.low, 2)} to "
-                f"{format_number(ends.high, 2)}; a wider range of {wanted} or repeated seeds would narrow it."
+                f"{fit.law.name}: {name} is between {format_number(ends.low, 2)} and {format_number(ends.high, 2)}; a "
+                f"wider range of {wanted} or repeated seeds would narrow it."
             )
     return found
 
@@ -246,8 +246,8 @@ def line_words(freedom: int, level: float) -> str:
     if freedom < 1:
         return "A line through two points leaves nothing to judge it by: its intervals are unknown."
     return (
-        f"Lines of measurements with {counted(freedom, 'degree')} of freedom: their {level:.0%} t intervals are "
-        f"{t_quantile(0.5 + level / 2, freedom):.1f} standard errors wide on each side, where many runs would need "
+        f"Lines through scores with {counted(freedom, 'degree')} of freedom: their {level:.0%} intervals reach "
+        f"{t_quantile(0.5 + level / 2, freedom):.1f} standard errors to each side. With many runs it would be "
         f"{t_quantile(0.5 + level / 2, 1e6):.1f}."
     )
 
@@ -321,7 +321,8 @@ def transfer_limits(findings: Findings) -> str:
 def over_training_words(rows: pl.DataFrame) -> str:
     """How much stands behind the scores over training."""
     kept = rows.filter(pl.col("tokens") > 0).group_by("run").agg(pl.col("tokens").n_unique())["tokens"]
-    many = f"{kept.min()} to {kept.max()}" if kept.min() != kept.max() else str(kept.min())
+    fewest, *_, most = sorted([*kept, *kept])
+    many = f"{fewest} to {most}" if fewest != most else str(most)
     items = [f"{name} {count:,}" for name, count in dict(rows.select("benchmark", "count").iter_rows()).items()]
     return f"Checkpoints of a run besides the untrained network: {many}. Items: {', '.join(items)}."
 

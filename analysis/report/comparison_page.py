@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ladder.analysis.fitting.fits import Fit, FitOptions
 from ladder.analysis.fitting.health import Status, interval_words
-from ladder.analysis.laws.law import format_count, format_number
+from ladder.analysis.laws.law import format_count, format_number, format_power
 from ladder.analysis.report.answers import Answer, counted, equation, listed
 from ladder.analysis.report.canvas import (
     GRID,
@@ -27,7 +27,6 @@ from ladder.analysis.report.canvas import (
     colours,
     draw_band,
     draw_new_run,
-    format_power,
     format_tick,
     label_lines,
     log_axis,

@@ -16,7 +16,7 @@ from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
-from ladder.analysis.laws.law import Floats, format_count, format_number
+from ladder.analysis.laws.law import Floats, format_count, format_number, format_power
 from ladder.analysis.laws.surfaces import Surface
 from ladder.analysis.report.canvas import (
     FAINT,
@@ -29,7 +29,6 @@ from ladder.analysis.report.canvas import (
     draw_chance,
     draw_lines,
     draw_new_run,
-    format_power,
     format_tick,
     group_budgets,
     group_by_level,

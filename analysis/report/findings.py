@@ -18,8 +18,14 @@ from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.predictions import Choice, HoldOut, choose_law, hold_out
 from ladder.analysis.fitting.two_step import Found, fit_axes
 from ladder.analysis.laws.surfaces import find_law
-from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
-from ladder.analysis.planning.proposal import SeedNoise, seed_noise
+from ladder.analysis.planning.budget import (
+    Additions,
+    BudgetPlan,
+    SeedNoise,
+    find_additions,
+    seed_noise,
+    suggest,
+)
 from ladder.analysis.report.scores import (
     ScoreFinding,
     compare_bends,
@@ -255,7 +261,8 @@ def advise(found: Findings) -> Findings:
     if loss.height == 0 or loss["tokens"].null_count():
         return found
     runs = suggest(surface, float(loss["flops_6nd"].max())) if surface is not None else []  # type: ignore[arg-type]
-    return replace(found, next_runs=runs, additions=None if runs else find_additions(loss, surface, found.noise))
+    more = None if runs else find_additions(loss, surface, found.noise, found.data.trunks)
+    return replace(found, next_runs=runs, additions=more)
 
 
 def loss_runs(data: SweepData) -> pl.DataFrame:

@@ -302,11 +302,12 @@ def table_caption(tables: Sequence[ScoreTable]) -> str:
 
 
 def runs_table(data: SweepData) -> dict[str, Any]:
-    """Header and rows of the table of runs, without columns that no run has."""
+    """Header and rows of the table of runs, smallest first, without columns that tell nothing."""
     head = ["run", "size", "N total", "N without embeddings", "tokens", "tokens per N", "FLOPs 6ND", "FLOPs exact"]
     head += ["seed", HELDOUT_LOSS, "status"]
-    rows = [run_cells(row) for row in data.table.head(MOST_ROWS).iter_rows(named=True)]
-    kept = [place for place in range(len(head)) if any(row[place] != "-" for row in rows)]
+    table = data.table.sort(PARAMS, "tokens", "seed", nulls_last=True, maintain_order=True)
+    rows = [run_cells(row) for row in table.head(MOST_ROWS).iter_rows(named=True)]
+    kept = [place for place in range(len(head)) if not {row[place] for row in rows} <= {"-", "finished"}]
     more = data.table.height - len(rows)
     return {
         "head": [head[place] for place in kept],

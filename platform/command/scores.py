@@ -14,9 +14,13 @@ from ladder.models.sizes import PAPER_SIZES
 from ladder.platform.evaluation.checkpoints.score import Outcome
 from ladder.platform.evaluation.measurement import Measurement
 
+SAY_SECONDS = 30.0
+"""Between lines about a benchmark that goes on, where there is no terminal."""
+
 
 class ScoresDisplay:
-    """One bar over all benchmarks of all checkpoints; where there is no terminal, a line for each benchmark done."""
+    """A bar over all benchmarks of all checkpoints and one inside the benchmark; where there is no terminal, a line for
+    each benchmark done and every SAY_SECONDS one about the benchmark that goes on."""
 
     def __init__(self, checkpoints: Sequence[str], benchmarks: Sequence[str]) -> None:
         self.console = Console(stderr=True)
@@ -28,6 +32,9 @@ class ScoresDisplay:
         quiet = not self.console.is_terminal
         self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True, disable=quiet)
         self.task = self.bar.add_task(self._doing(), total=len(checkpoints) * len(benchmarks))
+        self.inside = self.bar.add_task("", total=None, visible=False)
+        self.begun = self.said = self.started
+        self.expected = self.answered = self.tokens = 0
 
     def __enter__(self) -> "ScoresDisplay":
         self.bar.start()
@@ -38,16 +45,39 @@ class ScoresDisplay:
     ) -> None:
         self.bar.stop()
 
+    def advance(self, *, expected: int = 0, answered: int = 0, tokens: int = 0) -> None:
+        """How far the benchmark is that is scored in this process."""
+        now = time.perf_counter()
+        if not self.expected:
+            self.begun = now  # the model is loaded
+        self.expected, self.answered = self.expected + expected, self.answered + answered
+        self.tokens += tokens
+        rate = f"{self.tokens / max(now - self.begun, 1e-9):,.0f} tokens/s"
+        self.bar.update(
+            self.inside, total=self.expected, completed=self.answered, description=f"  requests, {rate}", visible=True
+        )
+        if self.bar.disable and now - self.said > SAY_SECONDS:
+            self.said = now
+            self._say(f"{self._doing()}: {self.answered:,} of {self.expected:,} requests, {rate}")
+
     def show(self, outcome: Outcome) -> None:
         """One benchmark, or a whole checkpoint, is through."""
         before = self.done[outcome.checkpoint]
         self.done[outcome.checkpoint] = len(self.benchmarks) if outcome.benchmark is None else before + 1
         self.bar.update(self.task, completed=sum(self.done.values()), description=self._doing())
+        self._begin()
         if self.bar.disable:
-            seconds = time.perf_counter() - self.started
-            self.console.print(
-                f"[{seconds:5.0f} s] {self._line(outcome)}", highlight=False, markup=False, soft_wrap=True
-            )
+            self._say(self._line(outcome))
+
+    def _begin(self) -> None:
+        """Another benchmark."""
+        self.bar.reset(self.inside, total=None, visible=False)
+        self.begun = self.said = time.perf_counter()
+        self.expected = self.answered = self.tokens = 0
+
+    def _say(self, text: str) -> None:
+        seconds = time.perf_counter() - self.started
+        self.console.print(f"[{seconds:5.0f} s] {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _doing(self) -> str:
         """What is being scored: the benchmark of one checkpoint, how many checkpoints of many."""

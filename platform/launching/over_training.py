@@ -98,6 +98,7 @@ def rows_of(points: Sequence[TrainingPoint], outcomes: Sequence[Outcome]) -> lis
                 span, error = reach(one.benchmark, one.metric, one.chance), one.standard_error
                 rows.append(
                     {
+                        "checkpoint": point.checkpoint,
                         "run": point.run,
                         "tokens": point.tokens,
                         "benchmark": one.benchmark,

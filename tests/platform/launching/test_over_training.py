@@ -49,7 +49,7 @@ def test_the_points_go_from_the_untrained_network_to_the_last_checkpoint(swept: 
 
 def test_scores_are_told_raw_and_normalised_with_the_reference(swept: UPath) -> None:
     words = ["--sweep", "mine", "--over-training", "--benchmarks", "sst2", "--storage", str(swept), "--device", "cpu"]
-    done = CliRunner().invoke(command, [*words, "--workers", "1", "--json"])
+    done = CliRunner().invoke(command, [*words, "--concurrent-checkpoints", "1", "--json"])
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)
     assert [row["tokens"] for row in rows] == [0, 10_240, 20_480]
@@ -58,7 +58,7 @@ def test_scores_are_told_raw_and_normalised_with_the_reference(swept: UPath) -> 
         assert row["normalised_error"] == pytest.approx(row["standard_error"] / (0.932 - 0.5))
         assert row["reference"] == "0.932, sparse byte mLSTM (table 4)"
     assert "MLflow has no sweep mine" in done.stderr
-    shown = CliRunner().invoke(command, [*words, "--workers", "1"])
+    shown = CliRunner().invoke(command, [*words, "--concurrent-checkpoints", "1"])
     assert "normalised" in shown.stdout and "sst2/accuracy" in shown.stdout
 
 
