@@ -332,7 +332,7 @@ def reference_words(rows: pl.DataFrame) -> str:
     named = dict(rows.select("name", "reference").iter_rows())
     raw = [name for name, reference in named.items() if reference is None]
     told = "; ".join(f"{name} {reference}" for name, reference in named.items() if reference is not None)
-    return f"1 is: {told}." + (f" Without a reference: {listed(raw)}." if raw else "")
+    return f"1 stands for: {told}." + (f" Without a reference: {listed(raw)}." if raw else "")
 
 
 def conventions(findings: Findings) -> list[str]:

@@ -10,7 +10,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
@@ -229,7 +229,9 @@ def draw_over_training(rows: pl.DataFrame, label: str, chance: float | None) -> 
     with styled():
         figure, axes = new_figure()
         ends = draw_lines(axes, lines)
-        log_axis(axes, "x", "tokens seen; leftmost none", format_count)
+        log_axis(axes, "x", "tokens seen", lambda value: "0" if value == left else format_count(value))
+        later = [tick for tick in axes.xaxis.get_ticklocs() if tick > left * UNTRAINED_GAP**0.5]
+        axes.xaxis.set_major_locator(FixedLocator([left, *later]))
         axes.axvline(left * UNTRAINED_GAP**0.5, color=FAINT, linewidth=0.8, linestyle=(0, (1, 3)))
         axes.set_ylabel(label)
         draw_chance(axes, chance)

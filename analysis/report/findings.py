@@ -99,7 +99,8 @@ class TransferFinding:
         if not freedom or not sizes or within == 0:
             return OPEN
         doubt = float(special.fdtrc(sizes, freedom, between / sizes / (within / freedom)))
-        return STILL if doubt > SAME_DOUBT else OPEN
+        flat = min(self.score.doubt, 1 - self.score.doubt) > SAME_DOUBT / 2  # the slope's own interval holds 0
+        return STILL if doubt > SAME_DOUBT and flat else OPEN
 
 
 def find_transfer(data: SweepData, options: FitOptions) -> list[TransferFinding]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     "mrpc, stsb, race, story-cloze, copa, wnli.",
 )
 @click.option("--largest", is_flag=True, help="Of a sweep, fine-tune each size's checkpoint of the most tokens only.")
+@click.option("--sizes", help="Fine-tune checkpoints of these sizes only, with commas, such as 2x32,3x64h2.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds of each run, from 0.")
 @click.option(
     "--lr-factors",
@@ -154,12 +155,13 @@ def _expand(
     precision: str,
     keep_weights: bool,
     largest: bool,
+    sizes: str | None,
     **recipe: Any,
 ) -> "list[Cell]":
     """The runs that are asked for, in their places."""
     from ladder.platform.finetuning.grid import expand
     from ladder.platform.finetuning.registry import find_tasks
-    from ladder.platform.finetuning.starting import largest_budgets, open_start
+    from ladder.platform.finetuning.starting import largest_budgets, of_sizes, open_start
     from ladder.platform.hardware import resolve_precision
     from ladder.platform.processes import count_cores
     from ladder.sweeps.finetuning import FineTuning
@@ -168,6 +170,7 @@ def _expand(
     factors = _numbers("--lr-factors", lr_factors)
     resolved: Any = resolve_precision(precision, processor)
     starts = [open_start(source, tokenizer=tokenizer) for source in _sources(checkpoints, storage)]
+    starts = starts if sizes is None else of_sizes(starts, _words(sizes))
     shared = FineTuning(lr_peak=1.0 if lr is None else lr, precision=resolved, **recipe)
     return expand(
         largest_budgets(starts) if largest else starts,

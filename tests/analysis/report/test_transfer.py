@@ -17,6 +17,7 @@ from ladder.analysis.report.findings import (
     OPEN,
     STILL,
     Findings,
+    TransferFinding,
     find,
     find_transfer,
     training_lines,
@@ -85,6 +86,16 @@ def test_what_rises_moves_and_what_is_flat_does_not(planted: Planted) -> None:
     assert [one.laws == {} for one in found] == [False, True, True, False], "no law describes what does not move"
     slope = found[0].score.fit
     assert slope is not None and slope.law.parameters["b"] == pytest.approx(0.03, abs=0.005)
+
+
+def test_what_has_a_slope_beyond_zero_is_never_said_not_to_move() -> None:
+    """Six sizes that differ by less than their two seeds let show, of which a line through all rises."""
+    scores = [0.49, 0.51, 0.48, 0.52, 0.51, 0.53, 0.50, 0.55, 0.53, 0.56, 0.52, 0.58]
+    rows = [{"params_total": n, "seed": s, "score": scores[2 * k + s]} for k, n in enumerate(PARAMS) for s in (0, 1)]
+    score = transfer_score(transfer(rows), False, QUICK)
+    assert score.fit is not None and (score.fit.intervals["b"].low or 0) > 0
+    finding = TransferFinding(score=score, of_scratch=False, rows=transfer(rows), laws={})
+    assert finding.movement == OPEN
 
 
 def test_the_gain_over_scratch_is_a_curve_of_its_own_by_seed(planted: Planted) -> None:
@@ -244,8 +255,8 @@ def test_scores_over_training_are_drawn_raw_and_between_chance_and_the_reference
     assert lines["line"].unique(maintain_order=True).to_list() == ["2x64", "3x96", "4x128", "6x192"]
     assert set(lines["tokens"]) == {0, 1_600_000, 6_400_000}
     html = render_report(findings)
-    assert 'id="over-training"' in html and html.count("tokens seen; leftmost none") == 3
-    assert "1 is: sst2/accuracy 0.932, mLSTM. Without a reference: dprd/accuracy." in html
+    assert 'id="over-training"' in html and html.count("tokens seen") >= 3
+    assert "1 stands for: sst2/accuracy 0.932, mLSTM. Without a reference: dprd/accuracy." in html
     assert "6x192, normalised" in html and "untrained network: 2. Items:" in html
     assert 'id="over-training"' not in render_report(find(data, QUICK))
 

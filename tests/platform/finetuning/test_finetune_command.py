@@ -16,7 +16,7 @@ from ladder.platform.command.finetune import command
 from ladder.platform.command.main import main
 from ladder.platform.finetuning.data import load_task
 from ladder.platform.finetuning.local import JobState
-from ladder.platform.finetuning.starting import largest_budgets, open_start
+from ladder.platform.finetuning.starting import largest_budgets, of_sizes, open_start
 from ladder.platform.finetuning.summary import Transfer
 
 
@@ -162,6 +162,9 @@ def test_of_each_shape_the_largest_budget_is_taken(checkpoint: Path) -> None:
     few, most, twin = (replace(start, name=name, tokens=tokens) for name, tokens in (("a", 5), ("b", 9), ("c", 9)))
     other = replace(start, name="d", size=replace(start.size, n_layer=3), tokens=4)
     assert [one.name for one in largest_budgets([few, most, other, twin])] == ["b", "d", "c"]
+    assert of_sizes([few, other, twin], [other.size.shape_name]) == [other]
+    with pytest.raises(InputError, match="--sizes: got 9x9, wanted some of 2x32h2, 3x32h2"):
+        of_sizes([few, other], ["9x9"])
     mark = {"run": "key", "step": 3, "recipe": {"lr_peak": 4e-3, "batch_tokens": 1024}}
     (checkpoint / "training.json").write_text(json.dumps(mark))
     trained = open_start(str(checkpoint))
