@@ -234,7 +234,7 @@ def judge_parabola(x: Floats, centre: float, n_sizes: int, coefficients: Floats 
     """Whether a budget's vertex can be used, and if not why and what to run."""
     if coefficients is None:
         missing = SIZES_OF_PARABOLA - n_sizes
-        return BudgetStatus.TOO_FEW, f"a parabola needs {SIZES_OF_PARABOLA} sizes: add {missing}"
+        return BudgetStatus.TOO_FEW, f"a parabola needs {SIZES_OF_PARABOLA} sizes: add {missing} more"
     if not coefficients[2] > 0:
         return BudgetStatus.DOWNWARD, "the loss bends downward over ln N: there is no lowest point; add sizes or seeds"
     vertex = float(lowest(coefficients[None])[0])

@@ -244,7 +244,9 @@ def design_problem(law: type[Law], points: Points, fixed: Collection[str] = ()) 
         return None
     if "U" in law.inputs and not (points.quantity("tokens") > points.quantity("unique") * (1 + ONE_RATIO)).any():
         return "no run repeats its data, so nothing says what repeated tokens are worth; add runs of several epochs"
-    params, tokens = points.quantity("params"), points.quantity("tokens")
+    # Settings count once, however many seeds they have: `ladder plan` and a fit must say the same.
+    settings = np.unique(np.round(np.log([points.quantity("params"), points.quantity("tokens")]), 9), axis=1)
+    params, tokens = np.exp(settings)
     needed = 3 if "E" in law.fitted and law.name != "gadre" else 2
     sizes, budgets = count_distinct(params), count_distinct(tokens)
     along = np.log(tokens) - np.log(tokens).mean()
