@@ -362,7 +362,8 @@ def _tell(
         for name, remedy in absent.items():
             click.echo(f"not scored: {name}, {remedy}", err=True)
     elif any(outcome.measurements for outcome in outcomes):
-        console().print(scores_table(outcomes, absent, sources))
+        screen = console()
+        screen.print(scores_table(outcomes, absent, sources, width=screen.width))
     _raise_problems(outcomes)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -13,6 +14,15 @@ from rich.table import Table
 from ladder.models.sizes import PAPER_SIZES
 from ladder.platform.evaluation.checkpoints.score import Outcome
 from ladder.platform.evaluation.measurement import Measurement
+
+WIDE = 120
+"""Columns of a terminal that shows the whole table."""
+COLUMNS = (
+    *("benchmark", "metric", "value", "std. error", "chance", "unit", "better", "items", "cut", "seconds"),
+    "GPT-2 paper",
+)
+NARROW_COLUMNS = ("benchmark", "metric", "value", "std. error", "chance", "GPT-2 paper")
+NUMBERS = ("value", "std. error", "chance", "items", "cut", "seconds")
 
 SAY_SECONDS = 30.0
 """Between lines about a benchmark that goes on, where there is no terminal."""
@@ -109,48 +119,66 @@ def short_names(checkpoints: Sequence[str]) -> dict[str, str]:
     return {checkpoint: checkpoint for checkpoint in checkpoints}
 
 
-def scores_table(outcomes: Sequence[Outcome], absent: dict[str, str], checkpoints: Sequence[str]) -> Table:
+def scores_table(
+    outcomes: Sequence[Outcome], absent: dict[str, str], checkpoints: Sequence[str], *, width: int = WIDE
+) -> Table:
     """One row a measurement, grouped by checkpoint, beside it the GPT-2 paper's scores of the nearest sizes; what was
     not scored is a row as well.
 
-    `chance` is the score of guessing, `cut` how many items lost text, since they did not fit the model's context.
+    `chance` is the score of guessing, `cut` how many items lost text, since they did not fit the model's context. A
+    terminal of less than WIDE columns gets those alone that fit, so that no number is cut.
     """
     labels = short_names(checkpoints)
-    several = len(checkpoints) > 1
-    table = Table(*(["checkpoint"] if several else []), "benchmark", "metric", box=None, padding=(0, 2, 0, 0))
-    for title in ("value", "std. error", "chance"):
-        table.add_column(title, justify="right")
-    table.add_column("unit")
-    table.add_column("better")
-    for title in ("items", "cut", "seconds"):
-        table.add_column(title, justify="right")
-    table.add_column("GPT-2 paper")
+    shown = [*(["checkpoint"] if len(checkpoints) > 1 else []), *(COLUMNS if width >= WIDE else NARROW_COLUMNS)]
+    table = Table(box=None, padding=(0, 2 if width >= WIDE else 1, 0, 0))
+    if width < WIDE:
+        left_out = ", ".join(title for title in COLUMNS if title not in NARROW_COLUMNS)
+        table.caption = f"{left_out}: in a terminal of {WIDE} columns, or with --json"
+        table.caption_justify = "left"
+    longest = max((len(m.metric) for outcome in outcomes for m in outcome.measurements), default=0)
+    for title in shown:
+        is_metric = title == "metric"  # or a remedy, which may take several lines
+        justify: Literal["left", "right"] = "right" if title in NUMBERS else "left"
+        table.add_column(title, justify=justify, no_wrap=not is_metric, min_width=longest if is_metric else None)
     for checkpoint in checkpoints:
-        first = [labels[checkpoint]] if several else []
+        first = labels[checkpoint]
         for outcome in outcomes:
             for row in _rows(outcome) if outcome.checkpoint == checkpoint else []:
-                table.add_row(*first, *row, style="red" if outcome.problem is not None else "")
-                first = [""] if several else []
+                cells = {"checkpoint": first, **row}
+                if width < WIDE:
+                    cells["GPT-2 paper"] = row.get("GPT-2 paper", "").replace("  ", "\n")
+                style = "red" if outcome.problem is not None else ""
+                table.add_row(*(cells.get(title, "") for title in shown), style=style)
+                first = ""
     for name, remedy in absent.items():
-        table.add_row(*([""] if several else []), name, remedy, style="dim")
+        cells = {"benchmark": name, "metric": remedy}
+        table.add_row(*(cells.get(title, "") for title in shown), style="dim")
     return table
 
 
-def _rows(outcome: Outcome) -> list[tuple[str, ...]]:
+def _rows(outcome: Outcome) -> list[dict[str, str]]:
+    """The cells of an outcome by column."""
     if outcome.problem is not None:
-        return [(outcome.benchmark or "", "failed, see below")]
+        return [{"benchmark": outcome.benchmark or "", "metric": "failed, see below"}]
     assert outcome.params_total is not None
     return [_row(measurement, outcome.params_total, outcome.cached) for measurement in outcome.measurements]
 
 
-def _row(m: Measurement, params_total: int, cached: bool) -> tuple[str, ...]:
-    error = "" if m.standard_error is None else f"{m.standard_error:.3g}"
-    chance = "" if m.chance is None else f"{m.chance:.3g}"
-    cut = f"{m.totals.get('items_cut', 0):,.0f}" if m.totals.get("items_cut") else ""
-    seconds = "from cache" if cached else f"{m.seconds:.1f}"
-    paper = "  ".join(f"{size} {value:g}" for size, value in paper_scores(m, params_total))
-    count = f"{m.count:,}"
-    return (m.benchmark, m.metric, f"{m.value:.5g}", error, chance, m.unit, m.direction, count, cut, seconds, paper)
+def _row(m: Measurement, params_total: int, cached: bool) -> dict[str, str]:
+    cut = m.totals.get("items_cut", 0)
+    return {
+        "benchmark": m.benchmark,
+        "metric": m.metric,
+        "value": f"{m.value:.5g}",
+        "std. error": "" if m.standard_error is None else f"{m.standard_error:.3g}",
+        "chance": "" if m.chance is None else f"{m.chance:.3g}",
+        "unit": m.unit,
+        "better": m.direction,
+        "items": f"{m.count:,}",
+        "cut": f"{cut:,.0f}" if cut else "",
+        "seconds": "from cache" if cached else f"{m.seconds:.1f}",
+        "GPT-2 paper": "  ".join(f"{size} {value:g}" for size, value in paper_scores(m, params_total)),
+    }
 
 
 def paper_scores(measurement: Measurement, params_total: int) -> list[tuple[str, float]]:

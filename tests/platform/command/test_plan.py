@@ -287,6 +287,7 @@ def test_runs_at_one_ratio_cannot_plan_a_budget(plan: Callable[..., Ended], tmp_
         (("demo", "--target-flops", "0"), "--target-flops"),
         (("demo", "--noise", "0.1", "--noise-from", "demo"), "one of the two"),
         (("demo", "--noise", "-1"), "--noise"),
+        (("demo", "--noise", "nan"), "--noise is nan"),
         (("demo", "--gpu", "B9000"), "B9000"),
         (("gpt2", "--reference", "nowhere", "--gpu", "H100"), "no tracking store"),
         (("--budget", "1e21", "demo", "--tokens", "d"), "--table"),

@@ -285,6 +285,23 @@ def test_the_table_says_unit_direction_chance_and_how_many_items_were_cut() -> N
     assert second == ["b", "n", "0.5", "share of questions", "lower", "1,200", "0.0"]
 
 
+def test_a_narrow_terminal_gets_whole_numbers_and_is_told_what_is_left_out() -> None:
+    measured = Measurement(
+        benchmark="natural-questions", protocol="", metric="accuracy_last_token", value=0.012345, unit="share",
+        direction="higher", count=5153, standard_error=0.00123, paper_scores={"117M": 0.4599, "345M": 0.5548},
+    )  # fmt: skip
+    outcome = Outcome(checkpoint="c", benchmark="b", measurements=(measured,), params_total=10)
+    console = Console(width=80, file=io.StringIO())
+    absent = {"story-cloze": "absent: ladder fetch story-cloze --from DIR"}
+    console.print(scores_table([outcome], absent, ["c"], width=80))
+    written = console.file.getvalue()
+    assert max(map(len, written.splitlines())) <= 80 and "\u2026" not in written
+    assert {"accuracy_last_token", "0.012345", "0.00123", "0.4599", "0.5548"} <= set(written.split())
+    assert "unit, better, items, cut, seconds: in a terminal of 120 columns, or with --json" in " ".join(
+        written.split()
+    )
+
+
 def test_checkpoints_are_told_apart_by_short_names() -> None:
     assert short_names(["a/run-1/step-5", "a/run-2/step-5"]) == {"a/run-1/step-5": "run-1", "a/run-2/step-5": "run-2"}
     assert list(short_names(["run/step-1", "run/step-2"]).values()) == ["step-1", "step-2"]

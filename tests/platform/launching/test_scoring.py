@@ -13,6 +13,7 @@ from ladder.models.sizes import parse_size
 from ladder.models.weights import save_weights
 from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.scorer import Progress
 from ladder.platform.launching import scoring
 from ladder.platform.launching.scoring import score_all
 
@@ -97,7 +98,7 @@ def test_a_worker_that_dies_or_fails_stops_no_other(monkeypatch: pytest.MonkeyPa
 def test_one_by_one_a_checkpoint_that_fails_stops_no_other_either(
     tasks: list[ScoringTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(task: ScoringTask) -> Iterator[Outcome]:
+    def fail(task: ScoringTask, progress: Progress) -> Iterator[Outcome]:
         if task is tasks[0]:
             raise RuntimeError("a bug")
         yield Outcome(checkpoint=task.checkpoint, benchmark="b", params_total=1)
