@@ -137,7 +137,7 @@ def _loss_bytes(size: Size, training: Training) -> int:
     logits = rows * size.vocabulary * each
     # The final norm's input, output and gradient, and copies of the last two where the products are in 16 bits.
     states = tokens * size.d_model * (3 * 4 if each == 4 else 2 * 4 + 3 * each)
-    # The head's gradient so far in fp32; in 16 bits a copy of the head and what a chunk adds; a copy where it is padded.
+    # The head's gradient in fp32; in 16 bits a copy of the head and what a chunk adds; a copy where it is padded.
     padded = size.vocabulary > FEWEST_CLASSES and training.device == "cuda"
     copies = 2 * each if each == 2 else each * padded
     heads = size.vocabulary * size.d_model * (4 + copies)
