@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: cluster demo demo-transfer test test-slow test-endurance test-simulations lint format bench bench-eval bench-fit bench-gpu clean
+.PHONY: cluster demo demo-transfer test test-slow test-endurance test-simulations coverage lint format bench bench-eval bench-fit bench-gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/ladder run demo
@@ -16,12 +16,18 @@ demo: $(VENV)/installed
 # DATA=DIR takes DIR/SST-2 in place of a download.
 demo-transfer: $(VENV)/installed
 	$(if $(DATA),,$(BIN)/ladder fetch --tasks sst2)
-	$(BIN)/ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 1500 --workers 2 $(if $(DATA),--data $(DATA))
+	$(BIN)/ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 1500 --concurrent-runs 2 $(if $(DATA),--data $(DATA))
 	$(BIN)/ladder report demo
 
 # A process on each of up to eight cores; a file's tests stay together.
+TEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not gpu and not network and not slow and not endurance and not simulation"
+
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m "not gpu and not network and not slow and not endurance and not simulation" --cov --cov-report=term --cov-fail-under=85
+	$(TEST) --durations=10
+
+# The share of the lines that the tests run; to count them takes a fifth longer.
+coverage: $(VENV)/installed-dev
+	$(TEST) --cov --cov-report=term --cov-fail-under=85
 
 # Ten lost nodes, a head that dies, a cluster that grows from nothing, a minute without object storage, twenty compiled
 # shapes, the demo with three seeds: another half an hour.
@@ -49,8 +55,9 @@ format: $(VENV)/installed-dev
 bench-gpu:
 	$(PYTHON) bench/gpu.py
 
-# Reads lambada and wikitext2 from ./storage: ladder fetch lambada wikitext2
+# Some five minutes, on lambada and wikitext2 in ./storage: `ladder fetch lambada wikitext2`, or DATA=DIR with copies.
 bench-eval: $(VENV)/installed-dev
+	$(if $(DATA),$(BIN)/ladder fetch lambada wikitext2 --from $(DATA))
 	$(BIN)/python bench/evaluation.py
 
 bench-fit: $(VENV)/installed-dev

@@ -18,7 +18,7 @@ from ladder.analysis.fitting.frontiers import EnvelopeFit, Frontier, FrontierDra
 from ladder.analysis.fitting.health import Health, Status, interval_words
 from ladder.analysis.fitting.intervals import Draws, Interval, Line
 from ladder.analysis.fitting.isoflop import IsoFlopFit
-from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
+from ladder.analysis.fitting.parabolas import Budget, BudgetStatus, find_winners
 from ladder.analysis.fitting.points import Points, make_points
 from ladder.analysis.fitting.predictions import (
     HoldOut,
@@ -41,11 +41,12 @@ from ladder.analysis.laws.surfaces import LAWS, Allocation, Surface, find_law
 from ladder.analysis.planning.budget import (
     BudgetPlan,
     Mistake,
-    find_winners,
+    SeedNoise,
     fit_search,
     mistake,
     plan_budget,
     plan_served,
+    seed_noise,
     surface_of,
 )
 from ladder.analysis.planning.design import (
@@ -61,10 +62,8 @@ from ladder.analysis.planning.proposal import (
     Noise,
     Prospect,
     Question,
-    SeedNoise,
     assess_design,
     list_candidates,
-    seed_noise,
 )
 from ladder.analysis.tables.fit_table import (
     WHOLE_TABLE,
@@ -85,88 +84,18 @@ from ladder.analysis.tables.table_runs import TableColumns, read_table_runs, tab
 from ladder.models.errors import InputError
 
 __all__ = [
-    "BudgetPlan",
-    "Draws",
-    "EnvelopeFit",
-    "FLOPS_PER_PARAMETER_TOKEN",
-    "FLOPS_PER_PF_DAY",
-    "Fit",
-    "FitOptions",
-    "Floats",
-    "Found",
-    "HELDOUT_LOSS",
-    "Health",
-    "Interval",
-    "IsoFlopFit",
-    "Line",
-    "Mistake",
-    "Noise",
-    "Objective",
-    "Points",
-    "Prospect",
-    "Question",
-    "REFERENCES",
-    "Reference",
-    "SEED_NOISE",
-    "SEED_NOISE_SOURCE",
-    "SHARED_NOISE",
-    "SIMULATIONS",
-    "SeedNoise",
-    "Status",
-    "Surface",
-    "SweepData",
-    "TableColumns",
-    "TableFit",
-    "TwoStepFit",
-    "as_table",
-    "describe_conventions",
-    "describe_holdout",
-    "describe_places",
-    "draw_search",
-    "find_law",
-    "find_winners",
-    "fit",
-    "fit_law",
-    "fit_search",
-    "fit_table",
-    "assess_design",
-    "format_count",
-    "format_number",
-    "frame_of_places",
-    "hold_out_table",
-    "holdout_to_json",
-    "interval_words",
-    "keep_rows",
-    "leaves_reference",
-    "list_candidates",
-    "load_fits",
-    "make_points",
-    "mean_errors",
-    "mistake",
-    "name_conventions",
-    "numbers",
-    "place_inputs",
-    "plan_budget",
-    "plan_served",
-    "plot",
-    "predict_frontier",
-    "predict_places",
-    "prepare",
-    "read_place",
-    "read_sweep",
-    "read_table",
-    "read_table_runs",
-    "report",
-    "report_families",
-    "require_column",
-    "save_fits",
-    "seed_noise",
-    "split_groups",
-    "surface_of",
-    "table_runs",
-    "write_comparison",
-    "write_report",
-]
+    "BudgetPlan", "Draws", "EnvelopeFit", "FLOPS_PER_PARAMETER_TOKEN", "FLOPS_PER_PF_DAY", "Fit", "FitOptions",
+    "Floats", "Found", "HELDOUT_LOSS", "Health", "Interval", "IsoFlopFit", "Line", "Mistake", "Noise", "Objective",
+    "Points", "Prospect", "Question", "REFERENCES", "Reference", "SEED_NOISE", "SEED_NOISE_SOURCE", "SHARED_NOISE",
+    "SIMULATIONS", "SeedNoise", "Status", "Surface", "SweepData", "TableColumns", "TableFit", "TwoStepFit",
+    "as_table", "describe_conventions", "describe_holdout", "describe_places", "draw_search", "find_law",
+    "find_winners", "fit", "fit_law", "fit_search", "fit_table", "assess_design", "format_count", "format_number",
+    "frame_of_places", "hold_out_table", "holdout_to_json", "interval_words", "keep_rows", "leaves_reference",
+    "list_candidates", "load_fits", "make_points", "mean_errors", "mistake", "name_conventions", "numbers",
+    "place_inputs", "plan_budget", "plan_served", "plot", "predict_frontier", "predict_places", "prepare",
+    "read_place", "read_sweep", "read_table", "read_table_runs", "report", "report_families", "require_column",
+    "save_fits", "seed_noise", "split_groups", "surface_of", "table_runs", "write_comparison", "write_report",
+]  # fmt: skip
 
 
 def write_report(data: SweepData, path: Path, options: FitOptions | None = None, example: str | None = None) -> Path:
@@ -185,7 +114,7 @@ def write_comparison(first: SweepData, second: SweepData, path: Path, options: F
 
 def report_families(table: Path | pl.DataFrame, columns: TableColumns, column: str, name: str, folder: Path) -> Path:
     """Writes a report for each value of a column and a page that sets them side by side; returns that page."""
-    from ladder.analysis.report.page import write_families
+    from ladder.analysis.report.comparison_page import write_families
 
     rows = keep_rows(widen(read_table(table) if isinstance(table, Path) else table), columns.where)
     groups = group_rows(rows, column)
@@ -339,31 +268,32 @@ def load_fits(path: Path) -> dict[str, Found]:
 def fit(table: Any, *, law: str = "hoffmann", score: str, **choices: Any) -> Found:
     """A law fitted to a polars or pandas frame, or to a file, in one call; columns are named as in `ladder fit`.
 
-    `choices` are the fields of `TableFit`: params, tokens, flops, loss, cluster, where, level, bootstrap ... Raises
-    InputError for a column or a choice that is not there.
+    `choices` are the fields of `TableFit`: params, tokens, flops, loss, cluster, where, level, bootstrap ... What the
+    command takes as NAME=VALUE may be a mapping: fixed={"E": 1.7}, bounds={"alpha": (0.1, 0.6)}, where={"step": 1000}.
+    Raises InputError for a column or a choice that is not there.
     """
     known = {one.name for one in fields(TableFit)} - {"path", "law_name", "score"}
     strange = sorted(choices.keys() - known)
     if strange:
         raise InputError(f"fit has no choice {', '.join(strange)}; it has {', '.join(sorted(known))}")
-    return fit_table(TableFit(path=as_table(table), law_name=law, score=score, **choices))
+    return fit_table(TableFit(path=as_table(table), law_name=law, score=score, **as_words(choices)))
 
 
 def report(table: Any, path: str | Path, *, score: str | Sequence[str], name: str = "table", **columns: Any) -> Path:
     """Writes the report of a polars or pandas frame, or of a file, to a path; columns as in `ladder report --table`."""
     scores = (score,) if isinstance(score, str) else tuple(score)
     rows = as_table(table)
-    chosen = TableColumns(scores=scores, **columns)
+    chosen = TableColumns(scores=scores, **as_words(columns))
     if isinstance(rows, Path):
         return write_report(read_table_runs(rows, chosen, name), Path(path))
     return write_report(table_runs(widen(rows), chosen, name, {"table": "a frame in memory"}), Path(path))
 
 
 def draw_search(table: pl.DataFrame, winners: Mapping[str, float]) -> Any:
-    """The runs of a search for learning rates as a matplotlib Figure; the columns are in `canvas.draw_search`."""
-    from ladder.analysis.report import canvas
+    """The runs of a search for learning rates as a matplotlib Figure: `comparison_page.draw_search`."""
+    from ladder.analysis.report import comparison_page
 
-    return canvas.draw_search(table, winners)
+    return comparison_page.draw_search(table, winners)
 
 
 def plot(fit: Fit) -> Any:
@@ -391,10 +321,26 @@ def plot(fit: Fit) -> Any:
     return figure
 
 
+def as_words(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Choices with every fixed, bounds, where and chance, however it was given, as the command's NAME=VALUE words."""
+
+    def words(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, Mapping):
+            return (value,) if isinstance(value, str) else tuple(value)
+        ends = {name: one if isinstance(one, tuple | list) else (one,) for name, one in value.items()}
+        return tuple(f"{name}={':'.join(map(str, parts))}" for name, parts in ends.items())
+
+    several = ("fixed", "bounds", "where", "chance")
+    return {
+        name: words(value) if name in several and not isinstance(value, float | int) else value
+        for name, value in choices.items()
+    }
+
+
 def as_table(table: Any) -> Path | pl.DataFrame:
-    """A path or a polars frame; pandas frames and whatever else polars reads are converted."""
-    if isinstance(table, pl.DataFrame):
-        return table
+    """A path or a polars frame; lazy and pandas frames and whatever else polars reads are converted."""
+    if isinstance(table, pl.DataFrame | pl.LazyFrame):
+        return table.lazy().collect()
     if isinstance(table, str | Path):
         return Path(table)
     return pl.from_pandas(table) if hasattr(table, "iloc") else pl.DataFrame(table)

@@ -144,9 +144,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--passages", type=int, default=256, help="of LAMBADA")
-    parser.add_argument("--windows", type=int, default=16, help="of 1,024 tokens of WikiText-2")
-    parser.add_argument("--questions", type=int, default=16, help="of ten candidates")
+    parser.add_argument("--passages", type=int, default=128, help="of LAMBADA")
+    parser.add_argument("--windows", type=int, default=8, help="of 1,024 tokens of WikiText-2")
+    parser.add_argument("--questions", type=int, default=2, help="of ten candidates")
     parser.add_argument("--precision", default="fp32,bf16")
     return parser.parse_args()
 

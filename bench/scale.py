@@ -1,26 +1,28 @@
 """What a driver takes for sweeps of many short runs on a simulated cluster.
 
-    python bench/scale.py [--runs 100 1000] [--gpus 1000] [--lanes 64] [--seconds 5] [--ray]
+    python bench/scale.py [--runs 100 1000] [--gpus 1000] [--lanes 64] [--seconds 5]
 
-The driver is that of `ladder run`, with leases, claims, curves, results and an SQLite database of MLflow. But the lanes
-are no Ray Train runs: they are threads of a process, or with --ray of an actor, where a run takes up its lease, sleeps
-and leaves a curve of twenty points and a result. The cluster's nodes, of eight GPUs each, are only said to be there.
+The driver is that of `ladder run`, with leases, claims, curves, results and an SQLite database of MLflow. Its lanes are
+calls of an actor of a Ray on this machine, as they are on a cluster. But a lane starts no Ray Train run: it takes up a
+run's lease, sleeps, and leaves a curve of twenty points and a result. The nodes, of eight GPUs each, are only said to
+be there, and a run asks for two of them, as sixteen workers. No worker sends its curve, so the driver makes every
+record of MLflow by itself.
+
+Driver time: the processor seconds of the driver's process, all its threads together, from the launch of the first lane
+until the sweep's end is in MLflow. Start: those before it: imports, Ray's start, the reading of the sweep's folders.
 Each sweep has a driver of its own, since its memory is measured.
 """
 
 import argparse
 import json
-import multiprocessing
 import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import ray
@@ -30,7 +32,8 @@ from ladder.platform.command.chosen import begin
 from ladder.platform.corpus.build import build_corpus
 from ladder.platform.launching import dispatch, sweep
 from ladder.platform.launching.cluster import Cluster
-from ladder.platform.launching.lanes import LaneHost
+from ladder.platform.launching.dispatch import Dispatcher
+from ladder.platform.launching.lanes import LANE_RUNS, LaneHost
 from ladder.platform.launching.nodes import NodeType, Shape
 from ladder.platform.runs.curve import Curve
 from ladder.platform.runs.lease import acquire
@@ -49,7 +52,7 @@ SWEEP = Sweep(
     context=32,
     points=grid(sizes=("1x32",), tokens=(40960,), seeds=range(RUNS)),
     recipe=small_recipe,
-    execution=Execution(gpus_per_worker=1, cpus_per_worker=1),
+    execution=Execution(workers=16, gpus_per_worker=1, cpus_per_worker=1),
 )
 '''
 CURVE_POINTS = 20
@@ -63,12 +66,14 @@ class SleepingHost(LaneHost):
 
     def run_lane(self, name: str, shape: Shape, jobs: Sequence[Job], ray_folder: UPath) -> str | None:
         """Take the first run whose lease can be had, then the next, as a lane's worker does."""
+        taken = 0
         for job in jobs:
-            if self.halted():
+            if self.halted() or taken == LANE_RUNS:
                 break
             lease = None if (job.folder / "claims").exists() else acquire(job.folder, name)
             if lease is None:
                 continue
+            taken += 1
             self.post(job.run.key, name, {"outcome": None, "reason": None, "step": 0})
             time.sleep(self.seconds)
             curve = Curve(job.folder, lease.epoch)
@@ -82,106 +87,45 @@ class SleepingHost(LaneHost):
             result = {"run": job.run.key, "step": CURVE_POINTS, "time_ms": int(time.time() * 1000)}
             done = {"execution": {"device": "none"}, "measurements": [score]}
             write_json(job.folder / "result.json", result | done)
-            lease.end("finished", gpus=1.0, cores=1.0, held_seconds=self.seconds)
+            lease.end("finished", gpus=16.0, cores=16.0, held_seconds=self.seconds)
             self.post(job.run.key, name, {"outcome": "finished", "reason": None, "step": CURVE_POINTS})
         return None
 
 
-class Processes:
-    """What a dispatcher uses of Ray, with the host of its lanes in a process that needs no Ray."""
+class TimedDispatcher(Dispatcher):
+    """A dispatcher that notes how far the process's time was when its first lane was launched."""
 
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._calls, self._news = context.Queue(), context.Queue()
-        self._process = context.Process(
-            target=_serve, args=(self._calls, self._news, SleepingHost.seconds), daemon=True
-        )
-        self._process.start()
-        self._said: dict[str, dict[str, Any]] = {}
-        self._ended: set[str] = set()
-        call = SimpleNamespace
-        self.host = call(
-            run_lane=call(remote=self._run_lane), take=call(remote=self._take), halt=call(remote=lambda: None)
-        )
+    launched_at: float | None = None
 
-    def remote(self, kind: Any) -> Any:
-        """The host, however it is asked for."""
-        return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=lambda **halted: self.host))
-
-    def get(self, value: Any) -> Any:
-        """What a call gave: a lane's name stands for its end, which was a good one."""
-        return None if isinstance(value, str) else value
-
-    def wait(self, lanes: Sequence[str], **options: Any) -> tuple[list[str], list[str]]:
-        """The lanes that have ended, and the others."""
-        self._hear()
-        return [lane for lane in lanes if lane in self._ended], [lane for lane in lanes if lane not in self._ended]
-
-    def shutdown(self) -> None:
-        """End the process."""
-        self._process.kill()
-
-    def _run_lane(self, name: str, shape: Shape, jobs: Sequence[Job], ray_folder: UPath) -> str:
-        self._calls.put((name, list(jobs)))
-        return name
-
-    def _take(self) -> dict[str, dict[str, Any]]:
-        self._hear()
-        said, self._said = self._said, {}
-        return said
-
-    def _hear(self) -> None:
-        while not self._news.empty():
-            key, lane, progress = self._news.get()
-            if key is None:
-                self._ended.add(lane)
-            else:
-                self._said[key] = {**progress, "lane": lane}
-
-
-def _serve(calls: Any, news: Any, seconds: float) -> None:
-    class Host(SleepingHost):
-        def post(self, key: str, lane: str, progress: dict[str, Any]) -> None:
-            news.put((key, lane, progress))
-
-    host = Host()
-    host.seconds = seconds
-
-    def lane(name: str, jobs: Sequence[Job]) -> None:
-        host.run_lane(name, Shape(workers=1, cpus=1, gpus=1, accelerator=None), jobs, UPath("."))
-        news.put((None, name, {}))
-
-    while True:
-        threading.Thread(target=lane, args=calls.get(), daemon=True).start()
+    def _start_lane(self, shape: Shape, jobs: Sequence[Job]) -> None:
+        if TimedDispatcher.launched_at is None:
+            TimedDispatcher.launched_at = time.process_time()
+        super()._start_lane(shape, jobs)
 
 
 @contextmanager
-def simulated(gpus: int, *, on_ray: bool) -> Iterator[Cluster]:
-    """Said to be a cluster of nodes with eight GPUs each: a Ray on this machine, or processes without it."""
+def simulated(gpus: int) -> Iterator[Cluster]:
+    """A Ray on this machine that is said to be a cluster of nodes with eight GPUs each."""
     types = (NodeType(name="simulated", cpus=64, gpus=NODE_GPUS, count=gpus // NODE_GPUS),)
-    if on_ray:
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=200 * 2**20,
-            log_to_driver=False,
-            dashboard_host="127.0.0.1",
-        )
-    else:
-        patched: Any = dispatch
-        patched.ray, patched.on_this_node = Processes(), lambda: None
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=200 * 2**20,
+        log_to_driver=False,
+        dashboard_host="127.0.0.1",
+    )
     try:
         yield Cluster(local=True, types=types)
     finally:
-        dispatch.ray.shutdown()
+        ray.shutdown()
 
 
-def drive(runs: int, *, gpus: int, lanes: int, seconds: float, on_ray: bool) -> dict[str, float]:
+def drive(runs: int, *, gpus: int, lanes: int, seconds: float) -> dict[str, float]:
     """Run such a sweep from this process, as its driver; what it took."""
     SleepingHost.seconds = seconds
     patched: Any = (dispatch, sweep)
     patched[0].LaneHost, patched[0].MAX_LANES, patched[0].LANE_BYTES = SleepingHost, lanes, 0.0
-    patched[1].connected = lambda address: simulated(gpus, on_ray=on_ray)
+    patched[1].connected, patched[1].Dispatcher = lambda address: simulated(gpus), TimedDispatcher
     with tempfile.TemporaryDirectory() as folder:
         storage, file = UPath(folder) / "storage", Path(folder) / "scale.py"
         storage.mkdir()
@@ -190,18 +134,22 @@ def drive(runs: int, *, gpus: int, lanes: int, seconds: float, on_ray: bool) -> 
             text.write_text(f"{number} All work and no play makes a dull corpus. " * 200)
         build_corpus(storage, "scale", texts, tokenizer="bytes", heldout=0.2, progress=False)
         file.write_text(SWEEP.replace("RUNS", str(runs)))
+        started = time.perf_counter()
         chosen = begin(str(file), storage, None, {})
-        before, started = time.process_time(), time.perf_counter()
         outcome = sweep.run_sweep(
             chosen.sweep, chosen.runs, corpus=chosen.corpus, storage=storage, tracking=tracking_uri(None, storage)
         )
-        assert all(status.status == "finished" for status in outcome.statuses)
+        ended_at, launched_at = time.process_time(), TimedDispatcher.launched_at
+        assert launched_at is not None and all(status.status == "finished" for status in outcome.statuses)
+        marks = len(list(storage.glob("sweeps/scale/*/tracking/*.finished")))
+        assert marks == runs, f"MLflow has {marks} of {runs} runs"
         return {
             "runs": runs,
-            "wall_seconds": time.perf_counter() - started,
-            "driver_seconds": time.process_time() - before,
-            "driver_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30,
             "lanes": outcome.slots,
+            "wall_seconds": time.perf_counter() - started,
+            "start_seconds": launched_at,
+            "driver_seconds": ended_at - launched_at,
+            "driver_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30,
         }
 
 
@@ -212,24 +160,20 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=1000)
     parser.add_argument("--lanes", type=int, default=64, help="lanes that the driver may have at one time")
     parser.add_argument("--seconds", type=float, default=5.0, help="what a run sleeps")
-    parser.add_argument("--ray", action="store_true", help="have the host of lanes on Ray")
     parser.add_argument("--json", action="store_true", help="in this process, the one number of runs")
     given = parser.parse_args()
     if given.json:
-        print(
-            json.dumps(
-                drive(given.runs[0], gpus=given.gpus, lanes=given.lanes, seconds=given.seconds, on_ray=given.ray)
-            )
-        )
+        print(json.dumps(drive(given.runs[0], gpus=given.gpus, lanes=given.lanes, seconds=given.seconds)))
         return
     for runs in given.runs:
         options = ["--gpus", str(given.gpus), "--lanes", str(given.lanes), "--seconds", str(given.seconds)]
-        command = [sys.executable, __file__, "--runs", str(runs), *options, "--json", *(["--ray"] if given.ray else [])]
-        took = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        command = [sys.executable, __file__, "--runs", str(runs), *options, "--json"]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        took = json.loads(said.splitlines()[-1])
         print(
-            f"{runs:6,} runs, {took['lanes']:.0f} lanes: {took['wall_seconds']:.0f} s; driver "
-            f"{took['driver_seconds']:.1f} processor seconds, {1000 * took['driver_seconds'] / runs:.1f} ms a run, "
-            f"{took['driver_gib']:.2f} GiB at most",
+            f"{runs:6,} runs, {took['lanes']:.0f} lanes: {took['wall_seconds']:.0f} s; processor seconds: start "
+            f"{took['start_seconds']:.1f}, driver {took['driver_seconds']:.1f}, "
+            f"{1000 * took['driver_seconds'] / runs:.1f} ms a run; {took['driver_gib']:.2f} GiB at most",
             flush=True,
         )
 

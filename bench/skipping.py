@@ -20,7 +20,8 @@ from ladder.platform.corpus.build import build_corpus
 from ladder.platform.runs.lease import acquire
 from ladder.platform.storage import run_folder, write_json
 from ladder.platform.tracking.database import open_tracking, tracking_uri
-from ladder.platform.tracking.records import open_sweep, sync_runs
+from ladder.platform.tracking.records import open_sweep
+from ladder.platform.tracking.sync import sync_runs
 
 SWEEP = '''"""Is a large sweep skipped quickly?"""
 

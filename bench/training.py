@@ -32,7 +32,7 @@ from upath import UPath  # noqa: E402
 
 from ladder.models.sizes import Size  # noqa: E402
 from ladder.platform.corpus.build import build_corpus  # noqa: E402
-from ladder.platform.hardware import has_bf16, matrix_rate, resolve_precision  # noqa: E402
+from ladder.platform.hardware import matrix_rate, resolve_precision  # noqa: E402
 from ladder.platform.launching.sweep import run_sweep  # noqa: E402
 from ladder.platform.processes import keep_large_buffers  # noqa: E402
 from ladder.platform.runs.curve import read_curve  # noqa: E402
@@ -229,15 +229,15 @@ def rates_on_ray(a_case: Case, precision: str, threads: int, steps: int, storage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp32"], help="default: those the processor has")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=["bf16", "fp32"], help="default: fp32, and bf16 where it is faster"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-ray", action="store_true", help="leave the run on Ray out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_large_buffers()
-    fastest = resolve_precision("auto", CPU)
-    there = ["bf16", "fp32"] if has_bf16(CPU) else ["fp32"]
-    precisions = arguments.precisions or sorted(there, key=lambda precision: precision != fastest)
+    precisions = arguments.precisions or (["bf16", "fp32"] if resolve_precision("auto", CPU) == "bf16" else ["fp32"])
     table = Table(title=f"{arguments.threads} threads, context {CONTEXT}; tokens/s, and ours over theirs", box=None)
     names = ("shape", "precision", "ladder", "transformers", "plain", "over tf", "over plain", "matrix rate", "quiet")
     for name in names:

@@ -60,11 +60,11 @@ class _BlockedAttention(torch.autograd.Function):
         grad_v: Tensor | None = None
         for p in reversed(probabilities):  # the last one sees all keys
             rows, end = _rows_of(p), p.shape[2]
-            grad_p = _masked(torch.bmm(grad[:, rows], v[:, :end].transpose(1, 2)), ctx.mask)  # [N, C, S]
+            grad_p = _mask_(torch.bmm(grad[:, rows], v[:, :end].transpose(1, 2)), ctx.mask)  # [N, C, S]
             grad_scores = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
             _write_rows(gradient[:, rows, 0], torch.bmm(grad_scores, k[:, :end]).mul_(scale))
             grad_k = _add(grad_k, torch.bmm(grad_scores.transpose(1, 2), q[:, rows]))
-            grad_v = _add(grad_v, torch.bmm(_masked(p, ctx.mask).transpose(1, 2), grad[:, rows]))
+            grad_v = _add(grad_v, torch.bmm(_mask_(p, ctx.mask).transpose(1, 2), grad[:, rows]))
         assert grad_k is not None and grad_v is not None, "attention of no queries"
         _write_rows(gradient[:, :, 1], grad_k.mul_(scale))
         _write_rows(gradient[:, :, 2], grad_v)
@@ -73,11 +73,21 @@ class _BlockedAttention(torch.autograd.Function):
 
 def _masked(p: Tensor, mask: Tensor | None) -> Tensor:
     """p [N, C, S] of a block times the mask [G, 1, H, T, T] of their group, head and queries."""
-    if mask is None:
-        return p
+    return p if mask is None else torch.mul(*_beside(p, mask)).view_as(p)
+
+
+def _mask_(p: Tensor, mask: Tensor | None) -> Tensor:
+    """`_masked` in place: of what is not needed without the mask any more."""
+    if mask is not None:
+        values, of_block = _beside(p, mask)
+        values.mul_(of_block)
+    return p
+
+
+def _beside(p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """p by group and head [G, B / G, H, C, S], and the part of the mask that it meets."""
     groups, _, n_head, _, _ = mask.shape
-    rows, end = _rows_of(p), p.shape[2]
-    return (p.view(groups, -1, n_head, *p.shape[1:]) * mask[..., rows, :end]).view_as(p)
+    return p.view(groups, -1, n_head, *p.shape[1:]), mask[..., _rows_of(p), : p.shape[2]]
 
 
 def _rows_of(probabilities: Tensor) -> slice:

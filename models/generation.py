@@ -104,14 +104,15 @@ def generate(
     end_token: int | None = None,
     stop: Callable[[Sequence[int]], bool] | None = None,
     on_token: Callable[[int], None] | None = None,
+    on_end: Callable[[int], None] | None = None,
     cache_bytes: int | None = None,
 ) -> list[Continuation]:
     """What the model writes after each prompt, in order: at most `n_tokens` tokens each.
 
     A text ends before an `end_token`, or with the token after which `stop`, given the tokens written so far, is true.
     `seeds` holds one seed for each prompt and may be absent where the likeliest token is taken. `on_token` is called
-    with every token as it is written, which tells something where there is one prompt. `cache_bytes` bounds what is
-    remembered at once; None takes the device's CACHE_BYTES.
+    with every token as it is written, which tells something where there is one prompt; `on_end` with the tokens of each
+    text that has ended. `cache_bytes` bounds what is remembered at once; None takes the device's CACHE_BYTES.
 
     Past the model's context the oldest tokens are dropped; positions are learned, so each token then costs a full pass.
     """
@@ -133,6 +134,7 @@ def generate(
             end_token=end_token,
             stop=stop,
             on_token=on_token,
+            on_end=on_end,
         )
         with torch.inference_mode():
             writer.write(rows, bound)
@@ -151,6 +153,7 @@ class _Writer:
     end_token: int | None
     stop: Callable[[Sequence[int]], bool] | None
     on_token: Callable[[int], None] | None
+    on_end: Callable[[int], None] | None
 
     @property
     def context(self) -> int:
@@ -254,11 +257,13 @@ class _Writer:
             row.nats += its_nats
             if token == self.end_token:
                 row.ended = True
-                continue
-            row.tokens.append(token)
-            row.ended = self.stop is not None and self.stop(row.written)
-            if self.on_token is not None:
-                self.on_token(token)
+            else:
+                row.tokens.append(token)
+                row.ended = self.stop is not None and self.stop(row.written)
+                if self.on_token is not None:
+                    self.on_token(token)
+            if self.on_end is not None and not self._goes_on(row):
+                self.on_end(len(row.written))
 
 
 def draw(logits: Tensor, sampling: Sampling, uniforms: Sequence[float]) -> Tensor:

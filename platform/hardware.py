@@ -56,14 +56,19 @@ def _bf16_gain() -> float:
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
     """Floating-point operations a second that are the whole of which `mfu` is a share, and where the number is from.
 
-    A known GPU in its precision: its data sheet. Anything else: the best of a few square matrix products, measured now
-    on the threads that this process has.
+    A known GPU in its precision: its data sheet. Anything else: the best of a few square matrix products, measured
+    once in this process on the threads that it has.
     """
     if device.type == "cuda":
         gpu = find_gpu(torch.cuda.get_device_name(device))
         if gpu is not None and gpu.precision == precision:
             return gpu.flops, f"{gpu.sheet}, dense {precision}"
-    return matrix_rate(device, precision), "measured: best of five square matrix products"
+    return _measured_peak(device, precision, torch.get_num_threads()), "measured: best of five square matrix products"
+
+
+@cache
+def _measured_peak(device: torch.device, precision: str, threads: int) -> float:
+    return matrix_rate(device, precision)
 
 
 def matrix_rate(device: torch.device, precision: str, width: int | None = None) -> float:

@@ -3,7 +3,7 @@
 The paper's four sizes and three rungs below them, each at 5, 20 and 80 tokens a parameter, so that size and data are
 both varied (the paper varied size alone). Prediction: held-out perplexity falls log-linearly with size as in the
 paper's figure 4, and still falls at 80 tokens a parameter; Hoffmann et al.'s law fits with exponents near a third.
-`ladder plan gpt2 --device H100` tells the cost; the
+`ladder plan gpt2 --gpu H100` tells the cost; the
 corpus `webtext` must be built first, on a machine that has it.
 """
 

@@ -26,7 +26,7 @@ class Winner:
 
     size: str
     """Name of the shape, as `ladder sizes` shows it."""
-    params: int
+    params_non_embedding: int
     """Parameters without embeddings."""
     tokens: int
     """Tokens of the run that won."""
@@ -77,12 +77,16 @@ class Found:
     @property
     def lr_law(self) -> PowerLaw | None:
         """Learning rate by N; None where fewer than two sizes have their best within the search."""
-        return fit_power_law([(w.params, w.lr) for w in self._inner])
+        return fit_power_law([(w.params_non_embedding, w.lr) for w in self._inner])
 
     @property
     def batch_law(self) -> PowerLaw | None:
         """Batch in tokens by N; None as for `lr_law`, and where batches were not searched."""
-        return fit_power_law([(w.params, w.batch_tokens) for w in self._inner]) if self.searched_batch else None
+        return (
+            fit_power_law([(w.params_non_embedding, w.batch_tokens) for w in self._inner])
+            if self.searched_batch
+            else None
+        )
 
     @property
     def provenance(self) -> str:

@@ -1,7 +1,12 @@
 """Fixtures that every area's tests share: where the real data is, and the GPT-2 vocabulary."""
 
 import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,3 +28,29 @@ def shared() -> Path:
 def gpt2_vocabulary(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points tiktoken at the GPT-2 vocabulary on disk, so that no test needs a network."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(shared / "tiktoken"))
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a process keeps an empty MLflow database once it has made one."""
+    return tmp_path_factory.mktemp("migrated") / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def copied_databases(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new MLflow database is a copy of the first one: its seventy migrations take more than a second."""
+    if (mlflow := sys.modules.get("mlflow.store.db.utils")) is None:
+        return
+    make: Callable[[Any], None] = mlflow._initialize_tables
+
+    def copy(engine: Any) -> None:
+        if engine.dialect.name != "sqlite":
+            return make(engine)
+        here, there = (migrated, engine.url.database) if migrated.exists() else (engine.url.database, migrated)
+        if there is migrated:
+            make(engine)
+        with closing(sqlite3.connect(here)) as source, closing(sqlite3.connect(there)) as target:
+            source.backup(target)
+        return None
+
+    monkeypatch.setattr(mlflow, "_initialize_tables", copy)

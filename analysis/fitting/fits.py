@@ -78,16 +78,20 @@ class FitOptions:
     """Least and greatest value of fitted parameters, by name."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.bootstrap <= MOST_REFITS or not 1 <= self.starts <= MOST_REFITS or not 0 < self.level < 1:
-            raise InputError(
-                f"bootstrap is {self.bootstrap}, starts {self.starts}, level {self.level}; bootstrap must be 0 to "
-                f"{MOST_REFITS:,}, starts 1 to as many, the level between 0 and 1"
-            )
+        for name, value, least in (("bootstrap", self.bootstrap, 0), ("starts", self.starts, 1)):
+            if not least <= value <= MOST_REFITS:
+                raise InputError(f"{name} is {value:,}; give {least} to {MOST_REFITS:,}")
+        if not 0 < self.level < 1:
+            raise InputError(f"level is {self.level:g}; it must be between 0 and 1, such as 0.95")
+        if not all(np.isfinite(value) for value in self.fixed.values()):
+            raise InputError(f"a fixed parameter is not a finite number: {dict(self.fixed)}; give a number")
+        if any(np.isnan(end) for ends in self.bounds.values() for end in ends):
+            raise InputError(f"a bound is not a number: {dict(self.bounds)}; give the least and the greatest value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Optimum:
-    """Where the solver ended, before it is told as a law."""
+    """Where the solver ended, before it becomes a `Fit`."""
 
     form: Form
     """The law over the points."""
@@ -170,6 +174,7 @@ class Fit:
 
         A new run adds the noise that the residuals allow, drawn with each refit.
         """
+        self.law.require(inputs)
         if self.line is not None:
             return self.line_band(self.line, inputs["x"], new_run)
         if self.draws is None:
@@ -307,7 +312,7 @@ def weigh_by_counts(
     return Scaled(form, np.sqrt(trials / (share * (1 - share))), 1.0), np.vstack([new, starts])
 
 
-def tell(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, draws: Draws | None) -> Fit:
+def as_fit(law: type[Law], points: Points, options: FitOptions, optimum: Optimum, draws: Draws | None) -> Fit:
     """An optimum as a fit, with the intervals that the draws give it."""
     form, theta = optimum.form, optimum.theta
     line = None
@@ -349,7 +354,7 @@ def fit_law(name: str, points: Points, options: FitOptions | None = None) -> Fit
     if found.status is not Status.NOT_IDENTIFIABLE:
         settings = (options.bootstrap, options.level, options.seed)
         draws = draw(found.form, found.objective, found.theta, own, *settings, progress=options.progress)
-    fit = tell(law, own, options, found, draws)
+    fit = as_fit(law, own, options, found, draws)
     return replace(fit, points=points, residuals=fit.residuals[np.argsort(order)])
 
 

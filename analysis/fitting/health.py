@@ -120,8 +120,8 @@ def find_misfit(form: Form, theta: Floats, points: Points, logs: Mapping[str, Fl
     """What says that the law misses these points by more than noise, in words; empty where nothing does.
 
     Where the points' errors are known, chi^2 of the residuals in their units. Where seeds repeat, the classical test of
-    lack of fit. Where they do not, an F test of whether squares and products
-    of the centred ln N and ln D (or ln x) explain what least squares leave; noise of points is taken as alike.
+    lack of fit. Where they do not, an F test of whether squares and products of the centred ln N and ln D (or ln x)
+    explain the residuals of least squares, the points taken as equally noisy.
     """
     left = least_squares(form, theta)
     if form.known_noise > 0:
@@ -214,8 +214,8 @@ def status_of(health: Health, problem: str | None, rival: float | None, *, smoot
     if health.best_share < LEAST_SHARE:
         return (
             Status.AMBIGUOUS,
-            f"{health.best_share:.1%} of {health.starts} starts reached the best objective, so that a better one may "
-            "not have been found; give more --starts",
+            f"{health.best_share:.1%} of {health.starts} starts reached the best objective, so there may be a better "
+            "one; give more --starts",
         )
     if smooth and health.gradient_norm > LOOSE_GRADIENT:
         return Status.AMBIGUOUS, f"the solver did not arrive (scaled gradient {health.gradient_norm:.2g})"
@@ -226,7 +226,7 @@ def flat_problem(law: type[Law], points: Points) -> str | None:
     """Why scores that do not move, or move the wrong way, determine no law; None where they do."""
     least, most = float(points.score.min()), float(points.score.max())
     if most - least <= FLAT * max(abs(most), abs(least)):
-        return f"every score is {least:.4g}: nothing changes, so that nothing says how; give scores that differ"
+        return f"every score is {least:.4g}; give scores that differ"
     if law is Power:
         x = np.log(points.inputs(law)["x"])
         if float((x - x.mean()) @ np.log(points.score)) > 0:

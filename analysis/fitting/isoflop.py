@@ -1,9 +1,9 @@
 """IsoFLOP parabolas: Hoffmann et al. 2022, approach 2.
 
 At one budget the final loss over ln N has a minimum; a parabola through the runs of the budget finds it, and a power
-law through the minima of several budgets says how the best size grows. What makes it go wrong in silence is said here
-budget by budget: too few sizes, a parabola that opens downward, a vertex outside of the sizes that were tried, one that
-its runs do not determine.
+law through the minima of several budgets says how the best size grows. Each budget that cannot be used says why: too
+few sizes, a parabola that opens downward, a vertex outside of the sizes that were tried or that its runs do not
+determine.
 
 The loss is not a parabola in ln N, so that the vertex lies a percent off the optimum when the sizes lie evenly around
 it and several percent when they do not. Under a law of Hoffmann's form the shift is the same factor at every budget as
@@ -48,7 +48,7 @@ from ladder.analysis.fitting.parabolas import (
     with_intervals,
 )
 from ladder.analysis.fitting.points import Points
-from ladder.analysis.laws.law import Floats, format_count, format_number
+from ladder.analysis.laws.law import Floats, format_count, format_number, format_power
 
 SHOWN_REFUSALS = 6
 """Refused budgets that a table for people lists."""
@@ -168,10 +168,11 @@ def status_of_budgets(points: Points, budgets: tuple[Budget, ...], frontier: Fro
     used = used_of(budgets)
     refused = [budget for budget in budgets if budget.status is not BudgetStatus.USED]
     if len(used) < 2 or frontier is None:
-        why = "; ".join(f"{budget.flops:.2g} FLOPs: {budget.reason}" for budget in refused[:3])
+        why = "; ".join(f"{format_power(budget.flops, 2)} FLOPs: {budget.reason}" for budget in refused[:3])
         return (
             Status.NOT_IDENTIFIABLE,
-            f"{len(used)} of {len(budgets)} budgets has a lowest point inside of its sizes, and an exponent needs two"
+            "an exponent needs two budgets whose lowest point lies inside of their sizes, and "
+            f"{len(used)} of {len(budgets)} has one"
             + (f" ({why}{'; ...' if len(refused) > 3 else ''})" if why else "; add a budget"),
         )
     if len(used) == 2:
@@ -183,18 +184,18 @@ def status_of_budgets(points: Points, budgets: tuple[Budget, ...], frontier: Fro
         )
     far = [budget for budget in used if not beside_best(points, budget)]
     if far:
-        told = ", ".join(f"{budget.flops:.2g}" for budget in far[:3])
+        told = ", ".join(format_power(budget.flops, 2) for budget in far[:3])
         return (
             Status.AMBIGUOUS,
             f"at {told} FLOPs the lowest point does not lie beside the best run: the loss is no parabola over such a "
-            "range of sizes; narrow it with --window 4",
+            "range of sizes; narrow it with --within-factor 4",
         )
     moved = cubic_exponent(points, used)
     if moved is not None and abs(moved - frontier.a) > CUBIC_MOVE:
         return (
             Status.AMBIGUOUS,
             f"the loss is no parabola over these sizes: a cubic gives an exponent of {moved:.3g} in place of "
-            f"{frontier.a:.3g}; narrow the sizes around each best run with --window 4",
+            f"{frontier.a:.3g}; narrow the sizes around each best run with --within-factor 4",
         )
     return Status.CONVERGED, ""
 

@@ -4,10 +4,12 @@ The pieces of `isoflop`: which runs are of one budget, the parabola in ln N thro
 its interval, and whether a cubic says otherwise.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
@@ -41,6 +43,11 @@ OWN_FREEDOM = 3
 """Runs beyond a parabola's three from which on a budget's noise is its own."""
 LEAST_FREEDOM = 1e-3
 """Least share of a residual that a run of high leverage keeps."""
+
+
+SEARCH_WINDOW = 4.0
+"""Factor around the best trial of a search within which a parabola in the setting's logarithm is fitted: over more, the
+loss rises faster to one side than to the other."""
 
 
 class BudgetStatus(StrEnum):
@@ -227,7 +234,7 @@ def judge_parabola(x: Floats, centre: float, n_sizes: int, coefficients: Floats 
     """Whether a budget's vertex can be used, and if not why and what to run."""
     if coefficients is None:
         missing = SIZES_OF_PARABOLA - n_sizes
-        return BudgetStatus.TOO_FEW, f"{n_sizes} sizes; a parabola needs {SIZES_OF_PARABOLA}: add {missing} more"
+        return BudgetStatus.TOO_FEW, f"a parabola needs {SIZES_OF_PARABOLA} sizes: add {missing}"
     if not coefficients[2] > 0:
         return BudgetStatus.DOWNWARD, "the loss bends downward over ln N: there is no lowest point; add sizes or seeds"
     vertex = float(lowest(coefficients[None])[0])
@@ -337,3 +344,38 @@ def cubic_exponent(points: Points, used: tuple[Budget, ...]) -> float | None:
     if special.fdtrc(len(sizes), spare, ratio) > CUBIC_DOUBT:
         return None
     return float(np.polyfit(flops, sizes, 1)[0])
+
+
+def find_winners(trials: pl.DataFrame, by: Sequence[str], setting: str, score: str) -> tuple[pl.DataFrame, list[str]]:
+    """The best value of a setting in each group of a search's trials, and why some groups have none.
+
+    `trials` has a trial a row, `by` names the columns that tell groups apart (N, D), a lower `score` is better. The
+    best value is the lowest point of a parabola in ln setting through the trials within SEARCH_WINDOW of the best one,
+    so that it does not stick to the values that were tried. A group whose best trial is the least or greatest of its
+    values has none: the search must go on to that side. Returns columns `by`, `setting`, `score` there and `trials`.
+    """
+    made, left = [], []
+    for key, rows in trials.group_by(by, maintain_order=True):
+        named = ", ".join(f"{column} {format_count(float(value))}" for column, value in zip(by, key, strict=True))
+        x, y = np.log(rows[setting].to_numpy()), rows[score].to_numpy().astype(np.float64)
+        best, values = float(x[np.argmin(y)]), np.unique(x)
+        if len(values) < 3:
+            left.append(f"{named}: {len(values)} values of {setting}; a lowest point needs 3")
+            continue
+        if best in (values[0], values[-1]):
+            side = "lower" if best == values[0] else "higher"
+            left.append(
+                f"{named}: the best {setting}, {np.exp(best):.3g}, is at the edge of the search; try {side} ones"
+            )
+            continue
+        place = int(np.searchsorted(values, best))
+        reach = max(np.log(SEARCH_WINDOW), best - values[place - 1], values[place + 1] - best) * (1 + 1e-9)
+        near = np.abs(x - best) <= reach
+        bend, slope, level = np.polyfit(x[near] - best, y[near], 2)
+        lowest = -slope / (2 * bend) if bend > 0 else np.inf
+        if not values[place - 1] <= best + lowest <= values[place + 1]:
+            left.append(f"{named}: its losses over {setting} have no lowest point beside the best trial; add seeds")
+            continue
+        found = {setting: float(np.exp(best + lowest)), score: float(level - slope**2 / (4 * bend)), "trials": len(x)}
+        made.append(dict(zip(by, key, strict=True)) | found)
+    return pl.DataFrame(made, schema_overrides={setting: pl.Float64}), left

@@ -205,8 +205,8 @@ def find_groups(points: Points) -> NDArray[np.int64]:
 
 
 def find_trunks(points: Points, settings: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """[n] label, from 0, of what shares noise beyond a setting: settings that share a trunk, or a trunk's settings'
-    seeds, as far as that goes. None where nothing does, and where clusters say what belongs together."""
+    """[n] labels, from 0, of groups that share noise: settings of one trunk, and trunks that repeat one setting (its
+    seeds). None where every group is one setting, and where clusters say what belongs together."""
     if points.trunks is None or points.clusters is not None:
         return None
     n_settings = int(settings.max()) + 1
@@ -226,10 +226,9 @@ def is_one_ratio(points: Points) -> bool:
 def design_problem(law: type[Law], points: Points, fixed: Collection[str] = ()) -> str | None:
     """Why no data at these N and D could determine the law, with the runs to add; None where it could.
 
-    Of parameters that are fixed the remaining ones' gradients say more: `health.status_of` looks at those.
-
-    This judges the design alone: a law with E, alpha and beta needs three levels of N to bend a curve in N, three of D
-    likewise, and D that is not itself a power of N.
+    A law with E, alpha and beta needs three levels of N to bend a curve in N, three of D likewise, and D that is not
+    itself a power of N. Where parameters of a law in N and D are fixed, the gradients of the others decide
+    (`health.status_of`).
     """
     if law.inputs == ("x",):
         variable, needed = points.variable_of(law), len(law.fitted) - len(fixed)
@@ -332,7 +331,7 @@ def split_residuals(residuals: Floats, settings: NDArray[np.int64], n_parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """One level of what shares noise: what labels [n] differ by beyond the level above it."""
+    """One level of shared noise: what groups with a label each differ by beyond the level above."""
 
     labels: NDArray[np.int64]
     """Of trunks, of settings or of runs, each within the one before."""

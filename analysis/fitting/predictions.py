@@ -2,7 +2,8 @@
 
 Expanding window: every form is fitted to the k smallest sizes and predicts the next one, for every k that determines
 it. The last window, which predicts the largest size, is the one that an extrapolation resembles most. Where points
-have no sizes, whatever the law reads takes their place: tokens, compute, or (from the largest down) a loss.
+have no sizes, whatever the law reads takes their place: tokens, compute, or (from the largest down) a loss. The same
+windows stand beside Akaike's criterion where laws are compared on the same points.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import special
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, at_one_place, fit_law
 from ladder.analysis.fitting.frontiers import EnvelopeFit
 from ladder.analysis.fitting.health import Status, finite, interval_words
 from ladder.analysis.fitting.intervals import Interval
 from ladder.analysis.fitting.isoflop import IsoFlopFit
-from ladder.analysis.fitting.points import DISTINCT, Points, as_numbers
+from ladder.analysis.fitting.points import DISTINCT, Points, as_numbers, find_groups
+from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.fitting.two_step import TwoStepFit
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, Floats, Variable, format_count, format_number
 from ladder.analysis.laws.surfaces import Surface, find_law
@@ -161,6 +164,65 @@ def mean_errors(windows: Sequence[HoldOut]) -> dict[str, float]:
     """Mean relative error by form over its windows."""
     laws = dict.fromkeys(window.law for window in windows)
     return {law: float(np.mean([w.relative_error for w in windows if w.law == law])) for law in laws}
+
+
+RIVALS = ("hoffmann", "gadre", "kaplan")
+"""Laws in N and D that are compared on every set of losses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How well one law does beside the others on the same points."""
+
+    law: str
+    parameters: int
+    """Fitted ones."""
+    aicc: float
+    """Akaike's criterion, corrected for few points (Hurvich and Tsai 1989), of least squares; lower is better."""
+    held_out: float | None
+    """Mean relative error on held-out larger sizes; None where no window could be predicted by all."""
+    nested_doubt: float | None
+    """For a law that is another with fewer parameters (gadre in hoffmann): p value of the F test that the other's
+    further parameters explain nothing; None where the law is nested in none."""
+
+
+def choose_law(points: Points, options: FitOptions, laws: Sequence[str] = RIVALS) -> list[Choice]:
+    """The laws that the points determine, the best by Akaike's criterion first; none where fewer than two are.
+
+    Settings are counted, not runs: seeds of a setting are no further evidence on a law's form.
+    """
+    plain = replace(options, bootstrap=0, objective=Objective(kind="squares"), constants={})
+    fits = {}
+    for law in laws:
+        try:
+            fit = fit_law(law, points, plain)
+        except InputError:
+            continue
+        if fit.status in (Status.CONVERGED, Status.AMBIGUOUS):
+            fits[law] = float((fit.residuals**2).sum())
+    n = int(find_groups(points).max()) + 1
+    if len(fits) < 2 or n - max(len(find_law(law).fitted) for law in fits) < 3 or min(fits.values()) <= 0:
+        return []
+    errors = mean_errors(hold_out(list(fits), points, options))
+    found = []
+    for law, squares in fits.items():
+        count = len(find_law(law).fitted)
+        free = count + 1  # the noise's own size
+        penalty = 2 * free + 2 * free * (free + 1) / (n - free - 1)
+        nested = None
+        if law == "gadre" and "hoffmann" in fits:
+            ratio = max(squares - fits["hoffmann"], 0.0) / (fits["hoffmann"] / (n - count - 1))
+            nested = float(special.fdtrc(1, n - count - 1, ratio))
+        found.append(
+            Choice(
+                law=law,
+                parameters=count,
+                aicc=n * float(np.log(squares / len(points))) + penalty,
+                held_out=errors.get(law),
+                nested_doubt=nested,
+            )
+        )
+    return sorted(found, key=lambda choice: choice.aicc)
 
 
 def describe_holdout(windows: Sequence[HoldOut], errors: Mapping[str, float]) -> str:

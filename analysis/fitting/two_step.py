@@ -1,7 +1,7 @@
 """Loss -> accuracy in two steps (Bhagia et al. 2024): task loss from N and D, then accuracy from task loss.
 
 The first step is Hoffmann's law of the loss on the task, the second a sigmoid from that loss to the accuracy. Both are
-refitted on the same draws, so that what is unknown about either shows in the band of the accuracy. `fit_axes` fits a
+refitted on the same draws, so the band of the accuracy carries the doubt of both. `fit_axes` fits a
 score, such as one after fine-tuning, along every axis that it may follow.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ladder.analysis.fitting.fits import Fit, FitOptions, Optimum, find_optimum, fit_law, tell
+from ladder.analysis.fitting.fits import Fit, FitOptions, Optimum, as_fit, find_optimum, fit_law
 from ladder.analysis.fitting.formulation import natural_ceiling
 from ladder.analysis.fitting.health import (
     Status,
@@ -148,9 +148,9 @@ def fit_two_step(
 
     `clusters` labels the run of each point. With it the first step reads the last point (the largest D) of each run
     only: an earlier checkpoint is not what a run of so many tokens, its learning rate brought down, would have reached.
-    The second step reads all points, and whole runs are what is drawn again (section 3 of the paper). `anchored` adds
-    the paper's point to the second step: a loss of 0 is the task's maximum, 1 or 100 (section 3.2); without it nothing
-    keeps the ceiling from lying far below what larger models reach.
+    The second step reads all points, and whole runs are drawn again (section 3 of the paper). `anchored` adds the
+    paper's point to the second step: a loss of 0 is the task's maximum, 1 or 100 (section 3.2); without it the ceiling
+    may lie far below what larger models reach.
 
     Raises InputError for points no fit can be made of.
     """
@@ -166,8 +166,8 @@ def fit_two_step(
     if Status.NOT_IDENTIFIABLE not in (first.status, second.status):
         draws = draw_steps((first, second), points, scores, options)
     fits = (
-        tell(Hoffmann, points, options, first, draws[0]),
-        tell(LossSigmoid, scores, second_options, second, draws[1]),
+        as_fit(Hoffmann, points, options, first, draws[0]),
+        as_fit(LossSigmoid, scores, second_options, second, draws[1]),
     )
     law = TwoStep(first=Hoffmann(**fits[0].law.parameters), second=LossSigmoid(**fits[1].law.parameters))
     return TwoStepFit(law=law, first=fits[0], second=fits[1], last=last)

@@ -6,7 +6,7 @@ what follows from them. Those in N and D are in `surfaces`. Numbers are written 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
@@ -62,8 +62,15 @@ class Law:
         """The given fields by name, ready for `formula`."""
         return {name: np.array([self.values[name]]) for name in self.given()}
 
+    def require(self, inputs: Collection[str]) -> None:
+        """InputError where one of the law's inputs is missing."""
+        missing = [name for name in self.inputs if name not in inputs]
+        if missing:
+            raise InputError(f"{self.name} reads {' and '.join(self.inputs)}; give {' and '.join(missing)} too")
+
     def score(self, **inputs: ArrayLike) -> Floats:
         """The law's score at inputs given by name, as in `law.score(N=1e8, D=2e9)`."""
+        self.require(inputs)
         arrays = {name: np.asarray(value, dtype=np.float64) for name, value in inputs.items()}
         return np.asarray(self.formula(arrays, {name: np.float64(v) for name, v in self.values.items()}))  # type: ignore[misc]
 
@@ -79,13 +86,19 @@ def format_number(value: float | None, digits: int = 4) -> str:
         return "-"
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.{digits - 1}e}".replace("e+", "e")
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def format_power(value: float, digits: int = 3) -> str:
+    """1e15, 2e15: compute, for which no prefix is usual."""
+    return f"{value:.{digits}g}".replace("e+", "e")
 
 
 def format_count(value: float) -> str:
     """1.2M, 350k, 7B: parameters and tokens to three digits."""
     if abs(value) >= 999.5e12:
-        return f"{value:.3g}".replace("e+", "e")
+        return format_power(value)
     for size, letter in PREFIXES:
         if abs(value) >= size * 0.9995:
             return f"{value / size:.3g}{letter}"

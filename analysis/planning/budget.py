@@ -8,21 +8,23 @@ in a search, which `find_winners` finds.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from ladder.analysis.fitting.fits import Fit, OptimalRun
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.intervals import Interval
+from ladder.analysis.fitting.parabolas import find_winners
 from ladder.analysis.fitting.points import count_distinct
 from ladder.analysis.laws.law import FLOPS_PER_PARAMETER_TOKEN, format_count
 from ladder.analysis.laws.surfaces import BESIROGLU, Allocation, Surface
 from ladder.analysis.planning.design import SEED_NOISE, place_target
-from ladder.analysis.planning.proposal import Proposal, SeedNoise, list_candidates, propose
+from ladder.analysis.planning.proposal import Proposal, list_candidates, propose
 from ladder.analysis.tables.fit_table import Found, TableFit, fit_table, numbers, prepare
 from ladder.analysis.tables.sweeps import PARAMS
 from ladder.models.errors import InputError
@@ -30,6 +32,7 @@ from ladder.models.errors import InputError
 FAR, VERY_FAR = 10.0, 100.0
 """Multiples of the largest fitted run's compute beyond which a prediction is called far, and very far, beyond the
 data."""
+UNSHOWN = ", which these runs cannot show; fit again with larger runs before spending"
 LOOSE = 10.0
 """Ratio of the ends of the optimal size's interval beyond which it is called hardly known."""
 FLOPS_PER_SERVED = 2.0
@@ -225,16 +228,12 @@ def doubts(fit: Fit, best: Allocation, beyond: float, sizes: Interval) -> list[s
     if fit.misfit:
         found.append(fit.misfit)
     if sizes.low and sizes.high and sizes.high > LOOSE * sizes.low:
-        found.append(f"the optimal size is known only to a factor of {sizes.high / sizes.low:,.0f} from end to end")
-    if beyond > VERY_FAR:
+        found.append(f"the interval of the optimal size spans a factor of {sizes.high / sizes.low:,.0f}")
+    if beyond > FAR:
+        very, more = ("", "") if beyond <= VERY_FAR else ("very ", UNSHOWN)
         found.append(
-            f"{beyond:,.0f} times the compute of the largest fitted run: very far beyond the data. The intervals hold "
-            "only if the law does, which these runs cannot show; fit again with larger runs before spending"
-        )
-    elif beyond > FAR:
-        found.append(
-            f"{beyond:,.0f} times the compute of the largest fitted run: far beyond the data. The intervals hold only "
-            "if the law does"
+            f"{beyond:,.0f} times the compute of the largest fitted run: {very}far beyond the data. The intervals hold "
+            f"only if the law does{more}"
         )
     ratios = fit.points.quantity("tokens") / fit.points.quantity("params")
     if not ratios.min() <= best.tokens_per_parameter <= ratios.max():
@@ -262,6 +261,57 @@ def suggest(fit: Fit, flops: float) -> list[BudgetPlan]:
         return []
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
+
+    standard_deviation: float
+    """Of ln score, so a share of it: sqrt(sum of squared deviations from the settings' means / degrees of freedom)."""
+    degrees_of_freedom: int
+    """Runs less settings."""
+    low: float
+    """Lower end of the 95 % chi-square interval of the standard deviation: normal noise, equal in all settings."""
+    high: float
+    """Upper end."""
+    settings: int
+    """Settings with at least two seeds."""
+    runs: int
+    """Runs in them."""
+
+
+def seed_noise(table: pl.DataFrame, score: str) -> SeedNoise | None:
+    """The noise of ln score among runs of equal size and tokens; None where no setting has two seeds.
+
+    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
+    the table does not say, so that setting is left out.
+    """
+    needed = (score, PARAMS, "tokens", "seed")
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise InputError(f"seed noise needs {', '.join(needed)}, and the table lacks {', '.join(missing)}")
+    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
+    rows = rows.filter(pl.col(score).is_finite())
+    if (rows[score] <= 0).any():
+        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; name a loss or perplexity")
+    value = pl.col(score).log()
+    counted = {"runs": pl.len(), "seeds": pl.col("seed").n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
+    settings = rows.group_by(PARAMS, "tokens", maintain_order=True).agg(**counted)
+    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
+    freedom = int((settings["runs"] - 1).sum())
+    if freedom < 1:
+        return None
+    squares = float(settings["squares"].sum())
+    low, high = (float(np.sqrt(squares / stats.chi2.ppf(0.5 + side * 0.475, freedom))) for side in (1, -1))
+    return SeedNoise(
+        standard_deviation=float(np.sqrt(squares / freedom)),
+        degrees_of_freedom=freedom,
+        low=low,
+        high=high,
+        settings=settings.height,
+        runs=int(settings["runs"].sum()),
+    )
+
+
 SIZES = 3
 """Sizes that a law with an offset needs; with fewer, other sizes must come first, and which is not for a formula."""
 
@@ -279,8 +329,13 @@ class Additions:
     """Which noise was reckoned with."""
 
 
-def find_additions(loss: pl.DataFrame, fit: Fit | None, noise: SeedNoise | None) -> Additions | None:
-    """Runs of the sweep's own sizes to add; None where there are too few sizes or nothing would help."""
+def find_additions(
+    loss: pl.DataFrame, fit: Fit | None, noise: SeedNoise | None, trunks: Mapping[str, str]
+) -> Additions | None:
+    """Runs of the sweep's own sizes to add; None where there are too few sizes or nothing would help.
+
+    `trunks` says what each run branched off, where it did.
+    """
     known = loss.drop_nulls(["tokens"])
     params, tokens = known[PARAMS].to_numpy().astype(float), known["tokens"].to_numpy().astype(float)
     if known.height == 0 or count_distinct(params) < SIZES:
@@ -289,7 +344,9 @@ def find_additions(loss: pl.DataFrame, fit: Fit | None, noise: SeedNoise | None)
     spread, source = reckoned_noise(fit, noise)
     design = (params, tokens)
     target = place_target(law, params, tokens, None)
-    found = propose(law, design, list_candidates(design, np.unique(params)), noise=spread, target=target)
+    labels = np.unique([trunks.get(run, run) for run in known["run"]], return_inverse=True)[1] if trunks else None
+    candidates = list_candidates(design, np.unique(params))
+    found = propose(law, design, candidates, noise=spread, target=target, trunks=labels)
     names = dict(zip(known[PARAMS].cast(pl.Float64), known["size"], strict=True))
     return Additions(proposal=found, names=names, law=told, noise=source) if found.runs else None
 
@@ -326,46 +383,6 @@ def addition_words(additions: Additions) -> list[str]:
     ]
 
 
-SEARCH_WINDOW = 4.0
-"""Factor around the best trial of a search within which a parabola in the setting's logarithm is fitted: over more, the
-loss rises faster to one side than to the other."""
-
-
-def find_winners(trials: pl.DataFrame, by: Sequence[str], setting: str, score: str) -> tuple[pl.DataFrame, list[str]]:
-    """The best value of a setting in each group of a search's trials, and why some groups have none.
-
-    `trials` has a trial a row, `by` names the columns that tell groups apart (N, D), a lower `score` is better. The
-    best value is the lowest point of a parabola in ln setting through the trials within SEARCH_WINDOW of the best one,
-    so that it does not stick to the values that were tried. A group whose best trial is the least or greatest of its
-    values has none: the search must go on to that side. Returns columns `by`, `setting`, `score` there and `trials`.
-    """
-    made, left = [], []
-    for key, rows in trials.group_by(by, maintain_order=True):
-        named = ", ".join(f"{column} {format_count(float(value))}" for column, value in zip(by, key, strict=True))
-        x, y = np.log(rows[setting].to_numpy()), rows[score].to_numpy().astype(np.float64)
-        best, values = float(x[np.argmin(y)]), np.unique(x)
-        if len(values) < 3:
-            left.append(f"{named}: {len(values)} values of {setting}; a lowest point needs 3")
-            continue
-        if best in (values[0], values[-1]):
-            side = "lower" if best == values[0] else "higher"
-            left.append(
-                f"{named}: the best {setting}, {np.exp(best):.3g}, is at the edge of the search; try {side} ones"
-            )
-            continue
-        place = int(np.searchsorted(values, best))
-        reach = max(np.log(SEARCH_WINDOW), best - values[place - 1], values[place + 1] - best) * (1 + 1e-9)
-        near = np.abs(x - best) <= reach
-        bend, slope, level = np.polyfit(x[near] - best, y[near], 2)
-        lowest = -slope / (2 * bend) if bend > 0 else np.inf
-        if not values[place - 1] <= best + lowest <= values[place + 1]:
-            left.append(f"{named}: its losses over {setting} have no lowest point beside the best trial; add seeds")
-            continue
-        found = {setting: float(np.exp(best + lowest)), score: float(level - slope**2 / (4 * bend)), "trials": len(x)}
-        made.append(dict(zip(by, key, strict=True)) | found)
-    return pl.DataFrame(made, schema_overrides={setting: pl.Float64}), left
-
-
 def fit_search(request: TableFit, setting: str) -> tuple[Found, pl.DataFrame, list[str]]:
     """A rule of the best learning rate, batch ... over N, D or C, from the trials of a search.
 
@@ -376,11 +393,8 @@ def fit_search(request: TableFit, setting: str) -> tuple[Found, pl.DataFrame, li
     rows, axes = prepare(request)[0], list(request.axes.values())
     if not axes:
         raise InputError("--search needs --params, --tokens or --flops: the sizes whose best setting is looked for")
-    trials = pl.DataFrame(
-        {name: numbers(rows, name, positive=name != request.score) for name in [*axes, request.score]}
-    )
-    trials = trials.with_columns(pl.Series(setting, numbers(rows, setting, positive=True)))
-    winners, left = find_winners(trials, axes, setting, request.score)
+    columns = {name: numbers(rows, name, positive=name != request.score) for name in (*axes, setting, request.score)}
+    winners, left = find_winners(pl.DataFrame(columns), axes, setting, request.score)
     if winners.height == 0:
         raise InputError(f"no size has a best {setting}: {'; '.join(left[:3])}")
     return fit_table(replace(request, path=winners, score=setting, where=())), winners, left

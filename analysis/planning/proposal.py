@@ -1,21 +1,22 @@
 """Which runs to add to a design, and what the design can say with and without them.
 
 To first order the variance of what a least-squares fit says at the target is g' M^-1 g, with g the gradient of ln L
-there and M the sum of x x' / noise^2 over the runs' gradients x. One more run is a rank-one update, so that hundreds of
-candidates are judged at once: by the drop of the target's variance (c-optimality), or, where the design cannot
-determine the law at all, by the growth of det M (D-optimality), since then every direction must first be seen.
+there and M the sum of x x' / noise^2 over the runs' gradients x. Where runs branched off one trunk share noise, which
+the fit does not weigh by, it is g' M^-1 S M^-1 g, with S the variance of the sum of the gradients times their noise.
+One more run is a rank-one update, so that hundreds of candidates are judged at once: by the drop of the target's
+variance (c-optimality), or, where the design cannot determine the law at all, by the growth of det M (D-optimality),
+since then every direction must first be seen.
 Choosing greedily is not choosing the best set, but each step says what it buys; the chosen set is then simulated, by
 `assess_design`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import polars as pl
-from scipy import stats
 
 from ladder.analysis.fitting.fits import FitOptions
+from ladder.analysis.fitting.forms import jacobian_at
 from ladder.analysis.fitting.formulation import make_form
 from ladder.analysis.fitting.intervals import Labels
 from ladder.analysis.fitting.points import DISTINCT, make_points
@@ -36,14 +37,14 @@ from ladder.analysis.planning.design import (
     undetermined,
     width,
 )
-from ladder.analysis.tables.sweeps import PARAMS
-from ladder.models.errors import InputError
 
 OVERHEAD = 0.01
 """What any added run costs on top of its FLOPs, as a share of the sweep's: without it, ever smaller runs would buy ever
 more per FLOP, while each must be started, scored and waited for."""
 LEAST_NARROWING = 0.005
 """A run that narrows less than this is not worth naming."""
+SAME = 1e-9
+"""Relative difference up to which two runs have the same size, or the same number of tokens."""
 PRIOR_DEVIATION = 2.0
 """Weak prior of the solver's coordinates (logarithms at the middle of the data, exponents), so that a design that
 leaves a direction open still has a finite determinant."""
@@ -87,14 +88,54 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Geometry:
-    """Gradients of ln L in the solver's coordinates, over the noise."""
+    """A design and its candidates by the gradients of ln L in the solver's coordinates, over the noise."""
 
+    places: tuple[Floats, Floats]
+    """[n] N and D of the runs."""
+    trunks: Labels | None
+    """[n] labels of runs that share the beginning of their training; None where none do."""
     design: Floats
-    """[n, P] at the planned runs."""
+    """[n, P] gradients at the runs."""
+    choice: tuple[Floats, Floats]
+    """[m] N and D of the candidates."""
     candidates: Floats
-    """[m, P] at the candidates."""
+    """[m, P] ... at the candidates."""
     target: Floats
-    """[P] at the target."""
+    """[P] ... at the target."""
+
+    @property
+    def information(self) -> Floats:
+        """[P, P] M, the sum of x x' over the runs' gradients, with the weak prior."""
+        return np.asarray(self.design.T @ self.design + np.eye(len(self.target)) / PRIOR_DEVIATION**2)
+
+    @property
+    def score_variance(self) -> Floats:
+        """[P, P] S, the variance of the sum of gradients times noise: M where no noise is shared."""
+        if self.trunks is None:
+            return self.information
+        sums = np.zeros((int(self.trunks.max()) + 1, len(self.target)))
+        np.add.at(sums, self.trunks, self.design)
+        return np.asarray(self.information + SHARED_NOISE * (sums.T @ sums - self.design.T @ self.design))
+
+    @property
+    def siblings(self) -> Floats:
+        """[m, P] sum of the gradients of the trunk that each candidate would branch off; 0 where it begins its own."""
+        found = np.zeros_like(self.candidates)
+        if self.trunks is None:
+            return found
+        for size in np.unique(self.choice[0]):
+            rows, same = self.choice[0] == size, np.flatnonzero(np.isclose(self.places[0], size, rtol=SAME))
+            if len(same):
+                taken = np.isclose(self.choice[1][rows, None], self.places[1][same], rtol=SAME)
+                trunk = self.design[self.trunks == self.trunks[same[0]]].sum(axis=0)
+                found[rows] = np.where(taken.any(axis=1, keepdims=True), 0.0, trunk)
+        return found
+
+    def with_run(self, chosen: int) -> "Geometry":
+        """The design with one of the candidates."""
+        N, D = (np.append(axis, more[chosen]) for axis, more in zip(self.places, self.choice, strict=True))
+        trunks = None if self.trunks is None else add_to_trunks(N, D, self.trunks)
+        return replace(self, places=(N, D), trunks=trunks, design=np.vstack([self.design, self.candidates[chosen]]))
 
 
 def list_candidates(
@@ -136,66 +177,81 @@ def propose(
     noise: float,
     target: Target,
     count: int = 4,
+    trunks: Labels | None = None,
 ) -> Proposal:
-    """At most `count` of the candidates (N, D), any of them more than once (as another seed), chosen greedily."""
+    """At most `count` of the candidates (N, D), any of them more than once (as another seed), chosen greedily.
+
+    `trunks` [n] are as in `assess_design`.
+    """
     N, D = design
-    geometry = lay_out(law, design, candidates, noise, target)
+    geometry = lay_out(law, design, candidates, noise, target, trunks)
     flops = FLOPS_PER_PARAMETER_TOKEN * candidates[0] * candidates[1]
     total = float(FLOPS_PER_PARAMETER_TOKEN * (N * D).sum())
     open_design = undetermined(law, N, D) is not None
-    prior = np.eye(len(geometry.target)) / PRIOR_DEVIATION**2
-    covariance: Floats = np.asarray(np.linalg.inv(geometry.design.T @ geometry.design + prior), dtype=np.float64)
-    before = deviation(covariance, geometry.target)
+    before = target_deviation(geometry)
     added: list[AddedRun] = []
     while len(added) < count and len(flops):
-        gain = volume_gain(covariance, geometry) if open_design else narrowing(covariance, geometry)
+        gain = volume_gain(geometry) if open_design else narrowing(geometry)
         best = int(np.argmax(gain / (flops + OVERHEAD * total)))
         if gain[best] < LEAST_NARROWING:
             break
-        covariance = update(covariance, geometry.candidates[best])
+        geometry = geometry.with_run(best)
         place = {"params": float(candidates[0][best]), "tokens": float(candidates[1][best])}
-        width = deviation(covariance, geometry.target) / before
+        width = target_deviation(geometry) / before
         added.append(AddedRun(candidate=best, flops=float(flops[best]), width=width, **place))
     spent, criterion = sum(run.flops for run in added), "all parameters" if open_design else "loss at the target"
     return Proposal(runs=tuple(added), criterion=criterion, flops=spent, share=spent / total)
 
 
 def lay_out(
-    law: Surface, design: tuple[Floats, Floats], candidates: tuple[Floats, Floats], noise: float, target: Target
+    law: Surface,
+    design: tuple[Floats, Floats],
+    candidates: tuple[Floats, Floats],
+    noise: float,
+    target: Target,
+    trunks: Labels | None = None,
 ) -> Geometry:
     """The gradients of all places in one set of coordinates, whose centre is the middle of them all."""
     N = np.concatenate([design[0], candidates[0], [target.params]])
     D = np.concatenate([design[1], candidates[1], [target.tokens]])
     form = make_form(type(law), make_points(law.score(N=N, D=D), params=N, tokens=D), FitOptions())
-    theta = coordinates(form, law)[None]
-    gradients = form.jacobian(theta, form.evaluate(theta))[0].T  # [n + m + 1, P]
+    gradients = jacobian_at(form, coordinates(form, law)).T  # [n + m + 1, P]
     n = len(design[0])
-    return Geometry(design=gradients[:n] / noise, candidates=gradients[n:-1] / noise, target=gradients[-1])
+    return Geometry(
+        places=design,
+        trunks=trunks,
+        design=gradients[:n] / noise,
+        choice=candidates,
+        candidates=gradients[n:-1] / noise,
+        target=gradients[-1],
+    )
 
 
-def deviation(covariance: Floats, gradient: Floats) -> float:
-    """Standard deviation of ln L at a place."""
-    return float(np.sqrt(gradient @ covariance @ gradient))
+def target_deviation(geometry: Geometry) -> float:
+    """Standard deviation of ln L at the target."""
+    towards = np.linalg.solve(geometry.information, geometry.target)
+    return float(np.sqrt(towards @ geometry.score_variance @ towards))
 
 
-def narrowing(covariance: Floats, geometry: Geometry) -> Floats:
-    """[m] -ln of the factor by which each candidate narrows the target's interval."""
-    seen = geometry.candidates @ covariance  # [m, P]
-    spread = 1 + np.einsum("mp,mp->m", seen, geometry.candidates)
-    share = (seen @ geometry.target) ** 2 / spread / (geometry.target @ covariance @ geometry.target)
-    return np.asarray(-0.5 * np.log(np.maximum(1 - share, 1e-300)))
+def narrowing(geometry: Geometry) -> Floats:
+    """[m] -ln of the factor by which each candidate narrows the target's interval.
+
+    With x the candidate's gradient, M^-1 becomes M^-1 - k k' / (1 + x'k), k = M^-1 x (Sherman and Morrison), and S
+    gains x x' and what x shares with its siblings u: the shared part times u x' + x u'.
+    """
+    seen = np.linalg.solve(geometry.information, geometry.candidates.T).T  # k, [m, P]
+    towards = np.linalg.solve(geometry.information, geometry.target)
+    own = geometry.candidates @ towards / (1 + (geometry.candidates * seen).sum(axis=1))
+    after = towards - own[:, None] * seen  # M^-1 g with the candidate, [m, P]
+    shared = 2 * SHARED_NOISE * (geometry.siblings * after).sum(axis=1) * own
+    variance = np.einsum("mp,pq,mq->m", after, geometry.score_variance, after) + own**2 + shared
+    return np.asarray(np.log(target_deviation(geometry)) - 0.5 * np.log(np.maximum(variance, 1e-300)))
 
 
-def volume_gain(covariance: Floats, geometry: Geometry) -> Floats:
+def volume_gain(geometry: Geometry) -> Floats:
     """[m] half the growth of ln det M by each candidate: -ln of the factor on the volume of the parameters' region."""
-    seen = geometry.candidates @ covariance
-    return np.asarray(0.5 * np.log1p(np.einsum("mp,mp->m", seen, geometry.candidates)))
-
-
-def update(covariance: Floats, gradient: Floats) -> Floats:
-    """M^-1 with one more run (Sherman and Morrison)."""
-    seen = covariance @ gradient
-    return np.asarray(covariance - np.outer(seen, seen) / (1 + gradient @ seen))
+    seen = np.linalg.solve(geometry.information, geometry.candidates.T).T
+    return np.asarray(0.5 * np.log1p((geometry.candidates * seen).sum(axis=1)))
 
 
 LOOSE = 0.5
@@ -215,64 +271,6 @@ class Noise:
     """Lower end of its 95 % interval; None where it was not measured."""
     high: float | None = None
     """Upper end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedNoise:
-    """The pooled spread of runs that repeat a size and a number of tokens with other seeds."""
-
-    standard_deviation: float
-    """Of ln score, so a share of it: sqrt(sum of squared deviations from the settings' means / degrees of freedom)."""
-    degrees_of_freedom: int
-    """Runs less settings."""
-    low: float
-    """Lower end of the 95 % chi-square interval of the standard deviation: normal noise, equal in all settings."""
-    high: float
-    """Upper end."""
-    settings: int
-    """Settings with at least two seeds."""
-    runs: int
-    """Runs in them."""
-
-
-def seed_noise(table: pl.DataFrame, score: str) -> SeedNoise | None:
-    """The noise of ln score among runs of equal size and tokens; None where no setting has two seeds.
-
-    Of a table with a `status` only finished runs count. Runs of one setting that share a seed differ in something that
-    the table does not say, so that setting is left out.
-    """
-    rows = usable_rows(table, (score, PARAMS, "tokens", "seed"))
-    if rows.filter(pl.col(score) <= 0).height:
-        raise InputError(f"{score} is 0 or less somewhere and has no logarithm; name a loss or perplexity")
-    value = pl.col(score).log()
-    counted = {"runs": pl.len(), "seeds": pl.col("seed").n_unique(), "squares": ((value - value.mean()) ** 2).sum()}
-    settings = rows.group_by(PARAMS, "tokens", maintain_order=True).agg(**counted)
-    settings = settings.filter((pl.col("runs") > 1) & (pl.col("runs") == pl.col("seeds")))
-    freedom = int((settings["runs"] - 1).sum())
-    if freedom < 1:
-        return None
-    squares = float(settings["squares"].sum())
-    low, high = (float(np.sqrt(squares / stats.chi2.ppf(0.5 + side * 0.475, freedom))) for side in (1, -1))
-    return SeedNoise(
-        standard_deviation=float(np.sqrt(squares / freedom)),
-        degrees_of_freedom=freedom,
-        low=low,
-        high=high,
-        settings=settings.height,
-        runs=int(settings["runs"].sum()),
-    )
-
-
-def usable_rows(table: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Finished runs that have the first of the columns, a score; InputError where a column is not there."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(
-            f"seed noise needs the columns {', '.join(columns)}, and the table lacks {', '.join(missing)}; "
-            f"it has {', '.join(table.columns[:30])}"
-        )
-    rows = table.filter(pl.col("status") == "finished") if "status" in table.columns else table
-    return rows.filter(pl.col(columns[0]).is_not_null() & pl.col(columns[0]).is_finite())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,13 +358,15 @@ def assess_design(
 ) -> Prospect:
     """What fits of a design (N, D) could say, and which of the candidates (N, D) to add.
 
-    `trunks` [n] tells which runs share the beginning of their training. Runs are chosen as if none did, and simulated
-    as they are; a run that is added to a size at a new number of tokens goes on from that size's trunk.
+    `trunks` [n] tells which runs share the beginning of their training, and with it SHARED_NOISE of the noise's
+    variance. A run that is added to a size at a new number of tokens branches off that size's trunk.
     """
     law, (N, D) = reference.law, design
     resolution = resolve(N, D, law=law, noise=noise.value)
     target = place_target(law, N, D, question.target_flops)
-    proposal = propose(law, design, candidates, noise=noise.value, target=target, count=question.added_runs)
+    proposal = propose(
+        law, design, candidates, noise=noise.value, target=target, count=question.added_runs, trunks=trunks
+    )
     more_n = np.append(N, [run.params for run in proposal.runs])
     more_d = np.append(D, [run.tokens for run in proposal.runs])
     more_trunks = None if trunks is None else add_to_trunks(more_n, more_d, trunks)
@@ -393,7 +393,7 @@ def add_to_trunks(N: Floats, D: Floats, trunks: Labels) -> Labels:
     off its first trunk, another seed of a setting makes a trunk of its own."""
     labels = list(trunks)
     for place in range(len(trunks), len(N)):
-        same = np.isclose(N[:place], N[place], rtol=1e-9)
-        again = (same & np.isclose(D[:place], D[place], rtol=1e-9)).any()
+        same = np.isclose(N[:place], N[place], rtol=SAME)
+        again = (same & np.isclose(D[:place], D[place], rtol=SAME)).any()
         labels.append(max(labels) + 1 if again or not same.any() else labels[int(np.argmax(same))])
     return np.array(labels, dtype=np.int64)

@@ -157,7 +157,7 @@ def choice_answer(findings: Findings) -> list[Answer]:
     best, second = findings.choices[:2]
     gap = second.aicc - best.aicc
     lead = f"The data prefers {best.law} to {second.law}." if gap > CLEAR_AICC else "These runs cannot tell."
-    told = [f"AICc {gap:.1f} lower; below {CLEAR_AICC:g} is no preference."]
+    told = [f"The AICc of {best.law} is {gap:.1f} below that of {second.law}; less than {CLEAR_AICC:g} says nothing."]
     nested = next((one for one in findings.choices if one.nested_doubt is not None), None)
     if nested is not None and nested.nested_doubt is not None:
         told.append(f"One exponent for both terms ({nested.law}) in place of two: p = {nested.nested_doubt:.2g}.")
@@ -173,8 +173,7 @@ def next_answer(findings: Findings) -> Answer:
         return Answer(label="Train next", lead="Runs that determine a law come first.", sentences=missing(findings))
     beyond = [run for run in runs if run.best.params > float(findings.loss[PARAMS].max())]  # type: ignore[arg-type]
     note = (
-        "Sizes beyond those that were run are an extrapolation, whose band holds only as far as the law does "
-        f"(from {beyond[0].beyond:g}x on)."
+        f"From {beyond[0].beyond:g}x on the sizes are larger than any that was run: the law is extrapolated."
         if beyond
         else ""
     )
@@ -257,7 +256,7 @@ def score_answer(findings: Findings) -> list[Answer]:
     dropped = max(score.rows.height - score.fitted.height for score in fitted)
     if dropped and findings.data.source == "table":
         sentences.append(
-            f"Each size counts at its largest token count: up to {counted(dropped, 'row')} of a score do not."
+            f"Each size counts at its largest token count; up to {counted(dropped, 'row')} of a score are left out."
         )
     lead = f"{len(sure)} of {counted(len(fitted), 'score')} improve with size."
     return [Answer(label="Zero-shot", lead=lead, sentences=sentences)]
@@ -291,7 +290,7 @@ def no_form(findings: Findings) -> Answer:
     why = (
         "Too few sizes: a form with three parameters needs three and one to predict."
         if rising
-        else "No score improves with size by more than its standard errors, so that forms would be compared on noise."
+        else "No score improves with size by more than its standard errors: forms would be compared on noise."
     )
     return Answer(label="Which form", lead="These runs cannot tell.", sentences=[why])
 

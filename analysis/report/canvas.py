@@ -8,7 +8,7 @@ paper's own models in grey where they were scored on the same measurement.
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.points import DISTINCT
-from ladder.analysis.laws.law import Floats, format_count, format_number
+from ladder.analysis.laws.law import Floats, format_count, format_number, format_power
 from ladder.analysis.report.scores import ScoreFinding
 from ladder.analysis.tables.sweeps import PARAMS
 
@@ -41,15 +41,19 @@ PANEL_WIDTH, PANEL_HEIGHT = 3.1, 2.35
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 """Okabe and Ito 2008 without black and yellow: told apart by the colour-blind, visible on white and on black; the page
 may put a lighter blue, --blue, in place of the first."""
+MOST_GROUPS = 7
+"""Most token budgets, sizes or ratios that get a colour each; more are put together into stretches."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
 MANY, VERY_MANY = 60, 1500
 """Runs from which on their marks are small, and drawn as pixels."""
 LABEL_GAP = 12.0
 """Least distance of direct labels, points: a line of their text."""
-TICK_GAP = 0.15
+TICK_GAP = 0.17
 """Least distance of ticks at sizes, as a share of the axis."""
 PANEL_TICK_GAP = 0.22
 """The same in a panel."""
+TWO_SIDED = 1.96
+"""Standard errors in the bars of the runs: 95 % of a normal distribution."""
 GRID = 80
 """Points per drawn law."""
 STYLE: Any = {
@@ -171,11 +175,6 @@ def format_tick(value: float) -> str:
     return format_count(value) if value >= 1e3 else format_number(value, 3)
 
 
-def format_power(value: float) -> str:
-    """1e15, 2e15: compute, for which no prefix is usual."""
-    return f"{value:.3g}".replace("e+", "e")
-
-
 def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Direct labels right of (x, y, text, colour), moved apart where they would touch, in the order they are given in.
 
@@ -249,10 +248,42 @@ def bins(values: Floats, most: int) -> list[NDArray[np.intp]]:
     return [order[level == one] for one in np.unique(level)]
 
 
+def group_by_level(table: pl.DataFrame, column: str, unit: str) -> list[tuple[str, pl.DataFrame]]:
+    """The rows by the level of a column, least first, with the level in words."""
+    values = table[column].to_numpy().astype(np.float64)
+    groups = [table[rows.tolist()] for rows in bins(values, MOST_GROUPS)]
+    return [(level_words(group[column].to_numpy(), unit), group) for group in groups]
+
+
+def level_words(values: Floats, unit: str) -> str:
+    """`400k tokens`, or `400k-900k tokens` for a stretch."""
+    low, high = format_count(float(values.min())), format_count(float(values.max()))
+    # Counts within a batch of each other are one level, though the third digit may differ.
+    return f"{high if values.max() / values.min() < 1.02 else f'{low}-{high}'} {unit}".strip()
+
+
+def group_budgets(table: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """The runs by token budget, least first; batches round token counts, so that counts within 1 % are one budget."""
+    return group_by_level(table, "tokens", "tokens")
+
+
+def cycle_markers(count: int) -> list[str]:
+    """One marker per category, repeating beyond ten."""
+    return [MARKERS[index % len(MARKERS)] for index in range(count)]
+
+
+def draw_lines(axes: Axes, lines: Sequence[tuple[str, Floats, Floats, Floats]]) -> list[tuple[float, float, str, str]]:
+    """Lines of (words, x, y, standard errors of y) with their bars; returns the ends, to be labelled."""
+    ends = []
+    looks = zip(lines, colours(len(lines)), cycle_markers(len(lines)), strict=True)
+    for (words, x, y, errors), colour, marker in looks:
+        axes.errorbar(x, y, yerr=TWO_SIDED * errors, color=colour, marker=marker, ms=5, linewidth=1.2, capsize=2)
+        ends.append((float(x[-1]), float(y[-1]), words, colour))
+    return ends
+
+
 MAIN = PALETTE[0]
 SIZE_LABEL = "N, parameters"
-TWO_SIDED = 1.96
-"""Standard errors in the bars of the runs: 95 % of a normal distribution."""
 
 
 def draw_panel(finding: ScoreFinding) -> Figure:
@@ -362,36 +393,3 @@ def padded(values: Floats) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     pad = 0.25 * (high - low) or 0.05 * abs(high) or 1.0
     return low - pad, high + pad
-
-
-def draw_search(table: pl.DataFrame, winners: Mapping[str, float]) -> Figure:
-    """Loss over learning rate, a line for each budget and batch, the winner's learning rate marked.
-
-    `table` has the columns size, tokens, rung, lr, batch_tokens and loss (None where a run failed), a row a run;
-    `winners` the learning rate by size.
-    """
-    sizes = table["size"].unique(maintain_order=True).to_list()
-    with styled():
-        figure = Figure(figsize=(PANEL_WIDTH * len(sizes) + 1, PANEL_HEIGHT + 0.9), layout="constrained")
-        for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
-            rows = table.filter((pl.col("size") == size) & pl.col("loss").is_not_null())
-            lines = rows.partition_by(["rung", "batch_tokens"], maintain_order=True, as_dict=False)
-            lines.sort(key=lambda line: (line["rung"][0], line["batch_tokens"][0]))
-            rungs = sorted(rows["rung"].unique())
-            batches = sorted(rows["batch_tokens"].unique())
-            for line in lines:
-                line = line.sort("lr")
-                batch = f", batch {format_count(line['batch_tokens'][0])}" if len(batches) > 1 else ""
-                axes.plot(
-                    line["lr"],
-                    line["loss"],
-                    marker=MARKERS[batches.index(line["batch_tokens"][0])],
-                    color=colours(len(rungs))[rungs.index(line["rung"][0])],
-                    label=f"{format_count(line['tokens'][0])} tokens{batch}",
-                )
-            axes.axvline(winners[size], color=PALETTE[3], linewidth=1, linestyle="--", zorder=0)
-            log_axis(axes, "x", "peak learning rate", format_number)
-            axes.set_title(f"{size}, best {format_number(winners[size])}")
-            axes.legend(fontsize=8)
-        figure.axes[0].set_ylabel("held-out loss, nats per token")
-    return figure

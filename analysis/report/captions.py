@@ -15,10 +15,11 @@ from ladder.analysis.fitting.points import DISTINCT, count_distinct
 from ladder.analysis.fitting.predictions import convention_values
 from ladder.analysis.laws.law import Floats, format_number
 from ladder.analysis.laws.surfaces import Surface
-from ladder.analysis.planning.proposal import SeedNoise
+from ladder.analysis.planning.budget import SeedNoise
 from ladder.analysis.report.answers import capital, counted, interval_source, listed, objective
-from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, group_budgets, has_frontier
-from ladder.analysis.report.findings import LAST_SHARE, Findings
+from ladder.analysis.report.canvas import group_budgets
+from ladder.analysis.report.figures import MOST_BANDS, MOST_BUDGETS, has_frontier
+from ladder.analysis.report.findings import LAST_SHARE, Findings, not_above
 from ladder.analysis.report.scores import BASELINES, TRANSFER_HEAD, ScoreFinding, largest_budget, transfer_rows
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData, is_heldout
 
@@ -205,7 +206,7 @@ def design_words(findings: Findings) -> str:
     tokens = loss["tokens"].to_numpy().astype(float)
     ratio = tokens / params
     told += f", {counted(count_distinct(tokens), 'token count')}{factor_words(tokens, 'D')}"
-    few = "" if sizes >= 4 else f" {counted(sizes, 'size')} leave none to test a law in N on after fitting it; 4 do."
+    few = "" if sizes >= 4 else f" A law in N cannot be tested on {counted(sizes, 'size')}; it takes 4."
     return f"{told}, {format_number(ratio.min(), 3)} to {format_number(ratio.max(), 3)} tokens per parameter.{few}"
 
 
@@ -234,8 +235,8 @@ def wide_intervals(fit: Fit) -> list[str]:
         if ends.high - ends.low > 0.5 * abs(value):
             wanted = "tokens" if name in ("beta", "alpha_D") else "sizes"
             found.append(
-                f"{fit.law.name}: {name} is known only to within {format_number(ends.low, 2)} to "
-                f"{format_number(ends.high, 2)}; a wider range of {wanted} or repeated seeds would narrow it."
+                f"{fit.law.name}: {name} is between {format_number(ends.low, 2)} and {format_number(ends.high, 2)}; a "
+                f"wider range of {wanted} or repeated seeds would narrow it."
             )
     return found
 
@@ -245,8 +246,8 @@ def line_words(freedom: int, level: float) -> str:
     if freedom < 1:
         return "A line through two points leaves nothing to judge it by: its intervals are unknown."
     return (
-        f"Lines of measurements with {counted(freedom, 'degree')} of freedom: their {level:.0%} t intervals are "
-        f"{t_quantile(0.5 + level / 2, freedom):.1f} standard errors wide on each side, where many runs would need "
+        f"Lines through scores with {counted(freedom, 'degree')} of freedom: their {level:.0%} intervals reach "
+        f"{t_quantile(0.5 + level / 2, freedom):.1f} standard errors to each side. With many runs it would be "
         f"{t_quantile(0.5 + level / 2, 1e6):.1f}."
     )
 
@@ -273,39 +274,27 @@ def transfer_words(findings: Findings) -> dict[str, Any]:
 
 
 def transfer_sentences(findings: Findings) -> list[str]:
-    """How each curve moves, what the networks are not above, and what these runs cannot show."""
-    told = []
+    """How each curve moves, its laws or why there are none, and what the networks are not above."""
+    told, refused = [], dict[tuple[str, str], list[str]]()
     for curve in findings.transfer:
-        score = curve.score
-        slope = (
-            ""
-            if score.fit is None
-            else " Per doubling of N {0.value} ({0.interval}).".format(per_doubling(score, score.fit))
-        )
+        score, slope = curve.score, ""
+        if score.fit is not None:
+            slope = " Per doubling of N {0.value} ({0.interval}).".format(per_doubling(score, score.fit))
         told.append(f"{score.name}: {curve.movement}.{slope}")
         for axis, law in curve.laws.items():
             if isinstance(law, str):
-                told.append(f"{score.name} by {axis}: no law. {capital(law)}.")
-            else:
-                known = ", ".join(
-                    f"{n} {format_number(v)} ({interval_words(law.intervals[n])})"
-                    for n, v in law.law.parameters.items()
-                )
-                told.append(f"{score.name} by {axis}: {law.law.name}, {law.status}: {known}.")
-    return told + [below_words(findings.data, name) for name in BASELINES if below_words(findings.data, name)]
+                refused.setdefault((axis, law), []).append(score.name)
+                continue
+            ends = {name: interval_words(law.intervals[name]) for name in law.law.parameters}
+            known = ", ".join(f"{n} {format_number(v)} ({ends[n]})" for n, v in law.law.parameters.items())
+            told.append(f"{score.name} by {axis}: {law.law.name}, {law.status}: {known}.")
+    told += [f"By {axis} there is no law of {listed(names)}. {capital(why)}." for (axis, why), names in refused.items()]
+    return told + [below for name in BASELINES if (below := below_words(findings.data, name))]
 
 
 def below_words(data: SweepData, name: str) -> str:
     """Which models with all blocks are not above a baseline, or scratch, beyond doubt."""
-    own = data.transfer.filter(pl.col("layers") == "all", pl.col("direction") == "higher")
-    below, asked = [], 0
-    for part in own.partition_by("checkpoint", "task", "metric", maintain_order=True):
-        beside = part["beside"][0].get(name)
-        if beside is not None:
-            asked += 1
-            low = beside["difference"]["low"]
-            if (beside["difference"]["value"] if low is None else low) <= 0:
-                below.append(f"{part['size'][0]} on {part['task'][0]} ({part['metric'][0]})")
+    below, asked = not_above(data, name)
     words = name.replace("_", " ")
     if not below:
         return f"All are above {words} beyond doubt." if asked else ""
@@ -316,16 +305,34 @@ def transfer_limits(findings: Findings) -> str:
     """What the transfer of these runs cannot show."""
     own = findings.data.transfer.filter(pl.col("layers") == "all")
     sizes, seeds = own[PARAMS].n_unique(), own["seed"].n_unique()
-    told = f"{counted(sizes, 'size')}, {counted(seeds, 'seed')}: "
-    told += "a seed says nothing about other seeds. " if seeds == 1 else ""
-    told += (
-        f"up to {max(own['cut_share'], default=0.0):.0%} of a task's scored texts do not fit the context and are cut. "
-    )
-    told += "fewer than four sizes leave a law in N untested. " if sizes < 4 else ""
-    return told + (
-        "items are the same for all models, so what they share moves every curve as a whole and not its slope; nothing "
-        "here says what larger sizes, other corpora or other learning rates would gain."
-    )
+    told = [f"There are {counted(sizes, 'size')} and {counted(seeds, 'seed')}."]
+    if seeds == 1:
+        told.append("One seed says nothing about other seeds.")
+    if sizes < 4:
+        told.append("Fewer than four sizes leave a law in N untested.")
+    return " ".join([
+        *told,
+        f"Up to {max(own['cut_share'], default=0.0):.0%} of a task's scored texts do not fit the context and are cut.",
+        "The scored items are the same for all models: what they share moves a curve as a whole and not its slope.",
+        "Nothing here says what larger sizes, other corpora or other learning rates would gain.",
+    ])  # fmt: skip
+
+
+def over_training_words(rows: pl.DataFrame) -> str:
+    """How much stands behind the scores over training."""
+    kept = rows.filter(pl.col("tokens") > 0).group_by("run").agg(pl.col("tokens").n_unique())["tokens"]
+    fewest, *_, most = sorted([*kept, *kept])
+    many = f"{fewest} to {most}" if fewest != most else str(most)
+    items = [f"{name} {count:,}" for name, count in dict(rows.select("benchmark", "count").iter_rows()).items()]
+    return f"Checkpoints of a run besides the untrained network: {many}. Items: {', '.join(items)}."
+
+
+def reference_words(rows: pl.DataFrame) -> str:
+    """What counts as 1 of each score over training, and which scores have no such thing."""
+    named = dict(rows.select("name", "reference").iter_rows())
+    raw = [name for name, reference in named.items() if reference is None]
+    told = "; ".join(f"{name} {reference}" for name, reference in named.items() if reference is not None)
+    return f"1 stands for: {told}." + (f" Without a reference: {listed(raw)}." if raw else "")
 
 
 def conventions(findings: Findings) -> list[str]:

@@ -4,8 +4,9 @@ The sweeps are independent, so that a difference's interval comes from independe
 and tokens in both are compared in pairs too, which needs no law.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -292,6 +293,14 @@ EXPONENTS_OF = {"N": ("alpha", "alpha_N", "b"), "D": ("beta", "alpha_D")}
 """Parameters that are the exponent (or slope) of size and of data, by law."""
 
 
+def find_families(column: str, tables: Mapping[str, SweepData], options: FitOptions | None) -> list[Family]:
+    """The families of a table by a column's values; InputError where nothing can be said of any."""
+    families = [find_family(family, data, options) for family, data in tables.items()]
+    if all(family.findings is None for family in families):
+        raise InputError(f"no value of {column} can be reported: {families[0].refusal}")
+    return families
+
+
 def family_row(family: Family) -> list[str]:
     """A family's law of the loss: runs, status, exponents with intervals, error on its largest size."""
     fit = None if family.findings is None else family.findings.drawn
@@ -331,3 +340,45 @@ def family_slopes(families: Sequence[Family]) -> list[list[str]]:
             row.append(cell)
         rows.append(row)
     return rows
+
+
+def law_table(pair: LawPair) -> dict[str, Any]:
+    """A law's parameters of both sweeps."""
+    return {
+        "name": pair.first.law.name,
+        "equation": pair.first.law.equation,
+        "status": f"{pair.first.status} and {pair.second.status}",
+        "rows": [
+            [
+                one.name,
+                f"{format_number(one.first)} ({interval_words(one.first_interval)})",
+                f"{format_number(one.second)} ({interval_words(one.second_interval)})",
+                format_number(one.value),
+                interval_words(one.interval),
+            ]
+            for one in pair.parameters
+        ],
+    }
+
+
+def difference_row(one: Difference) -> list[str]:
+    """A difference as text."""
+    return [
+        one.name,
+        f"{format_number(one.first)}\n{interval_words(one.first_interval)}",
+        f"{format_number(one.second)}\n{interval_words(one.second_interval)}",
+        f"{one.value:+.3g}",
+        interval_words(one.interval),
+    ]
+
+
+def slope_row(one: Difference) -> list[str]:
+    """A measurement's slopes."""
+    return [
+        one.name,
+        f"{format_number(one.first, 3)} ({interval_words(one.first_interval)})",
+        f"{format_number(one.second, 3)} ({interval_words(one.second_interval)})",
+        format_number(one.value, 3),
+        interval_words(one.interval),
+        "differ" if one.sure else "",
+    ]

@@ -1,6 +1,8 @@
-"""The report of two sweeps in one page: laws side by side, differences with intervals, figures over each other."""
+"""What is set side by side: two sweeps in one page, with laws, differences and figures over each other; the families of
+a table; the learning rates of a search."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ladder.analysis.fitting.fits import Fit, FitOptions
 from ladder.analysis.fitting.health import Status, interval_words
-from ladder.analysis.laws.law import format_number
+from ladder.analysis.laws.law import format_count, format_number, format_power
 from ladder.analysis.report.answers import Answer, counted, equation, listed
 from ladder.analysis.report.canvas import (
     GRID,
@@ -22,9 +24,9 @@ from ladder.analysis.report.canvas import (
     PANEL_TICK_GAP,
     PANEL_WIDTH,
     SIZE_LABEL,
+    colours,
     draw_band,
     draw_new_run,
-    format_power,
     format_tick,
     label_lines,
     log_axis,
@@ -39,10 +41,29 @@ from ladder.analysis.report.canvas import (
     tell_bands,
 )
 from ladder.analysis.report.captions import conventions, provenance
-from ladder.analysis.report.comparison import Comparison, Difference, LawPair, compare, frontier_law
+from ladder.analysis.report.comparison import (
+    Comparison,
+    compare,
+    difference_row,
+    family_row,
+    family_slopes,
+    find_families,
+    frontier_law,
+    law_table,
+    slope_row,
+)
 from ladder.analysis.report.figures import COMPUTE_LABEL, LOSS_LABEL, N_LABEL
 from ladder.analysis.report.findings import Findings, find
-from ladder.analysis.report.page import Drawing, count_words, drawing, law_rows, render, runs_table, write_page
+from ladder.analysis.report.page import (
+    Drawing,
+    count_words,
+    drawing,
+    law_rows,
+    render,
+    render_report,
+    runs_table,
+    write_page,
+)
 from ladder.analysis.report.scores import ScoreFinding, largest_budget
 from ladder.analysis.tables.sweeps import PARAMS, SweepData
 
@@ -153,17 +174,6 @@ def compute_answer(comparison: Comparison) -> Answer:
     )
 
 
-def difference_row(one: Difference) -> list[str]:
-    """A difference as text."""
-    return [
-        one.name,
-        f"{format_number(one.first)}\n{interval_words(one.first_interval)}",
-        f"{format_number(one.second)}\n{interval_words(one.second_interval)}",
-        f"{one.value:+.3g}",
-        interval_words(one.interval),
-    ]
-
-
 def pair_answer(comparison: Comparison) -> list[Answer]:
     """Runs of equal size, tokens and seed."""
     paired = comparison.paired
@@ -230,37 +240,6 @@ def draw_panels(comparison: Comparison) -> list[Drawing]:
     ]
     made = [drawing(pair[0].name, draw_pair(pair), "") for pair in pairs]
     return [one for one in made if one is not None]
-
-
-def law_table(pair: LawPair) -> dict[str, Any]:
-    """A law's parameters of both sweeps."""
-    return {
-        "name": pair.first.law.name,
-        "equation": pair.first.law.equation,
-        "status": f"{pair.first.status} and {pair.second.status}",
-        "rows": [
-            [
-                one.name,
-                f"{format_number(one.first)} ({interval_words(one.first_interval)})",
-                f"{format_number(one.second)} ({interval_words(one.second_interval)})",
-                format_number(one.value),
-                interval_words(one.interval),
-            ]
-            for one in pair.parameters
-        ],
-    }
-
-
-def slope_row(one: Difference) -> list[str]:
-    """A measurement's slopes."""
-    return [
-        one.name,
-        f"{format_number(one.first, 3)} ({interval_words(one.first_interval)})",
-        f"{format_number(one.second, 3)} ({interval_words(one.second_interval)})",
-        format_number(one.value, 3),
-        interval_words(one.interval),
-        "differ" if one.sure else "",
-    ]
 
 
 COLOURS = PALETTE[:2]
@@ -367,4 +346,54 @@ def draw_pair(scores: Sequence[ScoreFinding]) -> Figure:
             log_axis(axes, "y", score_label(scores[0]), format_tick)
         else:
             axes.set_ylabel(score_label(scores[0]))
+    return figure
+
+
+def write_families(
+    name: str, column: str, tables: Mapping[str, SweepData], folder: Path, options: FitOptions | None = None
+) -> Path:
+    """Writes a page that sets the families of a table side by side, and the report of each in a folder of its own.
+
+    Raises InputError where nothing can be said of any.
+    """
+    families = find_families(column, tables, options)
+    told = [family for family in families if family.findings is not None]
+    links = []
+    for place, family in enumerate(told):
+        path = f"{place + 1}-{re.sub(r'[^A-Za-z0-9.-]+', '-', family.name)}/index.html"
+        assert family.findings is not None, "the others were left out"
+        write_page(folder / path, render_report(family.findings))
+        links.append((family.name, path))
+    values = {"name": name, "column": column, "links": links, "level": f"{told[0].findings.level:.0%}"}  # type: ignore[union-attr]
+    values |= {"laws": [family_row(family) for family in families], "names": [family.name for family in told]}
+    return write_page(folder / "index.html", render("families.html", values | {"slopes": family_slopes(told)}))
+
+
+def draw_search(table: pl.DataFrame, winners: Mapping[str, float]) -> Figure:
+    """Loss over learning rate, a line for each budget and batch, the winner's learning rate marked.
+
+    `table` has the columns size, tokens, rung, lr, batch_tokens and loss (None where a run failed), a row a run;
+    `winners` the learning rate by size.
+    """
+    sizes = table["size"].unique(maintain_order=True).to_list()
+    with styled():
+        figure = Figure(figsize=(PANEL_WIDTH * len(sizes) + 1, PANEL_HEIGHT + 0.9), layout="constrained")
+        for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True):
+            rows = table.filter((pl.col("size") == size) & pl.col("loss").is_not_null())
+            lines = rows.partition_by(["rung", "batch_tokens"], maintain_order=True, as_dict=False)
+            lines.sort(key=lambda line: (line["rung"][0], line["batch_tokens"][0]))
+            rungs = sorted(rows["rung"].unique())
+            batches = sorted(rows["batch_tokens"].unique())
+            for line in lines:
+                line = line.sort("lr")
+                batch = f", batch {format_count(line['batch_tokens'][0])}" if len(batches) > 1 else ""
+                marker = MARKERS[batches.index(line["batch_tokens"][0])]
+                colour = colours(len(rungs))[rungs.index(line["rung"][0])]
+                words = f"{format_count(line['tokens'][0])} tokens{batch}"
+                axes.plot(line["lr"], line["loss"], marker=marker, color=colour, label=words)
+            axes.axvline(winners[size], color=PALETTE[3], linewidth=1, linestyle="--", zorder=0)
+            log_axis(axes, "x", "peak learning rate", format_number)
+            axes.set_title(f"{size}, best {format_number(winners[size])}")
+            axes.legend(fontsize=8)
+        figure.axes[0].set_ylabel("held-out loss, nats per token")
     return figure

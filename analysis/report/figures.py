@@ -10,25 +10,28 @@ import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from ladder.analysis.fitting.fits import Fit
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.isoflop import IsoFlopFit
 from ladder.analysis.fitting.parabolas import Budget, BudgetStatus
-from ladder.analysis.laws.law import Floats, format_count, format_number
+from ladder.analysis.laws.law import Floats, format_count, format_number, format_power
 from ladder.analysis.laws.surfaces import Surface
 from ladder.analysis.report.canvas import (
     FAINT,
     GRID,
     INK,
     MARKERS,
-    bins,
     colours,
+    cycle_markers,
     draw_band,
+    draw_chance,
+    draw_lines,
     draw_new_run,
-    format_power,
     format_tick,
+    group_budgets,
+    group_by_level,
     label_lines,
     log_axis,
     log_axis_of_sizes,
@@ -45,29 +48,10 @@ N_LABEL = "N, parameters with embeddings"
 LOSS_LABEL = "held-out loss, nats per token"
 CURVE_POINTS = 160
 """Points per drawn training curve, spaced evenly in log tokens."""
+UNTRAINED_GAP = 3.0
+"""How far left of the first checkpoint the untrained network stands, as a ratio of tokens."""
 MOST_BANDS = 4
 """Budgets up to which each has its bands; of more the largest alone, or the bands would cover each other."""
-MOST_GROUPS = 7
-"""Most token budgets, sizes or ratios that get a colour each; more are put together into stretches."""
-
-
-def group_by_level(table: pl.DataFrame, column: str, unit: str) -> list[tuple[str, pl.DataFrame]]:
-    """The rows by the level of a column, least first, with the level in words."""
-    values = table[column].to_numpy().astype(np.float64)
-    groups = [table[rows.tolist()] for rows in bins(values, MOST_GROUPS)]
-    return [(level_words(group[column].to_numpy(), unit), group) for group in groups]
-
-
-def level_words(values: Floats, unit: str) -> str:
-    """`400k tokens`, or `400k-900k tokens` for a stretch."""
-    low, high = format_count(float(values.min())), format_count(float(values.max()))
-    # Counts within a batch of each other are one level, though the third digit may differ.
-    return f"{high if values.max() / values.min() < 1.02 else f'{low}-{high}'} {unit}".strip()
-
-
-def group_budgets(table: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
-    """The runs by token budget, least first; batches round token counts, so that counts within 1 % are one budget."""
-    return group_by_level(table, "tokens", "tokens")
 
 
 def thin(curve: pl.DataFrame) -> pl.DataFrame:
@@ -160,11 +144,6 @@ def draw_size_law(axes: Axes, grid: Floats, fit: Fit) -> None:
     draw_new_run(axes, grid, fit.band({"x": grid}, new_run=True), FAINT)
 
 
-def cycle_markers(count: int) -> list[str]:
-    """One marker per category, repeating beyond ten."""
-    return [MARKERS[index % len(MARKERS)] for index in range(count)]
-
-
 def draw_perplexity(table: pl.DataFrame) -> Figure | None:
     """Train and held-out perplexity per token against size at each size's largest budget (figure 4 of the GPT-2 paper).
 
@@ -215,26 +194,47 @@ def draw_residuals(table: pl.DataFrame, fit: Fit) -> Figure:
 
 def draw_layers(rows: pl.DataFrame) -> Figure | None:
     """A score after fine-tuning against what was taken over, a line for each checkpoint (Radford et al. 2018, figure 2
-    left); None where nothing but all or nothing was. `rows` are of one metric of one task."""
+    left); None where nothing but all or nothing was. `rows` are of one task, metric and setting."""
     words = [name for name in ("nothing", "embeddings") if name in rows["layers"]]
     words += sorted((name for name in rows["layers"].unique() if name.isdecimal()), key=int)
     words += ["all"] if "all" in rows["layers"] else []
     if len(words) < 3:
         return None
-    parts = rows.sort(PARAMS, "tokens").partition_by("checkpoint", maintain_order=True)
+    lines = []
+    for part in rows.sort(PARAMS, "tokens").partition_by("checkpoint", maintain_order=True):
+        found = {words.index(str(one["layers"][0])): one for one in part.partition_by("layers")}
+        x = np.array(sorted(found))
+        y = np.array([found[place]["score"].mean() for place in x])
+        errors = np.array([found[place]["standard_error_seeds"][0] or 0.0 for place in x])
+        lines.append((str(part["size"][0]), x, y, errors))
     with styled():
         figure, axes = new_figure()
-        ends = []
-        for part, colour, marker in zip(parts, colours(len(parts)), cycle_markers(len(parts)), strict=True):
-            found = [part.filter(pl.col("layers") == word) for word in words]
-            x = [place for place, one in enumerate(found) if one.height]
-            y = [float(found[place]["score"].mean()) for place in x]  # type: ignore[arg-type]
-            bars = [1.96 * float(found[place]["standard_error_seeds"][0] or 0.0) for place in x]
-            axes.errorbar(x, y, yerr=bars, color=colour, marker=marker, linewidth=1.2, capsize=2)
-            ends.append((float(x[-1]), y[-1], str(part["size"][0]), colour))
+        ends = draw_lines(axes, lines)
         axes.set_xticks(range(len(words)), words)
         axes.set_xlabel("taken over: blocks")
         axes.set_ylabel(f"{rows['metric'][0]} after fine-tuning")
+        label_lines(axes, ends)
+    return figure
+
+
+def draw_over_training(rows: pl.DataFrame, label: str, chance: float | None) -> Figure:
+    """A zero-shot score over training, a line for each `line` of rows line, tokens, score, standard_error (Radford et
+    al. 2018, figure 2 right). The untrained network, which a logarithmic axis has no place for, stands leftmost."""
+    left = float(rows.filter(pl.col("tokens") > 0)["tokens"].min()) / UNTRAINED_GAP  # type: ignore[arg-type]
+    lines = [
+        (str(part["line"][0]), np.maximum(part["tokens"].to_numpy(), left), part["score"].to_numpy(),
+         part["standard_error"].fill_null(0.0).to_numpy())
+        for part in rows.sort("tokens").partition_by("line", maintain_order=True)
+    ]  # fmt: skip
+    with styled():
+        figure, axes = new_figure()
+        ends = draw_lines(axes, lines)
+        log_axis(axes, "x", "tokens seen", lambda value: "0" if value == left else format_count(value))
+        later = [tick for tick in axes.xaxis.get_ticklocs() if tick > left * UNTRAINED_GAP**0.5]
+        axes.xaxis.set_major_locator(FixedLocator([left, *later]))
+        axes.axvline(left * UNTRAINED_GAP**0.5, color=FAINT, linewidth=0.8, linestyle=(0, (1, 3)))
+        axes.set_ylabel(label)
+        draw_chance(axes, chance)
         label_lines(axes, ends)
     return figure
 

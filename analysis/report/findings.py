@@ -3,7 +3,6 @@
 Computed once from `SweepData`; the report and its figures only show it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,13 +14,18 @@ from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.health import Status
 from ladder.analysis.fitting.isoflop import IsoFlopFit, fit_isoflop
 from ladder.analysis.fitting.parabolas import IsoFlopOptions
-from ladder.analysis.fitting.points import Points, find_groups, make_points
-from ladder.analysis.fitting.predictions import HoldOut, hold_out, mean_errors
-from ladder.analysis.fitting.solver import Objective
+from ladder.analysis.fitting.points import Points, make_points
+from ladder.analysis.fitting.predictions import Choice, HoldOut, choose_law, hold_out
 from ladder.analysis.fitting.two_step import Found, fit_axes
 from ladder.analysis.laws.surfaces import find_law
-from ladder.analysis.planning.budget import Additions, BudgetPlan, find_additions, suggest
-from ladder.analysis.planning.proposal import SeedNoise, seed_noise
+from ladder.analysis.planning.budget import (
+    Additions,
+    BudgetPlan,
+    SeedNoise,
+    find_additions,
+    seed_noise,
+    suggest,
+)
 from ladder.analysis.report.scores import (
     ScoreFinding,
     compare_bends,
@@ -58,26 +62,6 @@ class Refusal:
     reason: str
 
 
-RIVALS = ("hoffmann", "gadre", "kaplan")
-"""Laws in N and D that are compared on every set of losses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """How well one law does beside the others on the same points."""
-
-    law: str
-    parameters: int
-    """Fitted ones."""
-    aicc: float
-    """Akaike's criterion, corrected for few points (Hurvich and Tsai 1989), of least squares; lower is better."""
-    held_out: float | None
-    """Mean relative error on held-out larger sizes; None where no window could be predicted by all."""
-    nested_doubt: float | None
-    """For a law that is another with fewer parameters (gadre in hoffmann): p value of the F test that the other's
-    further parameters explain nothing; None where the law is nested in none."""
-
-
 MOVES, STILL, OPEN = "moves", "does not move at these sizes", "not established"
 """Whether a score after fine-tuning gets better with size: beyond doubt; no more than seeds differ; neither."""
 SAME_DOUBT = 0.05
@@ -98,7 +82,7 @@ class TransferFinding:
     rows: pl.DataFrame
     """TRANSFER_SCHEMA of what has all blocks, `score` as it is drawn, with `loss`, held-out nats per token."""
     laws: dict[str, Found]
-    """By the axis in words: the law, or why there is none."""
+    """By the axis in words: the law, or why there is none; empty of a curve that does not move."""
 
     @property
     def movement(self) -> str:
@@ -115,39 +99,40 @@ class TransferFinding:
         if not freedom or not sizes or within == 0:
             return OPEN
         doubt = float(special.fdtrc(sizes, freedom, between / sizes / (within / freedom)))
-        return STILL if doubt > SAME_DOUBT else OPEN
+        flat = min(self.score.doubt, 1 - self.score.doubt) > SAME_DOUBT / 2  # the slope's own interval holds 0
+        return STILL if doubt > SAME_DOUBT and flat else OPEN
 
 
 def find_transfer(data: SweepData, options: FitOptions) -> list[TransferFinding]:
-    """Every metric after fine-tuning with all blocks, and what it is above scratch, judged together."""
+    """Every metric after fine-tuning with all blocks, and what it is above scratch, judged together; each setting of a
+    task by itself. What does not move has no laws: they would describe what seeds do."""
+    if not data.transfer.height:
+        return []
     loss = data.table.select("run", pl.col(HELDOUT_LOSS).alias("loss") if HELDOUT_LOSS in data.table.columns else
                              pl.lit(None, dtype=pl.Float64).alias("loss"))  # fmt: skip
-    known = data.transfer.filter(pl.col("lm_weight") == pl.col("lm_weight").first()) if data.transfer.height else None
-    if known is None:
-        return []
-    own = known.filter(pl.col("layers") == "all").join(loss, on="run", how="left")
-    same = ["checkpoint", "task", "metric", "seed"]
-    scratch = known.filter(pl.col("layers") == "nothing").select(*same, scratch="score")
+    place = ["task", "metric", "setting"]
+    own = data.transfer.filter(pl.col("layers") == "all").join(loss, on="run", how="left")
+    same = ["checkpoint", *place, "seed"]
+    scratch = data.transfer.filter(pl.col("layers") == "nothing").select(*same, scratch="score")
     above = own.join(scratch, on=same).with_columns(score=pl.col("score") - pl.col("scratch"))
     curves = []
-    for (task, metric), rows in own.partition_by("task", "metric", as_dict=True, maintain_order=True).items():
-        named = above.filter(pl.col("task") == task, pl.col("metric") == metric)
+    for of_place, rows in own.partition_by(place, as_dict=True, maintain_order=True).items():
+        named = above.filter(*(pl.col(name) == value for name, value in zip(place, of_place, strict=True)))
         curves += [(rows, False), (named, True)] if named.height else [(rows, False)]
     scores = establish([transfer_score(rows, of, options) for rows, of in curves], options.level)
-    return [
-        TransferFinding(
-            score=compare_bends(score, options), of_scratch=of, rows=rows, laws=transfer_laws(rows, of, options)
-        )
-        for score, (rows, of) in zip(scores, curves, strict=True)
-    ]
+    found = []
+    for score, (rows, of) in zip(scores, curves, strict=True):
+        made = TransferFinding(score=compare_bends(score, options), of_scratch=of, rows=rows, laws={})
+        found.append(made if made.movement == STILL else replace(made, laws=transfer_laws(rows, of, options)))
+    return found
 
 
 def transfer_score(rows: pl.DataFrame, of_scratch: bool, options: FitOptions) -> ScoreFinding:
     """The line of a curve against N."""
     first = rows.row(0, named=True)
-    name = f"{first['task']}/{first['metric']} after fine-tuning" + (", less scratch" if of_scratch else "")
+    name = place_words(rows) + (" gained over scratch" if of_scratch else " after fine-tuning")
     described = {"unit": first["unit"], "direction": first["direction"], "metric": first["metric"], "description": ""}
-    described["chance"] = 0.0 if of_scratch else first["chance"]
+    described["chance"] = None if of_scratch else first["chance"]
     points = rows.select(
         run="checkpoint", size="size", params_total="params_total", tokens="tokens", seed="seed", score="score",
         standard_error=pl.lit(None, dtype=pl.Float64),
@@ -156,12 +141,43 @@ def transfer_score(rows: pl.DataFrame, of_scratch: bool, options: FitOptions) ->
     return fit_score(describe_score(name, described, points.sort(PARAMS, "tokens", "seed"), none), options)
 
 
+def place_words(rows: pl.DataFrame) -> str:
+    """Task, metric and setting of scores after fine-tuning."""
+    first = rows.row(0, named=True)
+    return f"{first['task']}/{first['metric']}" + (f" ({first['setting']})" if first["setting"] else "")
+
+
 def transfer_laws(rows: pl.DataFrame, of_scratch: bool, options: FitOptions) -> dict[str, Found]:
     """Laws of a curve in data, in held-out loss, and in N and D by way of that loss."""
     columns = [rows[name].cast(pl.Float64).to_numpy() for name in (PARAMS, "tokens", "loss", "score")]
     share = rows["direction"][0] == "higher" and not of_scratch
     plain = replace(options, objective=None, constants={}, bootstrap=min(options.bootstrap, BUDGET_REFITS))
     return fit_axes(*columns, clusters=rows["checkpoint"].to_numpy(), share=share, options=plain)
+
+
+def not_above(data: SweepData, name: str) -> tuple[list[str], int]:
+    """Which models with all blocks are not above a baseline, or scratch, beyond doubt; and how many were asked."""
+    own = data.transfer.filter(pl.col("layers") == "all", pl.col("direction") == "higher")
+    below, asked = [], 0
+    for part in own.partition_by("checkpoint", "task", "metric", "setting", maintain_order=True):
+        beside = part["beside"][0].get(name)
+        if beside is not None:
+            asked += 1
+            low = beside["difference"]["low"]
+            if (beside["difference"]["value"] if low is None else low) <= 0:
+                below.append(f"{part['size'][0]} on {place_words(part)}")
+    return below, asked
+
+
+def training_lines(data: SweepData) -> pl.DataFrame:
+    """Scores over training of each size's longest runs: OVER_TRAINING_SCHEMA with size and N of the run, `score`,
+    `name`, that of the score, and `line`, that of the run in a figure; the largest size last."""
+    scored = data.table.filter(pl.col("run").is_in(data.over_training["run"].unique().to_list()))
+    runs = largest_budget(scored).select("run", "size", PARAMS, "seed").sort(PARAMS, "seed")
+    several = pl.col("run").n_unique().over("size") > 1
+    line = pl.when(several).then(pl.format("{}, seed {}", "size", "seed")).otherwise(pl.col("size"))
+    rows = data.over_training.join(runs, on="run").sort(PARAMS, "seed", "tokens", maintain_order=True)
+    return rows.with_columns(line=line, score="value", name=pl.format("{}/{}", "benchmark", "metric"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -245,7 +261,8 @@ def advise(found: Findings) -> Findings:
     if loss.height == 0 or loss["tokens"].null_count():
         return found
     runs = suggest(surface, float(loss["flops_6nd"].max())) if surface is not None else []  # type: ignore[arg-type]
-    return replace(found, next_runs=runs, additions=None if runs else find_additions(loss, surface, found.noise))
+    more = None if runs else find_additions(loss, surface, found.noise, found.data.trunks)
+    return replace(found, next_runs=runs, additions=more)
 
 
 def loss_runs(data: SweepData) -> pl.DataFrame:
@@ -352,42 +369,3 @@ def find_isoflop(data: SweepData, loss: pl.DataFrame, options: FitOptions) -> Is
     }
     used = {width: sum(len(budget.rows) for budget in fit.used) for width, fit in tried.items()}
     return fit_isoflop(points, replace(asked, tolerance=max(TOLERANCES, key=lambda width: used[width])))
-
-
-def choose_law(points: Points, options: FitOptions, laws: Sequence[str] = RIVALS) -> list[Choice]:
-    """The laws that the points determine, the best by Akaike's criterion first; none where fewer than two are.
-
-    Settings are counted, not runs: seeds of a setting are no further evidence on a law's form.
-    """
-    plain = replace(options, bootstrap=0, objective=Objective(kind="squares"), constants={})
-    fits = {}
-    for law in laws:
-        try:
-            fit = fit_law(law, points, plain)
-        except InputError:
-            continue
-        if fit.status in (Status.CONVERGED, Status.AMBIGUOUS):
-            fits[law] = float((fit.residuals**2).sum())
-    n = int(find_groups(points).max()) + 1
-    if len(fits) < 2 or n - max(len(find_law(law).fitted) for law in fits) < 3 or min(fits.values()) <= 0:
-        return []
-    errors = mean_errors(hold_out(list(fits), points, options))
-    found = []
-    for law, squares in fits.items():
-        count = len(find_law(law).fitted)
-        free = count + 1  # the noise's own size
-        penalty = 2 * free + 2 * free * (free + 1) / (n - free - 1)
-        nested = None
-        if law == "gadre" and "hoffmann" in fits:
-            ratio = max(squares - fits["hoffmann"], 0.0) / (fits["hoffmann"] / (n - count - 1))
-            nested = float(special.fdtrc(1, n - count - 1, ratio))
-        found.append(
-            Choice(
-                law=law,
-                parameters=count,
-                aicc=n * float(np.log(squares / len(points))) + penalty,
-                held_out=errors.get(law),
-                nested_doubt=nested,
-            )
-        )
-    return sorted(found, key=lambda choice: choice.aicc)

@@ -21,9 +21,8 @@ from ladder.analysis.fitting.health import interval_words
 from ladder.analysis.fitting.points import DISTINCT
 from ladder.analysis.laws.law import format_count, format_number
 from ladder.analysis.report import captions
-from ladder.analysis.report.answers import answers, counted, interval_source, objective
+from ladder.analysis.report.answers import answers, capital, counted, interval_source, objective
 from ladder.analysis.report.canvas import SIZE_LABEL, draw_panel, to_svg
-from ladder.analysis.report.comparison import family_row, family_slopes, find_family
 from ladder.analysis.report.figures import (
     LOSS_LABEL,
     N_LABEL,
@@ -32,15 +31,15 @@ from ladder.analysis.report.figures import (
     draw_layers,
     draw_loss,
     draw_optimal_size,
+    draw_over_training,
     draw_perplexity,
     draw_ratios,
     draw_residuals,
     draw_training,
 )
-from ladder.analysis.report.findings import Findings, find
+from ladder.analysis.report.findings import Findings, find, place_words, training_lines
 from ladder.analysis.report.scores import ScoreFinding, ScoreTable, largest_budget, paper_first, score_tables
 from ladder.analysis.tables.sweeps import HELDOUT_LOSS, PARAMS, SweepData, is_heldout
-from ladder.models.errors import InputError
 
 TABLE_SCORES = 7
 """Measurements side by side in a table of runs; more go into further tables."""
@@ -130,6 +129,7 @@ def page(findings: Findings) -> dict[str, Any]:
         "counts": count_words(data),
         "answers": answers(findings),
         "transfer": transfer(findings),
+        "over_training": over_training(findings),
         "main_figures": main_figures(findings),
         "panels": draw_panels(findings.scores, findings.data.axes),
         "panels_caption": panels_caption(findings),
@@ -159,11 +159,30 @@ def page(findings: Findings) -> dict[str, Any]:
 
 def transfer(findings: Findings) -> dict[str, Any] | None:
     """What the section on fine-tuning shows; None where nothing was fine-tuned."""
-    panels = [drawing(curve.score.name, draw_panel(curve.score), curve.movement + ".") for curve in findings.transfer]
-    for rows in findings.data.transfer.partition_by("task", "metric", maintain_order=True):
+    panels = [
+        drawing(curve.score.name, draw_panel(curve.score), capital(curve.movement) + ".") for curve in findings.transfer
+    ]
+    for rows in findings.data.transfer.partition_by("task", "metric", "setting", maintain_order=True):
         told = "A line per checkpoint; bars of 1.96 standard errors over seeds."
-        panels.append(drawing(f"{rows['task'][0]} by what is taken over", draw_layers(rows), told))
+        panels.append(drawing(f"{place_words(rows)} by what is taken over", draw_layers(rows), told))
     return captions.transfer_words(findings) | {"panels": [one for one in panels if one]} if findings.transfer else None
+
+
+def over_training(findings: Findings) -> dict[str, Any] | None:
+    """Zero-shot scores over training: of each size's longest runs as they are, of the largest between chance and a
+    reference; None where none were scored."""
+    rows = training_lines(findings.data)
+    if rows.height == 0:
+        return None
+    panels = []
+    for part in rows.partition_by("name", maintain_order=True):
+        panels.append(drawing(part["name"][0], draw_over_training(part, part["unit"][0], part["chance"][0]), ""))
+    known = rows.filter(pl.col("run") == rows["run"][-1]).drop_nulls("normalised")
+    if known.height:
+        known = known.with_columns(line="name", score="normalised", standard_error="normalised_error")
+        figure = draw_over_training(known, "0 is chance, 1 the reference", None)
+        panels.append(drawing(f"{rows['line'][-1]}, normalised", figure, captions.reference_words(rows)))
+    return {"panels": panels, "caption": captions.over_training_words(rows)}
 
 
 def count_words(data: SweepData) -> str:
@@ -283,11 +302,12 @@ def table_caption(tables: Sequence[ScoreTable]) -> str:
 
 
 def runs_table(data: SweepData) -> dict[str, Any]:
-    """Header and rows of the table of runs, without columns that no run has."""
+    """Header and rows of the table of runs, smallest first, without columns that tell nothing."""
     head = ["run", "size", "N total", "N without embeddings", "tokens", "tokens per N", "FLOPs 6ND", "FLOPs exact"]
     head += ["seed", HELDOUT_LOSS, "status"]
-    rows = [run_cells(row) for row in data.table.head(MOST_ROWS).iter_rows(named=True)]
-    kept = [place for place in range(len(head)) if any(row[place] != "-" for row in rows)]
+    table = data.table.sort(PARAMS, "tokens", "seed", nulls_last=True, maintain_order=True)
+    rows = [run_cells(row) for row in table.head(MOST_ROWS).iter_rows(named=True)]
+    kept = [place for place in range(len(head)) if not {row[place] for row in rows} <= {"-", "finished"}]
     more = data.table.height - len(rows)
     return {
         "head": [head[place] for place in kept],
@@ -375,25 +395,3 @@ def score_row(score: ScoreFinding) -> dict[str, str]:
         "freedom": str(fit.health.degrees_of_freedom if fit.line is None else fit.line.degrees_of_freedom),
         "status": f"{fit.status}{monotone}",
     }
-
-
-def write_families(
-    name: str, column: str, tables: Mapping[str, SweepData], folder: Path, options: FitOptions | None = None
-) -> Path:
-    """Writes a page that sets the families of a table side by side, and the report of each in a folder of its own.
-
-    Raises InputError where nothing can be said of any.
-    """
-    families = [find_family(family, data, options) for family, data in tables.items()]
-    told = [family for family in families if family.findings is not None]
-    if not told:
-        raise InputError(f"no value of {column} can be reported: {families[0].refusal}")
-    links = []
-    for place, family in enumerate(told):
-        path = f"{place + 1}-{re.sub(r'[^A-Za-z0-9.-]+', '-', family.name)}/index.html"
-        assert family.findings is not None, "the others were left out"
-        write_page(folder / path, render_report(family.findings))
-        links.append((family.name, path))
-    values = {"name": name, "column": column, "links": links, "level": f"{told[0].findings.level:.0%}"}  # type: ignore[union-attr]
-    values |= {"laws": [family_row(family) for family in families], "names": [family.name for family in told]}
-    return write_page(folder / "index.html", render("families.html", values | {"slopes": family_slopes(told)}))

@@ -365,9 +365,9 @@ TRANSFER_HEAD = ("task, metric", "model", "taken over", "score", *(name.replace(
 
 def transfer_rows(data: SweepData) -> list[list[str]]:
     """Each mean after fine-tuning with its errors, what it is to be above, and the gain over scratch."""
-    rows, varied = [], data.transfer["lm_weight"].n_unique() > 1
-    same = ["checkpoint", "task", "metric", "layers", "lm_weight"]
-    table = data.transfer.sort("task", "metric", PARAMS, "tokens", maintain_order=True)
+    rows = []
+    same = ["checkpoint", "task", "metric", "layers", "setting"]
+    table = data.transfer.sort("task", "metric", "setting", PARAMS, "tokens", maintain_order=True)
     for part in table.partition_by(same, maintain_order=True):
         row, beside = part.row(0, named=True), part["beside"][0]
         errors = [
@@ -376,11 +376,11 @@ def transfer_rows(data: SweepData) -> list[list[str]]:
             if row[f"standard_error_{name}"] is not None
         ]
         seeds = f"{part.height} seed{'' if part.height == 1 else 's'}"
-        score = f"{np.mean(part['score'].to_numpy()):.4g}\nse of {', '.join(errors)}; {seeds}"
-        score += f", {row['collapsed']} with one answer to all" if row["collapsed"] else ""
+        score = f"{np.mean(part['score'].to_numpy()):.4g}\nse of {', '.join(errors)}\n{seeds}"
+        score += f", {row['collapsed']} with one answer" if row["collapsed"] else ""
         score += f", {row['missing']} missing" if row["missing"] else ""
         others = [f"{beside[name]['value']:.4g}" if name in beside else "-" for name in BASELINES]
-        taken = row["layers"] + (f", lm weight {row['lm_weight']:g}" if varied else "")
+        taken = row["layers"] + (f"\n{row['setting']}" if row["setting"] else "")
         known = row["tokens"] is not None and row["layers"] != "nothing"
         tokens = f", {format_count(row['tokens'])} tokens" if known else ""
         rows.append([f"{row['task']} {row['metric']}", row["size"] + tokens, taken, score, *others, gain_words(beside)])

@@ -323,7 +323,7 @@ def refuse_duplicates(table: pl.DataFrame, columns: Sequence[str]) -> None:
     if doubled.any():
         rows = [index + 1 for index, double in enumerate(doubled) if double]
         shown = ", ".join(str(row) for row in rows[:6]) + (" ..." if len(rows) > 6 else "")
-        raise InputError(f"rows {shown} repeat the same {', '.join(columns)}; it would count twice: keep one of each")
+        raise InputError(f"rows {shown} repeat the same {', '.join(columns)} and would count twice; keep one of each")
 
 
 def keep_rows(table: pl.DataFrame, where: Sequence[str]) -> pl.DataFrame:

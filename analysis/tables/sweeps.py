@@ -74,11 +74,20 @@ TRANSFER_FILE = "transfer.json"
 TRANSFER_SCHEMA = {
     "checkpoint": pl.String, "run": pl.String, "size": pl.String, "params_total": pl.Int64, "tokens": pl.Int64,
     "task": pl.String, "metric": pl.String, "unit": pl.String, "direction": pl.String, "chance": pl.Float64,
-    "layers": pl.String, "lm_weight": pl.Float64, "standard_error_seeds": pl.Float64,
-    "standard_error_items": pl.Float64, "collapsed": pl.Int64, "missing": pl.Int64, "cut_share": pl.Float64,
-    "beside": pl.Object, "seed": pl.Int64, "score": pl.Float64,
+    "setting": pl.String, "layers": pl.String, "standard_error_seeds": pl.Float64, "standard_error_items": pl.Float64,
+    "collapsed": pl.Int64, "missing": pl.Int64, "cut_share": pl.Float64, "beside": pl.Object, "seed": pl.Int64,
+    "score": pl.Float64,
 }  # fmt: skip
-"""Scores after fine-tuning: a row for each checkpoint, task, metric, part taken over, auxiliary weight and seed."""
+"""Scores after fine-tuning: a row for each checkpoint, task, metric, setting, part taken over and seed. The setting
+says in words what tells a task's recipes apart; it is empty where there is one."""
+OVER_TRAINING_FILE = "over_training.json"
+"""Artifact in which the sweep's parent keeps zero-shot scores of checkpoints in the course of training."""
+OVER_TRAINING_SCHEMA = {
+    "run": pl.String, "tokens": pl.Int64, "benchmark": pl.String, "metric": pl.String, "unit": pl.String,
+    "value": pl.Float64, "standard_error": pl.Float64, "chance": pl.Float64, "normalised": pl.Float64,
+    "normalised_error": pl.Float64, "reference": pl.String, "count": pl.Int64,
+}  # fmt: skip
+"""Those scores: tokens trained on, 0 of the untrained network; the score between chance, 0, and the reference, 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +129,8 @@ class SweepData:
     """REFERENCE_SCHEMA: scores of the GPT-2 paper's models, where a measurement states them."""
     transfer: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TRANSFER_SCHEMA))
     """TRANSFER_SCHEMA: what the runs' checkpoints score after fine-tuning; empty where none was fine-tuned."""
+    over_training: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=OVER_TRAINING_SCHEMA))
+    """OVER_TRAINING_SCHEMA: zero-shot scores of the runs' checkpoints; empty where none was asked for."""
     clusters: dict[str, str] = field(default_factory=dict)
     """Run -> group that the bootstrap draws whole (checkpoints of one run); empty: every run is its own."""
     trunks: dict[str, str] = field(default_factory=dict)
@@ -172,6 +183,7 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
     parent = max(parents, key=lambda run: run.info.start_time, default=None)
     tags: Mapping[str, str] = parent.data.tags if parent else {}
     keys = read_artifact(client, parent, SWEEP_FILE).get("runs", []) if parent else []
+    scored = read_artifact(client, parent, OVER_TRAINING_FILE) if parent else []
     runs = latest_runs(search(client, experiment.experiment_id, "run"), keys)
     described = [(key, entry) for key, run in runs.items() for entry in read_measurements(client, run)]
     return SweepData(
@@ -197,6 +209,7 @@ def read_sweep(tracking_uri: str, sweep: str) -> SweepData:
         references=make_references([entry for _, entry in described]),
         trunks=find_trunks(runs),
         transfer=read_transfer(client, sweep),
+        over_training=pl.DataFrame(list(scored), schema=OVER_TRAINING_SCHEMA),
     )
 
 
@@ -204,7 +217,7 @@ def read_transfer(client: "MlflowClient", sweep: str) -> pl.DataFrame:
     """TRANSFER_SCHEMA: what `ladder finetune` says of a sweep's checkpoints."""
     experiment = client.get_experiment_by_name(f"{sweep}-transfer")
     parents = [] if experiment is None else search(client, experiment.experiment_id, "finetuning")
-    told = [dict(row) for parent in parents for row in read_artifact(client, parent, TRANSFER_FILE)]
+    told = [{"setting": ""} | row for parent in parents for row in read_artifact(client, parent, TRANSFER_FILE)]
     rows = [row | {"seed": int(seed), "score": score} for row in told for seed, score in row.pop("values").items()]
     return pl.DataFrame([{name: row[name] for name in TRANSFER_SCHEMA} for row in rows], schema=TRANSFER_SCHEMA)
 

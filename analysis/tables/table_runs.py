@@ -104,10 +104,7 @@ class TableColumns:
         lossy = [law for law in LAWS.values() if law.log_residual and law.robust and "U" not in law.inputs]
         strange = [law for law in self.laws if find_law(law) not in (*lossy, LogLinear)]
         if strange:
-            raise InputError(
-                f"--law {strange[0]} is no law of the loss, and a report fits those; accuracies are compared with the "
-                "forms that bend by themselves"
-            )
+            raise InputError(f"--law {strange[0]} is no law of the loss; curves of accuracies are compared in any case")
 
 
 def read_table_runs(path: Path, columns: TableColumns, name: str | None = None) -> SweepData:
@@ -268,16 +265,15 @@ def make_rows(
         params, tokens, flops = given["params"], given.get("tokens"), given.get("flops")
         if reason:
             left_out.append({"run": label, "reason": reason})
-        usable = reason == ""
         made.append(
             {
                 "run": label,
                 "size": sizes[index] if sizes else None if params is None else format_count(params),
-                "params_total": params if usable else None,
-                "tokens": tokens if usable else None,
+                "params_total": None if reason else params,
+                "tokens": None if reason else tokens,
                 "flops_6nd": flops,
                 "seed": None if seeds is None or seeds[index] is None else int(seeds[index]),  # type: ignore[arg-type]
-                "status": "finished" if usable else "left out",
+                "status": "left out" if reason else "finished",
                 **{names[column]: values[index] for column, values in scores.items()},
             }
         )
@@ -326,6 +322,9 @@ def find_scores(table: pl.DataFrame, column: str, kind: str) -> list[float | Non
     """The scores of a column; errors are turned into accuracies, so that forms that saturate apply to them."""
     values = number_column(table, column)
     if kind != "error":
+        row = next((place for place, value in enumerate(values, 1) if value is not None and value <= 0), None)
+        if row and KINDS[kind].direction == "lower":
+            raise InputError(f"column {column!r} is {values[row - 1]:g} in row {row}; it must be above 0: mend it")
         return values
     whole = 100.0 if max((value for value in values if value is not None), default=0.0) > PERCENT else 1.0
     return [None if value is None else whole - value for value in values]
@@ -333,11 +332,11 @@ def find_scores(table: pl.DataFrame, column: str, kind: str) -> list[float | Non
 
 def find_highest(scores: Mapping[str, Sequence[float | None]], kinds: Mapping[str, str], count: int) -> list[int]:
     """Places of the rows of highest loss, `count` of them."""
-    main = next((column for column, kind in kinds.items() if kind == "loss"), None)
     if count == 0:
         return []
+    main = next((column for column, kind in kinds.items() if kind == "loss"), None)
     if main is None:
-        raise InputError("--drop-highest leaves out the highest losses, and no --score is a loss; leave it away")
+        raise InputError("--drop-highest leaves out the highest losses, and no --score is a loss; omit it")
     known = [(value, place) for place, value in enumerate(scores[main]) if value is not None]
     return [place for _, place in sorted(known, reverse=True)[:count]]
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ladder.models.errors import InputError
 from ladder.models.sizes import parse_size
-from ladder.platform.command.options import console, echo_json, json_option
+from ladder.platform.command.options import console, echo_json, json_option, precision_option
 from ladder.sweeps.words import Execution
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.argument("sizes", nargs=-1)
 @click.option("--context", default=256, show_default=True, help="Tokens that the network sees at once.")
 @click.option("--vocabulary", default=50257, show_default=True, help="Classes: 50257 with gpt2, 257 with bytes.")
-@click.option("--batch", "batch_sequences", default=16, show_default=True, help="Sequences of a step.")
+@click.option("--batch-sequences", default=16, show_default=True, help="Sequences of a step.")
 @click.option("--steps", default=10, show_default=True, help="Steps measured, after three that warm up.")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@precision_option
 @click.option("--attention", default="auto", show_default=True, help="auto, xformers, blocked, sdpa or reference.")
 @click.option("--compile/--no-compile", default=False, show_default=True, help="Whether to use torch.compile.")
 @click.option("--threads", default=os.cpu_count() or 1, show_default="all cores", help="Threads on a CPU.")
@@ -43,14 +43,14 @@ def command(
     \b
     Examples:
       ladder bench 4x128 6x384 --vocabulary 257
-      ladder bench 117M --context 1024 --batch 8 --attention xformers
+      ladder bench 117M --context 1024 --batch-sequences 8
     """
     import torch
 
     from ladder.platform.training.speed import measure_speed
 
     if min(batch_sequences, steps, threads) < 1:
-        raise InputError("--batch, --steps and --threads: wanted numbers above 0.")
+        raise InputError("--batch-sequences, --steps and --threads: wanted numbers above 0.")
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     speeds = [

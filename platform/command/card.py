@@ -1,6 +1,6 @@
 """The card of a corpus of `ladder corpus webtext`, for `ladder corpus show` and for the build itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from ladder.platform.corpus.store import Corpus
 
 
-def card_of(corpus: "Corpus", storage: UPath, *, domains: str | None, benchmarks: str | None) -> dict[str, Any] | None:
+def card_of(
+    corpus: "Corpus", storage: UPath, *, domains: str | None, benchmarks: Sequence[str]
+) -> dict[str, Any] | None:
     """The card that stands in the corpus' folder, made again where something is asked for or it is absent.
 
     None for a corpus that has none. InputError where something is asked of such a corpus.
     """
-    if not (corpus.folder / "stages.json").exists() and domains is None and benchmarks is None:
+    if not (corpus.folder / "stages.json").exists() and domains is None and not benchmarks:
         return None
     from ladder.platform.corpus.webtext.card import CARD
     from ladder.platform.storage import read_json
 
-    if domains is None and benchmarks is None:
+    if domains is None and not benchmarks:
         card = read_json(corpus.folder / CARD)
         if isinstance(card, dict) and card.get("fingerprint") == corpus.fingerprint:
             return card
@@ -31,7 +33,7 @@ def card_of(corpus: "Corpus", storage: UPath, *, domains: str | None, benchmarks
 
 
 def prepare_card(
-    storage: UPath, *, domains: str | None, benchmarks: str | None
+    storage: UPath, *, domains: str | None, benchmarks: Sequence[str]
 ) -> "Callable[[Corpus], dict[str, Any]]":
     """What makes the card of a corpus, writes it into the corpus' folder and gives its numbers.
 
@@ -43,8 +45,8 @@ def prepare_card(
 
     published = None if domains is None else read_published(UPath(domains))
     overlap = None
-    if benchmarks is not None:
-        overlap = overlap_with(storage, [benchmarks])
+    if benchmarks:
+        overlap = overlap_with(storage, benchmarks)
 
     def make(corpus: "Corpus") -> dict[str, Any]:
         card = make_card(corpus, published=published, overlap=overlap)

@@ -8,6 +8,7 @@ import click
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.models.memory import STRATEGIES
 from ladder.models.sizes import parse_size
 from ladder.platform.command.completion import complete_corpora
 from ladder.platform.gpus import gpu_named
@@ -60,6 +61,7 @@ def corpus_option(function: Function) -> Function:
     """`--corpus`, which makes another sweep of it: SWEEP-CORPUS."""
     return click.option(
         "--corpus",
+        metavar="NAME",
         shell_complete=complete_corpora,
         help="Another corpus than the sweep's own; the sweep is then called SWEEP-CORPUS.",
     )(function)
@@ -70,7 +72,7 @@ def budget_option(function: Function) -> Function:
     return click.option(
         "--budget-gpu-hours",
         type=float,
-        help="Launch no further run once the sweep has taken so many GPU-hours, in all calls together.",
+        help="Launch no further run once the sweep has taken so many GPU-hours in all.  [default: no limit]",
     )(function)
 
 
@@ -81,12 +83,14 @@ def choose(
     *,
     execution: Mapping[str, Any] | None = None,
     dry: bool = False,
+    begun: bool = False,
     untuned: bool = False,
 ) -> Chosen:
     """The sweep asked for, with the execution options that were given; the embedded corpus is built at its first use.
 
-    A dry run goes on without a corpus, assuming the GPT-2 tokenizer. A tuned recipe gets what its search found, or with
-    `untuned` is the recipe underneath. Nothing is written into the sweep's folder.
+    A dry run goes on without a corpus, assuming the GPT-2 tokenizer. Where the sweep is to have `begun`, no corpus is
+    built: InputError where the storage has none, and so no run of it. A tuned recipe gets what its search found, or
+    with `untuned` is the recipe underneath. Nothing is written into the sweep's folder.
     """
     check_schema(storage)
     sweep = with_execution(load_sweep(name_or_file), execution or {})
@@ -94,6 +98,8 @@ def choose(
         sweep = replace(sweep, recipe=sweep.recipe.base if untuned else with_found(sweep.recipe, storage))
     if corpus is not None and corpus != sweep.corpus:
         sweep = replace(sweep, corpus=corpus, name=f"{sweep.name}-{corpus}")
+    if begun:
+        _refuse_unbegun(sweep, storage)
     opened = _open(sweep, storage, dry)
     if opened is None:
         facts = CorpusFacts(name=sweep.corpus, vocabulary=GPT2_VOCABULARY, fingerprint=None)
@@ -183,25 +189,45 @@ def _open(sweep: Sweep, storage: UPath, dry: bool) -> "Corpus | None":
     return open_corpus(storage, sweep.corpus)
 
 
+def _refuse_unbegun(sweep: Sweep, storage: UPath) -> None:
+    from ladder.platform.corpus.store import has_corpus
+
+    if not has_corpus(storage, sweep.corpus):
+        raise InputError(
+            f"sweep {sweep.name} has not begun in storage {storage}, which has no corpus {sweep.corpus}. Name the "
+            "storage of its `ladder run` with --storage or LADDER_STORAGE."
+        )
+
+
 def execution_options(function: Function) -> Function:
     """Options that change how runs are carried out; each is handed on only where it was given."""
     options = [
-        click.option("--workers", type=int, help="Training processes of one run."),
-        click.option("--cpus-per-worker", type=int, help="Cores and threads of a worker."),
+        click.option("--workers", type=int, help="Training processes of one run.  [default: the sweep's]"),
+        click.option("--cpus-per-worker", type=int, help="Cores and threads of a worker.  [default: the sweep's]"),
         click.option("--gpus-per-worker", type=float, help="0, 1 or a fraction.  [default: 1 where there are GPUs]"),
         click.option("--accelerator-type", help="GPU to run on, by Ray's name, such as H100.  [default: any]"),
-        click.option("--concurrent-runs", type=int, help="Runs at one time.  [default: as many as there is room for]"),
-        click.option("--micro-batch-tokens", type=int, help="Tokens through the network at once."),
-        click.option("--attention", help="auto, xformers, blocked, sdpa or reference."),
-        click.option("--strategy", help="Of several workers: ddp, fsdp2 (shares of the weights), or auto."),
+        click.option(
+            "--concurrent-runs",
+            type=click.IntRange(min=1),
+            help="Runs at one time.  [default: as many as there is room for]",
+        ),
+        click.option(
+            "--micro-batch-tokens", type=int, help="Tokens through the network at once.  [default: what fits]"
+        ),
+        click.option("--attention", help="auto, xformers, blocked, sdpa or reference.  [default: auto]"),
+        click.option(
+            "--strategy",
+            type=click.Choice(["auto", *STRATEGIES]),
+            help="What each of several workers holds: ddp all weights, fsdp2 a share.  [default: auto]",
+        ),
         click.option(
             "--activation-checkpointing/--no-activation-checkpointing",
             default=None,
             help="Compute blocks again in the backward pass: less memory, a third more work.  [default: if needed]",
         ),
-        click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile."),
-        click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints."),
-        click.option("--keep-checkpoints", type=int, help="Checkpoints kept of a run, the newest."),
+        click.option("--compile/--no-compile", default=None, help="Whether to use torch.compile.  [default: not]"),
+        click.option("--checkpoint-seconds", type=float, help="Training time between checkpoints.  [default: 600]"),
+        click.option("--keep-checkpoints", type=int, help="Checkpoints kept of a run, the newest.  [default: 2]"),
     ]
     for option in reversed(options):
         function = option(function)

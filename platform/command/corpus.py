@@ -1,6 +1,7 @@
 """`ladder corpus`: documents to token shards, and what is in storage."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +13,8 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
 from ladder.platform.command.card import card_of, print_card
-from ladder.platform.command.completion import complete_benchmarks
-from ladder.platform.command.options import echo_json, json_option, storage_option
+from ladder.platform.command.completion import complete_corpora
+from ladder.platform.command.options import benchmarks_option, echo_json, json_option, refuse_stray, storage_option
 from ladder.platform.command.webtext import command as webtext
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def command() -> None:
     """Turn documents into token shards, and see what is there.
 
     \b
-    Example:
+    Examples:
       ladder corpus build web --input pages.jsonl.zst
       ladder corpus list
       ladder corpus show web
@@ -47,7 +48,7 @@ command.add_command(webtext)
 @click.argument("more_inputs", nargs=-1, metavar="")
 @click.option("--tokenizer", default="gpt2", show_default=True, metavar="NAME", help=" or ".join(TOKENIZERS) + ".")
 @click.option("--heldout", default=0.05, show_default=True, help="Share of documents to hold out, by hash.")
-@click.option("--workers", type=int, help="Threads or processes that tokenize.  [default: one per core]")
+@click.option("--processes", type=int, help="Processes, or threads, that tokenize.  [default: one a core]")
 @click.option("--text-field", default="text", show_default=True, metavar="NAME", help="Field or column with the text.")
 @click.option("--licence", metavar="TEXT", help="Under which licence the documents come; the corpus records it.")
 @click.option("--address", help="A Ray cluster (auto, local, host:port) for large inputs.  [default: without Ray]")
@@ -60,7 +61,7 @@ def build(
     more_inputs: tuple[str, ...],
     tokenizer: str,
     heldout: float,
-    workers: int | None,
+    processes: int | None,
     text_field: str,
     licence: str | None,
     address: str | None,
@@ -75,9 +76,10 @@ def build(
     (hf://, s3://, https://), read as a stream; hf:// needs the extra `web`.
 
     \b
-    Example:
+    Examples:
       ladder corpus build web --input pages/*.jsonl.zst
-      ladder corpus build openwebtext --input hf://datasets/Skylion007/openwebtext/plain_text/ --licence cc0-1.0
+      ladder corpus build openwebtext --licence cc0-1.0 \\
+          --input hf://datasets/Skylion007/openwebtext/plain_text/
       ladder corpus build letters --input texts/ --tokenizer bytes --heldout 0.1
     """
     from ladder.platform.corpus.build import BuildOptions, build_corpus
@@ -94,14 +96,15 @@ def build(
             files,
             tokenizer=tokenizer,
             heldout=heldout,
-            workers=workers,
+            workers=processes,
             overwrite=overwrite,
             fields=DocumentFields(text=text_field),
             licence=licence,
             address=address,
         )
     elif name == EMBEDDED:
-        options = BuildOptions(tokenizer=tokenizer, heldout=heldout, workers=workers, overwrite=overwrite)
+        refuse_stray(("text_field", "licence", "address"), "read documents: give them with --input")
+        options = BuildOptions(tokenizer=tokenizer, heldout=heldout, workers=processes, overwrite=overwrite)
         corpus = build_pydocs(storage, options)
     else:
         raise InputError(f"no input for corpus {name!r}; give --input FILES, or build {EMBEDDED!r}, which needs none")
@@ -146,20 +149,15 @@ def list_(storage: UPath, as_json: bool) -> None:
     Console().print(table)
 
 
-@command.command("show")
-@click.argument("name")
+@command.command("show", short_help="Show what a corpus holds, and whether it is whole.")
+@click.argument("name", shell_complete=complete_corpora)
 @click.option("--verify", is_flag=True, help="Also read every shard and compare its sha256.")
 @click.option("--webtext-domains", metavar="FILE", help="Make the card again, beside OpenAI's published domains.txt.")
-@click.option(
-    "--benchmarks",
-    metavar="NAMES",
-    shell_complete=complete_benchmarks,
-    help="Make the card again, with the overlap of these benchmarks, or all.",
-)
+@benchmarks_option("Make the card again, with the overlap of these benchmarks, or all.")
 @storage_option
 @json_option
 def show(
-    name: str, verify: bool, webtext_domains: str | None, benchmarks: str | None, storage: UPath, as_json: bool
+    name: str, verify: bool, webtext_domains: str | None, benchmarks: Sequence[str], storage: UPath, as_json: bool
 ) -> None:
     """Show what corpus NAME holds, after checking that its shards are whole.
 
@@ -167,9 +165,10 @@ def show(
     samples. It is shown in short here and whole in card.html in the corpus' folder.
 
     \b
-    Example:
+    Examples:
       ladder corpus show web --verify
-      ladder corpus show web --webtext-domains domains.txt --benchmarks lambada,wikitext2
+      ladder corpus show web --benchmarks lambada,wikitext2
+      ladder corpus show web --webtext-domains domains.txt
     """
     from ladder.platform.corpus.store import open_corpus
 

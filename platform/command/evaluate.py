@@ -1,7 +1,6 @@
 """`ladder evaluate`: scores of checkpoints on benchmarks, as a table or as JSON."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +9,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from upath import UPath
 
-from ladder.platform.command.completion import complete_benchmarks, complete_corpora, complete_sweeps
-from ladder.platform.command.options import console, echo_json, given_options, json_option, storage_option
+from ladder.platform.command.completion import complete_corpora, complete_sweeps
+from ladder.platform.command.options import (
+    address_option,
+    benchmarks_option,
+    console,
+    device_option,
+    echo_json,
+    given_options,
+    json_line,
+    json_option,
+    precision_option,
+    storage_option,
+    tokenizer_option,
+    tracking_option,
+)
 
 if TYPE_CHECKING:
     from ladder.platform.evaluation.benchmark import Benchmark
@@ -26,13 +38,21 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def protocol_options(function: Function) -> Function:
     """Options that say how benchmarks are scored, handed on under the names of `Protocol`'s fields."""
     options = [
-        click.option("--limit", type=int, help="Score only the first LIMIT items of each benchmark of files."),
+        click.option(
+            "--limit", type=int, help="Score only so many items, the first, of each benchmark of files.  [default: all]"
+        ),
         click.option(
             "--shots",
             type=int,
             help="Solved examples in a prompt, of a train or dev split.  [default: the benchmark's]",
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of examples and of sampling."),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of the draw of examples and of answers.",
+        ),
         click.option("--window", type=int, help="Tokens of a window over long texts.  [default: the model's context]"),
         click.option("--stride", type=int, help="Tokens from one window to the next.  [default: the window]"),
         click.option("--heldout-tokens", type=int, default=65_536, show_default=True, help="Tokens `heldout` reads."),
@@ -42,11 +62,15 @@ def protocol_options(function: Function) -> Function:
     return function
 
 
-def worker_options(function: Function) -> Function:
+def spread_options(function: Function) -> Function:
     """Options that say where several checkpoints are scored."""
     options = [
-        click.option("--workers", type=click.IntRange(min=1), help="Checkpoints at one time.  [default: what fits]"),
-        click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to score on (host:port, or auto)."),
+        click.option(
+            "--concurrent-checkpoints",
+            type=click.IntRange(min=1),
+            help="Checkpoints at one time.  [default: as many as there is room for]",
+        ),
+        address_option,
     ]
     for option in reversed(options):
         function = option(function)
@@ -55,34 +79,32 @@ def worker_options(function: Function) -> Function:
 
 EPILOG = """\b
 Examples:
-  ladder evaluate storage/sweeps/demo/RUN/STEP --corpus pydocs
+  ladder evaluate storage/sweeps/demo/RUN/STEP --heldout-corpus pydocs
   ladder evaluate gpt2 --benchmarks lambada,wikitext2 --json
   ladder evaluate gpt2 gpt2-medium --benchmarks all --limit 500
   ladder evaluate gpt2 --benchmarks copa --samples copa.jsonl
   ladder evaluate gpt2 --harness arc_easy,hellaswag --shots 5
   ladder evaluate gpt2 --benchmarks mine.jsonl,gpt2-paper
-  ladder evaluate --sweep demo --benchmarks lambada --workers 2
-  ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,sst2,race
+  ladder evaluate --sweep demo --benchmarks lambada --concurrent-checkpoints 2
+  ladder evaluate --sweep demo --over-training --benchmarks cola,dprd,race
 """
 
 
 @click.command("evaluate", epilog=EPILOG)
-@click.argument("checkpoints", nargs=-1, metavar="CHECKPOINT...")
+@click.argument("checkpoints", nargs=-1, metavar="[CHECKPOINT...]")
 @click.option(
-    "--sweep", shell_complete=complete_sweeps, help="Score the newest checkpoint of every finished run of this sweep."
+    "--sweep",
+    metavar="SWEEP",
+    shell_complete=complete_sweeps,
+    help="Score the newest checkpoint of every finished run of this sweep.",
 )
 @click.option(
     "--over-training",
     is_flag=True,
-    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised.",
+    help="With --sweep: every checkpoint that its runs keep and the untrained network, raw and normalised; they are "
+    "kept in MLflow, and `ladder report` draws them.",
 )
-@click.option(
-    "--benchmarks",
-    multiple=True,
-    shell_complete=complete_benchmarks,
-    help="Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own, repeated or separated by commas.  "
-    "[default: all]",
-)
+@benchmarks_option("Benchmarks, groups (gpt2-paper, gpt1, pages, all) or files of your own.", default="all")
 @click.option(
     "--harness",
     multiple=True,
@@ -90,19 +112,14 @@ Examples:
     help="Tasks, groups or YAML files of lm-evaluation-harness, scored by its protocols (wants the extra `harness`).",
 )
 @click.option(
-    "--corpus",
+    "--heldout-corpus",
+    metavar="NAME",
     shell_complete=complete_corpora,
     help="Corpus whose held-out split is scored by `heldout` and the `pages-` benchmarks.",
 )
-@click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    help="auto is bf16 where there are instructions for it; it moved the perplexities measured by 0.1 %.",
-)
+@tokenizer_option
+@device_option
+@precision_option
 @protocol_options
 @click.option(
     "--samples",
@@ -110,26 +127,25 @@ Examples:
     help="Write a JSON line for every item: prompt, candidates or answer written, scores, the right answer.",
 )
 @click.option("--no-cache", is_flag=True, help="Score again what was scored before.")
-@worker_options
+@spread_options
 @json_option
 @storage_option
+@tracking_option
 def command(
     checkpoints: tuple[str, ...],
     sweep: str | None,
     over_training: bool,
     benchmarks: tuple[str, ...],
     harness: tuple[str, ...],
-    corpus: str | None,
-    tokenizer: str | None,
-    device: str,
-    precision: str,
+    heldout_corpus: str | None,
     samples: Path | None,
     no_cache: bool,
-    workers: int | None,
+    concurrent_checkpoints: int | None,
     address: str | None,
     as_json: bool,
     storage: UPath,
-    **protocol: Any,
+    tracking: str | None,
+    **how: Any,
 ) -> None:
     """Score each CHECKPOINT on benchmarks: a folder of ours or of Hugging Face, or a Hugging Face name.
 
@@ -138,54 +154,69 @@ def command(
 
     Several checkpoints, or the runs of a sweep, are scored side by side: one on each GPU, or on the cores. The scores
     of --sweep are shown and not written into the runs; for that add the benchmark to the sweep and call `ladder run`.
+    The exit code is 1 where a part could not be scored.
     """
     from ladder.platform.evaluation.checkpoints.score import ScoringTask
     from ladder.platform.evaluation.harness.names import as_benchmark_word
     from ladder.platform.evaluation.protocol import Protocol
+    from ladder.platform.evaluation.registry import find_benchmarks
     from ladder.platform.evaluation.selection import split_words
 
     words = [*benchmarks, *(as_benchmark_word(task) for task in split_words(harness))]
+    opening = {name: how.pop(name) for name in ("tokenizer", "device", "precision")}
+    protocol = Protocol(**how)
     sources, asked = _split(checkpoints, words, sweep, storage)
     points = _over_training(sweep, storage) if over_training else []
     sources = [point.checkpoint for point in points] or sources
-    names, own, absent = _at_hand(asked, storage, corpus, protocol["shots"])
-    _refuse_unread(given_options(protocol), names, own, Protocol(**protocol))
+    names, own, absent = _at_hand(asked, storage, heldout_corpus, protocol.shots)
+    refuse_unread(given_options([*how, "heldout_corpus"]), find_benchmarks(names, own), protocol)
     tasks = [
         ScoringTask(
             checkpoint=source,
             benchmarks=tuple(names),
             own=own,
             storage=str(storage),
-            corpus=corpus,
-            tokenizer=tokenizer,
-            device=device,
-            precision=precision,
-            protocol=Protocol(**protocol),
+            corpus=heldout_corpus,
+            **opening,
+            protocol=protocol,
             use_cache=not no_cache,
             samples=samples is not None,
         )
         for source in sources
     ]
-    outcomes = _score(tasks, sources, names, workers, address)
-    if samples is not None:
-        _write_samples(outcomes, samples)
+    outcomes = _score(tasks, sources, names, concurrent_checkpoints, address)
+    _write_samples(outcomes, samples)
     if points:
-        _tell_over_training(points, outcomes, as_json)
-        return
-    _tell(outcomes, absent, sources, names, as_json)
+        _tell_over_training(points, outcomes, as_json, sweep or "", storage, tracking)
+    else:
+        _tell(outcomes, absent, sources, names, as_json)
 
 
-def _refuse_unread(given: Sequence[str], names: Sequence[str], own: "Sequence[OwnFile]", protocol: "Protocol") -> None:
-    """InputError for an option that none of the benchmarks reads: it would change nothing."""
+def refuse_unread(given: Sequence[str], benchmarks: "Sequence[Benchmark]", protocol: "Protocol") -> None:
+    """InputError for options, of those given, that no benchmark reads: they would change nothing. One that only some
+    read is told."""
     from dataclasses import asdict
 
     from ladder.models.errors import InputError
-    from ladder.platform.evaluation.registry import find_benchmarks
 
-    read = {name for one in find_benchmarks(names, own) for name in one.settings_read(asdict(protocol))}
-    unread = ["--" + name.replace("_", "-") for name in given if name not in read]
+    chosen = asdict(protocol)
+    blind = {name: [one.name for one in benchmarks if not _reads(one, name, chosen)] for name in given}
+    words = {name: "--" + name.replace("_", "-") for name in given}
+    unread = [words[name] for name in given if len(blind[name]) == len(benchmarks)]
     if unread:
-        raise InputError(f"{', '.join(unread)} changes nothing in {', '.join(names)}: leave it out")
+        names = _list_few([one.name for one in benchmarks])
+        raise InputError(f"{', '.join(unread)} changes nothing in {names}: leave it out")
+    for name in given:
+        if blind[name]:
+            click.echo(f"{words[name]} changes nothing in {_list_few(blind[name])}", err=True)
+
+
+def _reads(benchmark: "Benchmark", option: str, chosen: dict[str, Any]) -> bool:
+    return benchmark.from_corpus if option == "heldout_corpus" else option in benchmark.settings_read(chosen)
+
+
+def _list_few(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
@@ -198,13 +229,23 @@ def _over_training(sweep: str | None, storage: UPath) -> "list[TrainingPoint]":
     return points_of(storage, sweep)
 
 
-def _tell_over_training(points: "Sequence[TrainingPoint]", outcomes: "Sequence[Outcome]", as_json: bool) -> None:
-    """Writes the scores in the order of training; raises as `_raise_problems`."""
+def _tell_over_training(
+    points: "Sequence[TrainingPoint]",
+    outcomes: "Sequence[Outcome]",
+    as_json: bool,
+    sweep: str,
+    storage: UPath,
+    tracking: str | None,
+) -> None:
+    """Writes the scores in the order of training and keeps them for the report; raises as `_raise_problems`."""
     from rich.table import Table
 
-    from ladder.platform.launching.over_training import rows_of
+    from ladder.platform.launching.over_training import keep_rows, rows_of
+    from ladder.platform.tracking.database import open_tracking, tracking_uri
 
     rows = rows_of(points, outcomes)
+    if not keep_rows(open_tracking(tracking_uri(tracking, storage)), sweep, rows):
+        click.echo(f"MLflow has no sweep {sweep}: the report will not show these scores", err=True)
     if as_json:
         echo_json(rows)
     else:
@@ -224,7 +265,7 @@ def _score(
     tasks: "Sequence[ScoringTask]",
     sources: Sequence[str],
     names: Sequence[str],
-    workers: int | None,
+    concurrent: int | None,
     address: str | None,
 ) -> "list[Outcome]":
     """What became of the tasks, told as it becomes known."""
@@ -234,21 +275,23 @@ def _score(
     outcomes = []
     # Ray prints what happens to its workers on standard output, which is for the result.
     with ScoresDisplay(sources, names) as display, contextlib.redirect_stdout(sys.stderr):
-        for outcome in score_all(tasks, workers=workers, address=address):
+        for outcome in score_all(tasks, concurrent=concurrent, address=address, progress=display.advance):
             outcomes.append(outcome)
             display.show(outcome)
     return outcomes
 
 
-def _write_samples(outcomes: "Sequence[Outcome]", path: Path) -> None:
+def _write_samples(outcomes: "Sequence[Outcome]", path: Path | None) -> None:
     """One JSON line an item of every benchmark and checkpoint; InputError where the file cannot be written."""
     from ladder.models.errors import InputError
 
+    if path is None:
+        return
     try:
         with path.open("w", encoding="utf-8") as file:
             for outcome in outcomes:
                 for record in outcome.samples:
-                    file.write(json.dumps({"checkpoint": outcome.checkpoint, **record}, ensure_ascii=False) + "\n")
+                    file.write(json_line({"checkpoint": outcome.checkpoint, **record}) + "\n")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; name another file with --samples") from error
 
@@ -288,7 +331,9 @@ def _at_hand(
     selection = select(words or [ALL])
     chosen, absent = selection.at_hand(storage=storage, corpus=corpus, shots=shots)
     if not chosen:
-        raise InputError("no benchmark is at hand: get data with `ladder fetch all`, or name a corpus with --corpus")
+        raise InputError(
+            "no benchmark is at hand: get data with `ladder fetch all`, or name a corpus with --heldout-corpus"
+        )
     remedies = {name: f"absent: {_remedy(benchmark)}" for name, benchmark in absent.items()}
     return [benchmark.name for benchmark in chosen], selection.own, remedies
 
@@ -296,7 +341,7 @@ def _at_hand(
 def _remedy(benchmark: "Benchmark") -> str:
     """How to get a benchmark's data, short enough for a row."""
     if benchmark.from_corpus:
-        return "--corpus NAME"
+        return "--heldout-corpus NAME"
     by_hand = "" if all(file.downloadable for file in benchmark.files) else " --from DIR"
     return f"ladder fetch {benchmark.name}{by_hand}"
 
@@ -317,7 +362,8 @@ def _tell(
         for name, remedy in absent.items():
             click.echo(f"not scored: {name}, {remedy}", err=True)
     elif any(outcome.measurements for outcome in outcomes):
-        console().print(scores_table(outcomes, absent, sources))
+        screen = console()
+        screen.print(scores_table(outcomes, absent, sources, width=screen.width))
     _raise_problems(outcomes)
 
 

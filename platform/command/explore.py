@@ -10,15 +10,16 @@ import click
 from upath import UPath
 
 from ladder.models.errors import InputError
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.desktop import has_display
-from ladder.platform.command.options import storage_option
+from ladder.platform.command.options import device_option, refuse_stray, storage_option, tokenizer_option
 
 if TYPE_CHECKING:
     from ladder.platform.explore.shelf import Shelf
 
 
 @click.command("explore")
-@click.argument("sources", nargs=-1, required=True, metavar="SWEEP | CHECKPOINT [OTHER...] | gpt2")
+@click.argument("sources", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...", shell_complete=complete_sweeps)
 @click.option(
     "--samples",
     multiple=True,
@@ -32,10 +33,16 @@ if TYPE_CHECKING:
     metavar="[FILE]",
     help="Write the page with its example as one HTML file and end.  [default: beside the sweep's report]",
 )
-@click.option("--tokenizer", help="gpt2 or bytes; default the one that a checkpoint names.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@tokenizer_option
+@device_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no password.")
-@click.option("--port", default=5050, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--port",
+    default=5050,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--open/--no-open", "opens", default=None, help="Open the page in a browser.  [default: on a desktop]")
 @storage_option
 def command(
@@ -62,6 +69,8 @@ def command(
       ladder explore gpt2 gpt2-medium --port 5051
       ladder explore demo --save talk.html
     """
+    if save is not None:
+        refuse_stray(("host", "port", "opens"), "serve the page: leave out --save")
     from ladder.platform.evaluation.checkpoints.open import choose_device
     from ladder.platform.explore.catalogue import find_entries
     from ladder.platform.explore.items import read_items

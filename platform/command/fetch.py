@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("fetch")
-@click.argument("benchmarks", nargs=-1, metavar="BENCHMARK...", shell_complete=complete_benchmarks)
+@click.argument("benchmarks", nargs=-1, metavar="[BENCHMARK...]", shell_complete=complete_benchmarks)
 @click.option(
     "--from",
     "source",
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     help="Folder with local copies of the files or of their archives; nothing is then downloaded.",
 )
 @click.option("--examples", is_flag=True, help="Also the train or dev split that `--shots` draws examples from.")
-@click.option("--tasks", default="", help="Tasks of `ladder finetune`, with commas, or all: their published files.")
-@click.option("--again", is_flag=True, help="Replace what is in storage already.")
+@click.option(
+    "--tasks",
+    metavar="NAMES",
+    default="",
+    help="Tasks of `ladder finetune`, with commas, or all: their published files.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is in storage already.")
 @click.option("--list", "listed", is_flag=True, help="Show the benchmarks and what of them is in storage.")
 @storage_option
 def command(
@@ -31,7 +36,7 @@ def command(
     source: Path | None,
     examples: bool,
     tasks: str,
-    again: bool,
+    overwrite: bool,
     listed: bool,
     storage: UPath,
 ) -> None:
@@ -44,7 +49,8 @@ def command(
     With --from nothing is downloaded: DIR, DIR/BENCHMARK and other folders in DIR are looked through for the file, or
     for the archive under the name that it has at its address.
 
-    A group leaves out what only a person can get, such as Story Cloze, which is given to who fills in a form.
+    A group leaves out what only a person can get, such as Story Cloze, which is given to who fills in a form. The exit
+    code is 1 where some of what was asked for is there now and some is not.
 
     \b
     Examples:
@@ -68,10 +74,10 @@ def command(
     with FetchDisplay() as display:
         if tasks:
             names = [name for name in PUBLISHED if name != "story-cloze"] if tasks == "all" else tasks.split(",")
-            fetch_tasks(names, storage=storage, source_dir=source, again=again, display=display)
+            fetch_tasks(names, storage=storage, source_dir=source, again=overwrite, display=display)
         if not benchmarks:
             return
-        fetch(benchmarks, storage=storage, source_dir=source, examples=examples, again=again, display=display)
+        fetch(benchmarks, storage=storage, source_dir=source, examples=examples, again=overwrite, display=display)
 
 
 def _table(storage: UPath, names: tuple[str, ...]) -> "Table":

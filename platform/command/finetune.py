@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from upath import UPath
 
-from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
+from ladder.platform.command.completion import complete_sweeps
+from ladder.platform.command.options import (
+    address_option,
+    device_option,
+    echo_json,
+    json_option,
+    precision_option,
+    storage_option,
+    tokenizer_option,
+    tracking_option,
+)
 from ladder.platform.storage import exists
 
 if TYPE_CHECKING:
@@ -20,14 +30,16 @@ if TYPE_CHECKING:
 
 
 @click.command("finetune")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="SWEEP or CHECKPOINT...")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="SWEEP|CHECKPOINT...", shell_complete=complete_sweeps)
 @click.option(
     "--tasks",
     required=True,
+    metavar="NAMES",
     help="Tasks, with commas: sst2, cola, snli, mnli, qnli, rte, scitail, qqp, "
     "mrpc, stsb, race, story-cloze, copa, wnli.",
 )
 @click.option("--largest", is_flag=True, help="Of a sweep, fine-tune each size's checkpoint of the most tokens only.")
+@click.option("--sizes", help="Fine-tune checkpoints of these sizes only, with commas, such as 2x32,3x64h2.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds of each run, from 0.")
 @click.option(
     "--lr-factors",
@@ -50,7 +62,7 @@ if TYPE_CHECKING:
     help="Folder that holds the tasks' folders, such as SST-2.  [default: tasks in the storage]",
 )
 @click.option("--train-examples", type=click.IntRange(1), help="Training examples, drawn by the seed.  [default: all]")
-@click.option("--epochs", type=int, default=3, show_default=True, help="Times that they are seen.")
+@click.option("--epochs", type=int, default=3, show_default=True, help="Passes over the training examples.")
 @click.option("--batch-examples", type=int, default=32, show_default=True, help="Examples in a step.")
 @click.option(
     "--lm-weights",
@@ -59,13 +71,15 @@ if TYPE_CHECKING:
     help="Weight of the auxiliary language-model loss; of several, with commas, each is a point of the grid.",
 )
 @click.option("--dropout", type=float, default=0.1, show_default=True, help="Share of units dropped.")
-@click.option("--tokenizer", help="gpt2 or bytes.  [default: the one that the checkpoint names]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@tokenizer_option
+@device_option
+@precision_option
 @click.option("--keep-weights", is_flag=True, help="Keep the fine-tuned weights in the runs' folders.")
 @click.option("--retry-failed", is_flag=True, help="Take failed runs up again.")
-@click.option("--workers", type=click.IntRange(1), help="Runs at one time.  [default: 1 here, all of a cluster]")
-@click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
+@click.option(
+    "--concurrent-runs", type=click.IntRange(min=1), help="Runs at one time.  [default: 1 here, all of a cluster]"
+)
+@address_option
 @storage_option
 @tracking_option
 @json_option
@@ -73,7 +87,7 @@ def command(
     checkpoints: Sequence[str],
     device: str,
     retry_failed: bool,
-    workers: int | None,
+    concurrent_runs: int | None,
     address: str | None,
     storage: UPath,
     tracking: str | None,
@@ -88,9 +102,12 @@ def command(
 
     \b
     Examples:
-      ladder finetune demo --largest --tasks sst2 --seeds 3 --train-examples 2000 --workers 2
-      ladder finetune openai-community/gpt2 --tasks sst2,cola,rte --seeds 5 --lr-factors 0.5,1,2
-      ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte --layers all,embeddings,1,2
+      ladder finetune demo --largest --tasks sst2 --seeds 3 \\
+          --train-examples 2000 --concurrent-runs 2
+      ladder finetune openai-community/gpt2 --tasks sst2,cola,rte \\
+          --lr-factors 0.5,1,2
+      ladder finetune storage/sweeps/cpu/RUN/step-00001000.0001 --tasks rte \\
+          --layers all,embeddings,1,2
     """
     from ladder.platform.command.finetune_display import show
     from ladder.platform.evaluation.checkpoints.open import choose_device
@@ -107,7 +124,7 @@ def command(
             [cell.job for cell in cells],
             processor,
             show=_show,
-            workers=workers,
+            concurrent=concurrent_runs,
             address=address,
             retry_failed=retry_failed,
         )
@@ -138,12 +155,13 @@ def _expand(
     precision: str,
     keep_weights: bool,
     largest: bool,
+    sizes: str | None,
     **recipe: Any,
 ) -> "list[Cell]":
     """The runs that are asked for, in their places."""
     from ladder.platform.finetuning.grid import expand
     from ladder.platform.finetuning.registry import find_tasks
-    from ladder.platform.finetuning.starting import largest_budgets, open_start
+    from ladder.platform.finetuning.starting import largest_budgets, of_sizes, open_start
     from ladder.platform.hardware import resolve_precision
     from ladder.platform.processes import count_cores
     from ladder.sweeps.finetuning import FineTuning
@@ -152,6 +170,7 @@ def _expand(
     factors = _numbers("--lr-factors", lr_factors)
     resolved: Any = resolve_precision(precision, processor)
     starts = [open_start(source, tokenizer=tokenizer) for source in _sources(checkpoints, storage)]
+    starts = starts if sizes is None else of_sizes(starts, _words(sizes))
     shared = FineTuning(lr_peak=1.0 if lr is None else lr, precision=resolved, **recipe)
     return expand(
         largest_budgets(starts) if largest else starts,

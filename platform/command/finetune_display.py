@@ -86,24 +86,26 @@ def difference_table(rows: "Sequence[Transfer]") -> "Table":
 
 
 def sentences(rows: "Sequence[Transfer]") -> list[str]:
-    """Where a network is not above what it has to be above, gives one answer, or has lost seeds."""
-    told = []
+    """Where networks are not above what they have to be above, give one answer, or have lost seeds."""
+    told: dict[str, dict[str, None]] = {}  # of whom it is said, each once
+
+    def tell(row: "Transfer", what: str) -> None:
+        where = f"on {row.task} ({row.layers} taken over, lm weight {row.lm_weight:g})"
+        told.setdefault(f"{where}: {what}", {})[short_name(row)] = None
+
     for row in rows:
-        where = f"{short_name(row)} on {row.task} ({row.layers} taken over, lm weight {row.lm_weight:g})"
         if row.missing:
-            told.append(
-                f"{where}: {row.missing} of {row.seeds + row.missing} seeds have no result; they are not in it."
-            )
+            tell(row, f"{row.missing} of {row.seeds + row.missing} seeds have no result; they are not in it.")
         if row.metric in LOSSES:
             continue
         below = [words for name, words in OTHERS.items() if name in row.beside and not_above(row, name)]
         if below:
-            told.append(f"{where}: {row.metric} {row.value:.3f} is not above {', '.join(below)}.")
+            tell(row, f"{row.metric} is not above {', '.join(below)}.")
         if row.seeds == 1:
-            told.append(f"{where}: one seed says nothing about other seeds; differences have no interval.")
+            tell(row, "one seed says nothing about other seeds; differences have no interval.")
         if row.collapsed:
-            told.append(f"{where}: {row.collapsed} of {row.seeds} seeds give one answer to every example.")
-    return list(dict.fromkeys(told))
+            tell(row, f"{row.collapsed} of {row.seeds} seeds give one answer to every example.")
+    return [f"{', '.join(names)} {what}" for what, names in told.items()]
 
 
 def not_above(row: "Transfer", name: str) -> bool:
@@ -114,9 +116,9 @@ def not_above(row: "Transfer", name: str) -> bool:
 
 
 def short_name(row: "Transfer") -> str:
-    """Size and run of a checkpoint of ours, else what it is called."""
+    """The run of a checkpoint of ours, else its size and what it is called."""
     path = Path(row.checkpoint)
-    return f"{row.size} {path.parent.name if path.name.startswith('step-') else row.checkpoint}"
+    return path.parent.name if path.name.startswith("step-") else f"{row.size} {row.checkpoint}"
 
 
 def number(value: float | None) -> str:

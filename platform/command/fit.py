@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ladder.models.errors import InputError
-from ladder.platform.command.options import echo_json
+from ladder.platform.command.options import echo_json, json_option
 
 if TYPE_CHECKING:
     from ladder.analysis.api import TableFit
@@ -16,23 +16,31 @@ SLOW_VALUES = 5_000_000
 """Rows times refits from which a fit takes seconds and says how far it is."""
 EXAMPLE = """
 \b
-Example:
-  ladder fit runs.csv --law hoffmann --params params_total --tokens tokens --score heldout/loss
-  ladder fit chinchilla.csv --law hoffmann --params "Model Size" --flops "Training FLOP" \\
-      --score loss --drop-highest 5 --bootstrap 4000 --json
-  ladder fit scores.csv --law log-linear --params params_total --score lambada/perplexity --log-score
-  ladder fit scores.csv --law log-linear --law saturating --params N --score accuracy --holdout
-  ladder fit runs.csv --law two-step --params N --tokens D --loss task_loss --score accuracy
+Examples:
+  ladder fit runs.csv --law hoffmann --params params_total --tokens tokens \\
+      --score heldout/loss
+  ladder fit chinchilla.csv --law hoffmann --params "Model Size" \\
+      --flops "Training FLOP" --score loss --drop-highest 5 --json
+  ladder fit scores.csv --law log-linear --params params_total \\
+      --score lambada/perplexity --log-score
+  ladder fit scores.csv --law log-linear --law saturating --params N \\
+      --score accuracy --holdout
+  ladder fit runs.csv --law two-step --params N --tokens D --loss task_loss \\
+      --score accuracy
   ladder fit runs.csv --law isoflop --params N --flops C --score loss
-  ladder fit runs.csv --law hoffmann --params N*1e9 --tokens D*1e9 --score loss --where corpus=c4 --drop-missing \\
+  ladder fit runs.csv --law hoffmann --params N*1e9 --tokens D*1e9 \\
+      --score loss --where corpus=c4 --drop-missing \\
       --predict N=7e9,D=2e12 --predict N=7e10,D=2e12 --save law.json
-  ladder fit families.csv --law power --params N --score loss --group-by family
-  ladder fit epochs.csv --law repeated --params N --tokens D --unique U --score loss --fix E=1.87
-  ladder fit scores.csv --law sigmoid --params N --score correct/items --trials items --chance 0.25
-  ladder fit runs.csv --law hoffmann --params N --flops C --score loss --beside params=N_non_embedding \\
-      --beside flops=C_with_attention
+  ladder fit --load law.json --predict N=7e11,D=1e13
+  ladder fit families.csv --law power --params N --score loss \\
+      --group-by family
+  ladder fit epochs.csv --law repeated --params N --tokens D --unique U \\
+      --score loss --fix E=1.87
+  ladder fit scores.csv --law sigmoid --params N --score correct/items \\
+      --trials items --chance 0.25
+  ladder fit runs.csv --law hoffmann --params N --flops C --score loss \\
+      --beside params=N_non_embedding --beside flops=C_with_attention
   ladder fit trials.csv --search lr --score loss --law power-rule --params N
-  ladder fit --load law.json --predict C=1e24
 """
 
 
@@ -41,16 +49,21 @@ Example:
 @click.option(
     "--law",
     "laws",
+    metavar="LAW",
     multiple=True,
-    help="log-linear, power, power-offset, kaplan, hoffmann, gadre, repeated, saturating or sigmoid; loss-sigmoid or "
-    "loss-error of a loss; two-step; isoflop or envelope (Hoffmann's approaches 2 and 1); power-rule or power-rule-nd "
-    "of a learning rate or batch.  May be given more than once.",
+    help="Law: log-linear, power, power-offset, kaplan, hoffmann, gadre, repeated, saturating or sigmoid; loss-sigmoid "
+    "or loss-error of a loss; two-step; isoflop or envelope (Hoffmann's approaches 2 and 1); power-rule or "
+    "power-rule-nd of a learning rate or batch; repeatable.",
 )
-@click.option("--score", help="Column of the score: a loss in nats per token, or an accuracy.")
-@click.option("--params", help="Column of N, parameters.")
-@click.option("--tokens", help="Column of D, tokens seen.")
-@click.option("--flops", help="Column of C, training FLOPs; of N, D and C any two give the third by C = 6 N D.")
-@click.option("--loss", help="Column of the loss that two-step, loss-sigmoid and loss-error take to the score.")
+@click.option("--score", metavar="COLUMN", help="Column of the score: a loss in nats per token, or an accuracy.")
+@click.option("--params", metavar="COLUMN", help="Column of N, parameters.")
+@click.option("--tokens", metavar="COLUMN", help="Column of D, tokens seen.")
+@click.option(
+    "--flops", metavar="COLUMN", help="Column of C, training FLOPs; of N, D and C any two give the third by C = 6 N D."
+)
+@click.option(
+    "--loss", metavar="COLUMN", help="Column of the loss that two-step, loss-sigmoid and loss-error take to the score."
+)
 @click.option("--unique", metavar="COLUMN", help="For repeated: unique tokens, of which D are seen.")
 @click.option("--standard-error", "errors", metavar="COLUMN", help="Standard error of each score, in its unit.")
 @click.option("--weight", "weights", metavar="COLUMN", help="Weight of each squared residual.")
@@ -60,16 +73,26 @@ Example:
 @click.option("--fix", "fixed", multiple=True, metavar="NAME=VALUE", help="A parameter that is not fitted; repeatable.")
 @click.option("--bound", "bounds", multiple=True, metavar="NAME=LOW:HIGH", help="Bounds of a parameter; repeatable.")
 @click.option(
-    "--objective", type=click.Choice(["huber", "lad", "squares"]), help="Default: huber for losses, squares for scores."
+    "--objective",
+    type=click.Choice(["huber", "lad", "squares"]),
+    help="What is minimised.  [default: huber for losses, squares for scores]",
 )
 @click.option("--delta", type=float, default=1e-3, show_default=True, help="Huber's delta on log loss.")
-@click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Leave out the K points of highest score.")
+@click.option(
+    "--drop-highest",
+    metavar="K",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Leave out the K points of highest score.",
+)
 @click.option("--holdout", is_flag=True, help="Also predict each larger size from all below it, by every law given.")
 @click.option(
     "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Refits for the intervals."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seeds starts and resampling.")
-@click.option("--starts", type=click.IntRange(min=1), default=200, show_default=True, help="Starting points.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds starts and resampling.")
+@click.option(
+    "--starts", type=click.IntRange(min=1), default=200, show_default=True, help="Starting points of the solver."
+)
 @click.option("--log-score", is_flag=True, help="For log-linear: the line is in ln score (perplexities).")
 @click.option("--raw-residual", is_flag=True, help="Residuals of the loss itself instead of its logarithm.")
 @click.option("--chance", type=float, default=0.0, show_default=True, help="For sigmoid: the score of guessing.")
@@ -81,11 +104,15 @@ Example:
     help="For two-step: a loss of 0 is the score's maximum, 1 or 100 (Bhagia et al. 2024).",
 )
 @click.option("--level", type=float, default=0.95, show_default=True, help="Confidence level of the intervals.")
-@click.option("--cluster", help="Column whose equal values are one run; the bootstrap draws whole runs.")
+@click.option(
+    "--cluster", metavar="COLUMN", help="Column whose equal values are one run; the bootstrap draws whole runs."
+)
 @click.option(
     "--tolerance", type=float, default=0.1, show_default=True, help="For isoflop: width in ln C of one budget."
 )
-@click.option("--window", type=float, help="For isoflop: only runs within this factor of N of a budget's best.")
+@click.option(
+    "--within-factor", "window", type=float, help="For isoflop: only runs within this factor of N of a budget's best."
+)
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only these rows (* for anything); repeatable.")
 @click.option(
     "--drop-missing", is_flag=True, help="Leave out rows with an empty cell in a used column; they are counted."
@@ -106,8 +133,15 @@ Example:
 @click.option("--predict-table", type=click.Path(path_type=Path), help="Predict at the N, D, C or L of each row.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the fits as JSON, for --load.")
 @click.option("--load", type=click.Path(path_type=Path), help="Predict by fits that --save wrote; no TABLE is read.")
-@click.option("--budget", "budgets", type=float, multiple=True, help="For isoflop: a budget in FLOPs; else found.")
-@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to standard output.")
+@click.option(
+    "--budget",
+    "budgets",
+    type=float,
+    multiple=True,
+    metavar="FLOPS",
+    help="For isoflop: a budget; repeatable.  [default: found]",
+)
+@json_option
 def command(
     laws: tuple[str, ...],
     holdout: bool,
@@ -141,7 +175,7 @@ def command(
         )
     ways = [name for name, given in (("group-by", group_by), ("beside", beside), ("search", search)) if given]
     if len(ways) > 1 or (ways and holdout):
-        raise InputError(f"--{ways[0]} goes with neither of --holdout and its like; ask for one at a time")
+        raise InputError("--group-by, --beside, --search and --holdout are asked for one at a time; keep one of them")
     requests = list_requests(table, laws, group_by, beside, options)
     found, told = run_search(requests, search) if search else ({n: run_fit(one) for n, one in requests.items()}, [])
     if save is not None:

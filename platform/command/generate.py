@@ -7,30 +7,42 @@ from pathlib import Path
 import click
 
 from ladder.models.errors import InputError
-from ladder.platform.command.options import echo_json, json_option
+from ladder.platform.command.options import device_option, echo_json, json_option, tokenizer_option
 
 
 @click.command("generate")
 @click.argument("checkpoint")
 @click.option("--prompt", "prompts", multiple=True, help="Text to continue, repeatable; empty starts a document.")
 @click.option(
-    "--prompts", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of one prompt a line."
+    "--prompt-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of one prompt a line."
 )
-@click.option("--samples", default=1, show_default=True, type=click.IntRange(min=1), help="Texts of each prompt.")
-@click.option("--tokens", default=100, show_default=True, type=click.IntRange(min=1), help="Tokens to sample.")
+@click.option(
+    "--continuations", default=1, show_default=True, type=click.IntRange(min=1), help="Texts written after each prompt."
+)
+@click.option(
+    "--max-new-tokens", default=100, show_default=True, type=click.IntRange(min=1), help="Most tokens of a text."
+)
 @click.option("--temperature", default=1.0, show_default=True, help="0 takes the likeliest token always.")
-@click.option("--top-k", type=int, help="Sample among so many likeliest tokens.")
-@click.option("--top-p", type=float, help="Sample among the likeliest tokens that hold this probability.")
-@click.option("--seed", default=0, show_default=True, help="Seed of each prompt's first sample; the next has the next.")
-@click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--top-k", type=int, help="Sample among so many likeliest tokens.  [default: all]")
+@click.option(
+    "--top-p", type=float, help="Sample among the likeliest tokens that hold this probability.  [default: all]"
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Seed of each prompt's first text; the next text has the next.",
+)
+@tokenizer_option
+@device_option
 @json_option
 def command(
     checkpoint: str,
     prompts: tuple[str, ...],
-    file: Path | None,
-    samples: int,
-    tokens: int,
+    prompt_file: Path | None,
+    continuations: int,
+    max_new_tokens: int,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
@@ -44,40 +56,41 @@ def command(
     A prompt's text does not depend on which others are continued with it.
 
     \b
-    Example:
-      ladder generate storage/sweeps/demo/RUN/STEP --prompt "Return the name of" --tokens 60
-      ladder generate storage/sweeps/demo/RUN/STEP --prompts prompts.txt --samples 3 --top-p 0.9 --json
+    Examples:
+      ladder generate storage/sweeps/demo/RUN/STEP --max-new-tokens 60 \\
+          --prompt "Return the name of"
+      ladder generate gpt2 --prompt-file prompts.txt --continuations 3 --json
     """
     from ladder.models.generation import Sampling, generate
     from ladder.platform.evaluation.checkpoints.open import choose_device, open_checkpoint
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    asked = [*prompts, *(_read_prompts(file) if file is not None else [])]
+    asked = [*prompts, *(_read_prompts(prompt_file) if prompt_file is not None else [])]
     if not asked:
-        raise click.UsageError("there is nothing to continue: name a --prompt TEXT or a file of --prompts")
+        raise click.UsageError("there is nothing to continue: name a --prompt TEXT or a --prompt-file")
     model, words = open_checkpoint(checkpoint, device=choose_device(device), precision="fp32", tokenizer=tokenizer)
-    texts = [prompt for prompt in asked for _ in range(samples)]
-    seeds = [seed + sample for _ in asked for sample in range(samples)]
+    texts = [prompt for prompt in asked for _ in range(continuations)]
+    seeds = [seed + number for _ in asked for number in range(continuations)]
     alone = len(texts) == 1 and not as_json
     if alone:
         click.echo(texts[0], nl=False)
-    continuations = generate(
+    written = generate(
         model,
         [words.encode(text) or [words.end_of_text] for text in texts],
-        n_tokens=tokens,
+        n_tokens=max_new_tokens,
         sampling=sampling,
         seeds=seeds,
         end_token=words.end_of_text,
         on_token=_make_printer(words.decode_bytes) if alone else None,
     )
-    written = [words.decode(continuation.tokens) for continuation in continuations]
+    ends = [words.decode(continuation.tokens) for continuation in written]
     if as_json:
-        rows = zip(texts, written, continuations, seeds, strict=True)
-        echo_json([{"prompt": p, "text": t, "tokens": list(c.tokens), "seed": s} for p, t, c, s in rows])
+        rows = zip(texts, ends, written, seeds, strict=True)
+        echo_json([{"prompt": p, "text": t, "token_ids": list(c.tokens), "seed": s} for p, t, c, s in rows])
     elif alone:
         click.echo()
     else:
-        click.echo("\n\n".join(prompt + text for prompt, text in zip(texts, written, strict=True)))
+        click.echo("\n\n".join(prompt + text for prompt, text in zip(texts, ends, strict=True)))
 
 
 def _read_prompts(file: Path) -> list[str]:

@@ -69,10 +69,12 @@ def cli(verbose: bool) -> None:
 
     \b
     A first tour:
-      ladder sizes                   the ladder of model sizes
-      ladder plan demo               what the sweep `demo` would cost, and what its fit could resolve
-      ladder run demo                train and score it on this machine
-      ladder report demo             fit the laws and write the report
+      ladder sizes          the ladder of model sizes
+      ladder plan demo      what the sweep `demo` would cost, and could resolve
+      ladder run demo       train and score it on this machine
+      ladder report demo    fit the laws and write the report
+
+    Exit codes: 0 all is done, 1 a part failed, 2 what was asked for is wrong.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
@@ -86,6 +88,7 @@ def main() -> None:
     # Arrow reads it when it is first imported. Its own allocator keeps what many small batches leave behind: merging
     # 6 million links of a dump took 80 MiB more, with never more than 5 MiB in use at once.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars, which would stand among our own
     set_wait_policy()
     try:
         code = cli(prog_name="ladder", standalone_mode=False)

@@ -9,8 +9,18 @@ import click
 from upath import UPath
 
 from ladder.platform.command.completion import complete_benchmarks, complete_corpora
-from ladder.platform.command.evaluate import protocol_options
-from ladder.platform.command.options import console, echo_json, json_option, storage_option
+from ladder.platform.command.evaluate import protocol_options, refuse_unread
+from ladder.platform.command.options import (
+    console,
+    device_option,
+    echo_json,
+    given_options,
+    json_option,
+    precision_option,
+    refuse_stray,
+    storage_option,
+    tokenizer_option,
+)
 
 if TYPE_CHECKING:
     from ladder.platform.corpus.store import Corpus
@@ -30,11 +40,11 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Count, and leave out, also the items of which more than this share is found.",
 )
-@click.option("--workers", type=int, help="Processes that read the corpus.  [default: one per core if it is large]")
+@click.option("--processes", type=int, help="Processes that read the corpus.  [default: one a core if it is large]")
 @click.option("--checkpoint", metavar="CKPT", help="Score this checkpoint with and without the items that overlap.")
-@click.option("--tokenizer", help="gpt2 or bytes; default the one that the checkpoint names.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"]))
+@tokenizer_option
+@device_option
+@precision_option
 @protocol_options
 @json_option
 @storage_option
@@ -43,7 +53,7 @@ def command(
     benchmarks: tuple[str, ...],
     ngram: int,
     threshold: float,
-    workers: int | None,
+    processes: int | None,
     checkpoint: str | None,
     as_json: bool,
     storage: UPath,
@@ -67,15 +77,18 @@ def command(
     Examples:
       ladder overlap web lambada wikitext2 heldout
       ladder overlap web lambada --checkpoint storage/sweeps/demo/RUN/STEP
-      ladder overlap web all --ngram 13 --workers 4 --json
+      ladder overlap web all --ngram 13 --processes 4 --json
     """
+    from ladder.models.errors import PartialFailure
     from ladder.platform.command.overlap_display import FillDisplay, comparison_table, describe_plan, print_study
     from ladder.platform.corpus.store import open_corpus
     from ladder.platform.overlap.plan import plan_filling
     from ladder.platform.overlap.study import study_overlap
 
+    if checkpoint is None:
+        refuse_stray(scoring, "score without what overlaps: add --checkpoint")
     opened = open_corpus(storage, corpus)
-    plan = plan_filling(opened, n=ngram, workers=workers)
+    plan = plan_filling(opened, n=ngram, processes=processes)
     chosen, absent = _choose(benchmarks, storage, opened)
     setting = None if checkpoint is None else _make_setting(checkpoint, chosen, corpus, storage, **scoring)
     texts = {benchmark.name: benchmark.texts(storage, opened) for benchmark in chosen if benchmark.texts is not None}
@@ -83,14 +96,16 @@ def command(
     plan.check_memory()
     with FillDisplay(opened) as display:
         study = study_overlap(opened, texts, plan, display.add)
-    comparisons = [] if setting is None else _compare(study, chosen, setting, threshold)
+    comparisons, problems = ([], []) if setting is None else _compare(study, chosen, setting, threshold)
     if as_json:
         results = {**study.to_json(threshold=threshold), "absent": absent}
         echo_json({**results, "comparisons": [comparison.to_json() for comparison in comparisons]})
-        return
-    print_study(console(), study, absent, threshold)
-    if comparisons:
+    else:
+        print_study(console(), study, absent, threshold)
+    if comparisons and not as_json:
         console().print(comparison_table(comparisons))
+    if problems:
+        raise PartialFailure("not scored: " + "; ".join(problems))
 
 
 def _choose(names: Sequence[str], storage: UPath, corpus: "Corpus") -> "tuple[list[Benchmark], dict[str, str]]":
@@ -129,6 +144,7 @@ def _make_setting(
     from ladder.platform.evaluation.checkpoints.score import OpenedCheckpoint, ScoringTask
     from ladder.platform.evaluation.protocol import Protocol
 
+    refuse_unread(given_options(protocol), benchmarks, Protocol(**protocol))
     task = ScoringTask(
         checkpoint=checkpoint,
         benchmarks=tuple(benchmark.name for benchmark in benchmarks),
@@ -148,24 +164,24 @@ def _make_setting(
 
 def _compare(
     study: "Study", benchmarks: "Sequence[Benchmark]", setting: "Setting", threshold: float
-) -> "list[Comparison]":
-    """Every metric of the benchmarks with and without what overlaps; a benchmark that cannot be scored says why."""
+) -> "tuple[list[Comparison], list[str]]":
+    """Every metric of the benchmarks with and without what overlaps; of those that cannot be scored, why."""
     import torch
 
     from ladder.models.errors import InputError
     from ladder.platform.evaluation.evaluate import score_items
     from ladder.platform.overlap.comparison import compare
 
-    comparisons = []
+    comparisons, problems = [], []
     thresholds = dict.fromkeys((0.0, threshold))
     for benchmark, overlap in zip(benchmarks, study.overlaps, strict=True):
         click.echo(f"scoring {benchmark.name}", err=True)
         try:
             metrics = score_items(benchmark, setting)
         except (InputError, torch.OutOfMemoryError) as error:  # the overlap, perhaps of hours, is not lost for it
-            click.echo(f"not scored: {benchmark.name}: {error}", err=True)
+            problems.append(f"{benchmark.name}: {error}")
             continue
         whole = setting.protocol.limit is None and not benchmark.from_corpus
         assert not whole or all(scores.n_items == len(overlap.ngrams) for scores in metrics), benchmark.name
         comparisons += [compare(scores, overlap, most) for scores in metrics for most in thresholds]
-    return comparisons
+    return comparisons, problems

@@ -13,20 +13,20 @@ from ladder.platform.evaluation.estimates import Estimate
 from ladder.platform.evaluation.registry import known_benchmarks
 from ladder.platform.overlap.comparison import Comparison
 from ladder.platform.overlap.filling import Filled
-from ladder.platform.overlap.plan import WORKER_BYTES, FillPlan, format_bytes
+from ladder.platform.overlap.plan import PROCESS_BYTES, FillPlan, format_bytes
 from ladder.platform.overlap.study import PAPER_SHARES, Overlap, Study
 
 
 def describe_plan(plan: FillPlan, corpus: Corpus) -> str:
     """The filter and the memory that it takes, before anything is read."""
     size = plan.filter
-    workers = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
+    processes = "1 process" if plan.processes == 1 else f"{plan.processes} processes"
     held = format_bytes(psutil.Process().memory_info().rss)
     return (
         f"Bloom filter for at most {size.keys:,} {plan.n}-grams of {corpus.name}: {size.n_bits:,} bits, "
         f"{size.n_hashes} hash functions, false positives at most {size.bound:g}\n"
-        f"Memory: {format_bytes(plan.n_bytes)} more at most = filter {format_bytes(size.n_bytes)} + {workers} of "
-        f"{format_bytes(WORKER_BYTES)}; {held} are held already"
+        f"Memory: {format_bytes(plan.n_bytes)} more at most = filter {format_bytes(size.n_bytes)} + {processes} of "
+        f"{format_bytes(PROCESS_BYTES)}; {held} are held already"
     )
 
 

@@ -1,4 +1,4 @@
-"""`ladder plan --flops C`: what to train with a budget by a fitted law, its cost, and the cost of being wrong."""
+"""`ladder plan --budget C`: what to train with a budget by a fitted law, its cost, and the cost of being wrong."""
 
 import math
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class TableColumns:
     path: Path | None
     params: str | None
     tokens: str | None
-    flops_column: str | None
+    flops: str | None
     score: str | None
     drop_highest: int
     cluster: str | None
@@ -62,7 +62,8 @@ class TableColumns:
 class BudgetRequest:
     """What the command line asks about a budget."""
 
-    flops: float
+    budget: float
+    """Training FLOPs."""
     sweep: str | None
     """The sweep to fit; None: the table."""
     columns: TableColumns
@@ -80,8 +81,8 @@ class BudgetRequest:
     """Tokens that the model will be served for; None: only training counts."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.flops) and self.flops > 0):
-            raise InputError(f"--flops is {self.flops}; give the training FLOPs of the budget, such as 1e21")
+        if not (math.isfinite(self.budget) and self.budget > 0):
+            raise InputError(f"--budget is {self.budget}; give training FLOPs above 0, such as 1e21")
         if not issubclass(find_law(self.law), Surface):
             raise InputError(f"--law {self.law} has no optimum in N and D; choose hoffmann, gadre or kaplan")
 
@@ -102,7 +103,7 @@ class ModelKind:
 def show_budget(request: BudgetRequest) -> None:
     """Prints the plan of a budget."""
     source, fit, kind = fit_source(request)
-    plan = plan_budget(fit, request.flops)
+    plan = plan_budget(fit, request.budget)
     rungs = near_sizes(plan, request.columns.params, kind)
     served = (
         None if request.serve_tokens is None else plan_served(surface_of(fit), plan.best.loss, request.serve_tokens)
@@ -133,11 +134,11 @@ def fit_source(request: BudgetRequest) -> tuple[str, Fit, ModelKind]:
         fit = fit_table(table_fit(request, columns, columns.path))
         assert isinstance(fit, Fit), "the law is a surface"
         return str(columns.path), fit, ModelKind()
-    only_tables = [name for name in ("tokens", "flops_column", "cluster", "drop_highest") if getattr(columns, name)]
+    only_tables = [name for name in ("tokens", "flops", "cluster", "drop_highest") if getattr(columns, name)]
     if only_tables:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in only_tables)
         raise InputError(f"{named} goes with --table; the columns of a sweep are known")
-    assert request.sweep is not None, "one_source saw to it"
+    assert request.sweep is not None, "check_source saw to it"
     data = read_finished(request.sweep, request.corpus, request.storage, request.tracking)
     options = FitOptions(bootstrap=request.bootstrap, seed=request.seed)
     score, params = columns.score or HELDOUT_LOSS, columns.params or "params_total"
@@ -161,7 +162,7 @@ def table_fit(request: BudgetRequest, columns: TableColumns, path: Path) -> Tabl
         score=columns.score,
         params=columns.params,
         tokens=columns.tokens,
-        flops=columns.flops_column,
+        flops=columns.flops,
         drop_highest=columns.drop_highest,
         cluster=columns.cluster,
         bootstrap=request.bootstrap,
@@ -206,15 +207,15 @@ def shapes(kind: ModelKind) -> list[Size]:
 
 def value_with(value: float, interval: Interval) -> dict[str, Any]:
     """A value and its interval, for programs."""
-    return {"value": value, "low": interval.low, "high": interval.high}
+    return {"value": value, "interval": interval.as_list()}
 
 
 def budget_to_json(request: BudgetRequest, source: str, plan: BudgetPlan, rungs: tuple[Rung, ...]) -> dict[str, Any]:
     """The plan for programs; what is unknown is null."""
     fit, best, rate = plan.fit, plan.best, request.rate
-    hours = rate.hours(request.flops)
+    hours = rate.hours(request.budget)
     return {
-        "flops": request.flops,
+        "flops": request.budget,
         "source": source,
         "law": fit.law.name,
         "parameters": fit.law.parameters,
@@ -227,13 +228,11 @@ def budget_to_json(request: BudgetRequest, source: str, plan: BudgetPlan, rungs:
         "loss": value_with(best.loss, plan.loss) | {"new_run": plan.new_run.as_list()},
         "compute_beyond_data": plan.beyond,
         "sizes": [{"size": rung.size.name} | mistake_to_json(rung.cost, request) for rung in rungs],
-        "cost": {
-            "gpu": request.gpu or ASSUMED_GPU,
-            "mfu": request.utilisation,
-            "gpu_hours": hours,
-            "price_per_gpu_hour": request.price,
-            "money": None if request.price is None else hours * request.price,
-        },
+        "gpu": request.gpu or ASSUMED_GPU,
+        "mfu": request.utilisation,
+        "gpu_hours": hours,
+        "price_per_gpu_hour": request.price,
+        "cost": None if request.price is None else hours * request.price,
         "mistakes": [{"name": wrong.name} | mistake_to_json(wrong, request) for wrong in plan.mistakes],
         "warnings": list(plan.warnings),
     }
@@ -249,7 +248,7 @@ def mistake_to_json(wrong: Mistake, request: BudgetRequest) -> dict[str, Any]:
         "flops_to_same_loss": wrong.flops,
         "extra_compute": wrong.extra,
         "extra_gpu_hours": hours,
-        "extra_money": None if request.price is None or hours is None else hours * request.price,
+        "extra_cost": None if request.price is None or hours is None else hours * request.price,
     }
 
 
@@ -262,7 +261,7 @@ def tell_optimum(screen: Console, request: BudgetRequest, source: str, plan: Bud
     """The optimum with its intervals."""
     fit, best = plan.fit, plan.best
     screen.print(
-        f"{request.flops:.3g} FLOPs ({request.flops / FLOPS_PER_PF_DAY:.3g} PF-days), C = "
+        f"{request.budget:.3g} FLOPs ({request.budget / FLOPS_PER_PF_DAY:.3g} PF-days), C = "
         f"{FLOPS_PER_PARAMETER_TOKEN:g} N D, best spent by {fit.law.equation}, fitted to {len(fit.points)} runs of "
         f"{source} ({fit.status}).",
         soft_wrap=True,
@@ -296,7 +295,7 @@ def tell_sizes(screen: Console, plan: BudgetPlan, rungs: tuple[Rung, ...]) -> No
 def tell_cost(screen: Console, request: BudgetRequest, plan: BudgetPlan) -> None:
     """GPU-hours and money of the budget, and what a wrong size adds to reach the same loss."""
     rate = request.rate
-    hours = rate.hours(request.flops)
+    hours = rate.hours(request.budget)
     money = "" if request.price is None else f", cost {hours * request.price:,.0f} at {request.price:g} an hour"
     screen.print(
         f"\nCost: {hours:,.3g} GPU-hours{money} ({request.gpu or ASSUMED_GPU} at {request.utilisation:.0%} of its "

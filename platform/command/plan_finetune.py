@@ -44,15 +44,16 @@ def show_finetuning(
     hours = sum(rate.hours(row.flops) for row in rows)
     if as_json:
         shown: list[dict[str, Any]] = [
-            asdict(row) | {"standard_error": row.standard_error, "hours": rate.hours(row.flops)} for row in rows
+            asdict(row) | {"standard_error": row.standard_error, "worker_hours": rate.hours(row.flops)} for row in rows
         ]
-        echo_json({"sweep": chosen.sweep.name, "finetuning": shown, "hours": hours, "rate": vars(rate)})
+        cost = None if price is None else price * hours
+        echo_json({"sweep": chosen.sweep.name, "tasks": shown, "worker_hours": hours, "cost": cost, "rate": vars(rate)})
         return
     screen = console()
     screen.print(_table(rows, rate))
     unit = "core-hours" if rate.gpu is None else f"{rate.gpu}-hours"
-    cost = "" if price is None else f", {price * hours:,.2f} at {price:g} an hour"
-    screen.print(f"{sum(row.runs for row in rows)} runs, {hours:,.3g} {unit}{cost} ({rate.provenance}).")
+    money = "" if price is None else f", {price * hours:,.2f} at {price:g} an hour"
+    screen.print(f"{sum(row.n_runs for row in rows)} runs, {hours:,.3g} {unit}{money} ({rate.provenance}).")
     screen.print(
         f"Standard errors are of an accuracy: over the scored examples at most, over {seeds} seeds if seeds differ by "
         f"{SEED_DEVIATION:g}, as they did on SST-2 at small sizes. Differences between checkpoints are paired by "
@@ -69,7 +70,7 @@ def _table(rows: list[Outlook], rate: Rate) -> Table:
         table.add_row(
             row.size,
             row.task,
-            str(row.runs),
+            str(row.n_runs),
             f"{row.tokens:,}",
             f"{row.flops:.3g}",
             f"{rate.hours(row.flops):.3g}",

@@ -79,6 +79,8 @@ class SweepRequest:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(f"--{name.replace('_', '-')} is {value}; give training FLOPs above 0, such as 1e21")
+        if self.noise is not None and not np.isfinite(self.noise):
+            raise InputError(f"--noise is {self.noise}; give a standard deviation of ln loss, such as {SEED_NOISE}")
         if self.noise is not None and self.noise_from is not None:
             raise InputError("--noise gives the noise and --noise-from measures it; give one of the two")
 

@@ -10,6 +10,7 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.chosen import corpus_option
+from ladder.platform.command.completion import complete_sweeps
 from ladder.platform.command.options import storage_option, tracking_option
 from ladder.platform.identity import check_schema
 from ladder.platform.storage import exists, report_path, saved_example
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 
 
 @click.command("report")
-@click.argument("sweeps", nargs=-1, metavar="[SWEEP [OTHER]]")
+@click.argument("sweeps", nargs=-1, metavar="[SWEEP [OTHER]]", shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
 @tracking_option
 @click.option("--table", type=click.Path(path_type=Path), help="Report on the runs of this CSV, parquet or JSON file.")
 @click.option("--score", "scores", multiple=True, metavar="COLUMN[=KIND]", help="Table: a score; may be repeated.")
-@click.option("--params", metavar="COLUMN", help="Table: N, parameters.")
-@click.option("--tokens", metavar="COLUMN", help="Table: D, tokens seen.")
-@click.option("--flops", metavar="COLUMN", help="Table: C; of N, D and C any two give the third by C = 6 N D.")
+@click.option("--params", metavar="COLUMN", help="Table: column of N, parameters.")
+@click.option("--tokens", metavar="COLUMN", help="Table: column of D, tokens seen.")
+@click.option(
+    "--flops", metavar="COLUMN", help="Table: column of C; of N, D and C any two give the third by C = 6 N D."
+)
 @click.option("--run", metavar="COLUMN", help="Table: name of the run.")
 @click.option("--size", metavar="COLUMN", help="Table: name of the size.")
 @click.option("--seed-column", "seed", metavar="COLUMN", help="Table: seed of the run.")
@@ -39,10 +42,20 @@ if TYPE_CHECKING:
 @click.option("--group-by", metavar="COLUMN", help="Table: a report for each value, and a page that compares them.")
 @click.option("--pool", is_flag=True, help="Table: all rows are one family of models, whatever a column of words says.")
 @click.option("--chance", multiple=True, metavar="COLUMN=VALUE", help="Table: the score of guessing; may be repeated.")
-@click.option("--law", "laws", multiple=True, help="Table: a law of the loss; may be repeated.  [default: hoffmann]")
-@click.option("--drop-highest", type=click.IntRange(min=0), default=0, help="Table: leave out the K highest losses.")
+@click.option(
+    "--law",
+    "laws",
+    metavar="LAW",
+    multiple=True,
+    help="Table: a law of the loss; may be repeated.  [default: hoffmann]",
+)
+@click.option(
+    "--drop-highest", metavar="K", type=click.IntRange(min=0), default=0, help="Table: leave out the K highest losses."
+)
 @click.option("--tolerance", type=float, help="Table: width in ln C of one budget at equal compute.  [default: found]")
-@click.option("--budget", "budgets", type=float, multiple=True, help="Table: a budget in FLOPs; may be repeated.")
+@click.option(
+    "--budget", "budgets", type=float, multiple=True, metavar="FLOPS", help="Table: a budget; may be repeated."
+)
 @click.option("--name", help="Table: title and folder of the report.  [default: the file's name]")
 def command(
     sweeps: Sequence[str],
@@ -67,8 +80,10 @@ def command(
       ladder report demo
       ladder report cpu --corpus web
       ladder report demo cpu
-      ladder report --table runs.csv --params N --tokens D --score loss_c4 --score err_piqa --where dataset=rpj
-      ladder report --table runs.csv --params N --tokens D --score loss_c4 --group-by dataset
+      ladder report --table runs.csv --params N --tokens D --score loss_c4 \\
+          --score err_piqa --where dataset=rpj
+      ladder report --table runs.csv --params N --tokens D --score loss_c4 \\
+          --group-by dataset
     """
     if table is not None:
         path = report_table(table, name, columns, storage, sweeps, group_by)

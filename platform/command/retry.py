@@ -27,9 +27,9 @@ def command(sweep: str, run: str | None, corpus: str | None, storage: UPath) -> 
     \b
     Examples:
       ladder retry demo
-      ladder retry gpt2 12x768h12-2.5B-s0-1a2b3c4d --storage s3://bucket/ladder
+      ladder retry gpt2 12x768h12-2.5B-s0-1a2b3c4d
     """
-    chosen = choose(sweep, storage, corpus)
+    chosen = choose(sweep, storage, corpus, begun=True)
     name = chosen.sweep.name
     statuses = {status.run.key: status for status in read_statuses(storage, name, chosen.runs)}
     failed = [key for key, status in statuses.items() if status.status == "failed"]

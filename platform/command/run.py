@@ -7,7 +7,7 @@ from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, begin, budget_option, corpus_option, execution_options
 from ladder.platform.command.completion import complete_sweeps
-from ladder.platform.command.options import echo_json, json_option, storage_option, tracking_option
+from ladder.platform.command.options import address_option, echo_json, json_option, storage_option, tracking_option
 from ladder.platform.identity import local_precision
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ HALTED = 3
 @corpus_option
 @storage_option
 @tracking_option
-@click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
+@address_option
 @click.option("--retry-failed", is_flag=True, help="Take failed runs up again too, from their last checkpoint.")
 @budget_option
 @execution_options
@@ -48,7 +48,8 @@ def command(
       ladder run demo
       ladder run gpt2 --budget-gpu-hours 500 --address auto
       ladder run cpu --corpus web --concurrent-runs 2
-      ladder run my_sweep.py --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
+      ladder run my_sweep.py --address auto --storage s3://bucket/ladder \\
+          --tracking http://mlflow:5000
     """
     from ladder.platform.launching.control import SweepStopped
     from ladder.platform.launching.display import Display

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -14,9 +15,22 @@ from ladder.models.sizes import PAPER_SIZES
 from ladder.platform.evaluation.checkpoints.score import Outcome
 from ladder.platform.evaluation.measurement import Measurement
 
+WIDE = 120
+"""Columns of a terminal that shows the whole table."""
+COLUMNS = (
+    *("benchmark", "metric", "value", "std. error", "chance", "unit", "better", "items", "cut", "seconds"),
+    "GPT-2 paper",
+)
+NARROW_COLUMNS = ("benchmark", "metric", "value", "std. error", "chance", "GPT-2 paper")
+NUMBERS = ("value", "std. error", "chance", "items", "cut", "seconds")
+
+SAY_SECONDS = 30.0
+"""Between lines about a benchmark that goes on, where there is no terminal."""
+
 
 class ScoresDisplay:
-    """One bar over all benchmarks of all checkpoints; where there is no terminal, a line for each benchmark done."""
+    """A bar over all benchmarks of all checkpoints and one inside the benchmark; where there is no terminal, a line for
+    each benchmark done and every SAY_SECONDS one about the benchmark that goes on."""
 
     def __init__(self, checkpoints: Sequence[str], benchmarks: Sequence[str]) -> None:
         self.console = Console(stderr=True)
@@ -28,6 +42,9 @@ class ScoresDisplay:
         quiet = not self.console.is_terminal
         self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True, disable=quiet)
         self.task = self.bar.add_task(self._doing(), total=len(checkpoints) * len(benchmarks))
+        self.inside = self.bar.add_task("", total=None, visible=False)
+        self.begun = self.said = self.started
+        self.expected = self.answered = self.tokens = 0
 
     def __enter__(self) -> "ScoresDisplay":
         self.bar.start()
@@ -38,16 +55,39 @@ class ScoresDisplay:
     ) -> None:
         self.bar.stop()
 
+    def advance(self, *, expected: int = 0, answered: int = 0, tokens: int = 0) -> None:
+        """How far the benchmark is that is scored in this process."""
+        now = time.perf_counter()
+        if not self.expected:
+            self.begun = now  # the model is loaded
+        self.expected, self.answered = self.expected + expected, self.answered + answered
+        self.tokens += tokens
+        rate = f"{self.tokens / max(now - self.begun, 1e-9):,.0f} tokens/s"
+        self.bar.update(
+            self.inside, total=self.expected, completed=self.answered, description=f"  requests, {rate}", visible=True
+        )
+        if self.bar.disable and now - self.said > SAY_SECONDS:
+            self.said = now
+            self._say(f"{self._doing()}: {self.answered:,} of {self.expected:,} requests, {rate}")
+
     def show(self, outcome: Outcome) -> None:
         """One benchmark, or a whole checkpoint, is through."""
         before = self.done[outcome.checkpoint]
         self.done[outcome.checkpoint] = len(self.benchmarks) if outcome.benchmark is None else before + 1
         self.bar.update(self.task, completed=sum(self.done.values()), description=self._doing())
+        self._begin()
         if self.bar.disable:
-            seconds = time.perf_counter() - self.started
-            self.console.print(
-                f"[{seconds:5.0f} s] {self._line(outcome)}", highlight=False, markup=False, soft_wrap=True
-            )
+            self._say(self._line(outcome))
+
+    def _begin(self) -> None:
+        """Another benchmark."""
+        self.bar.reset(self.inside, total=None, visible=False)
+        self.begun = self.said = time.perf_counter()
+        self.expected = self.answered = self.tokens = 0
+
+    def _say(self, text: str) -> None:
+        seconds = time.perf_counter() - self.started
+        self.console.print(f"[{seconds:5.0f} s] {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _doing(self) -> str:
         """What is being scored: the benchmark of one checkpoint, how many checkpoints of many."""
@@ -79,48 +119,66 @@ def short_names(checkpoints: Sequence[str]) -> dict[str, str]:
     return {checkpoint: checkpoint for checkpoint in checkpoints}
 
 
-def scores_table(outcomes: Sequence[Outcome], absent: dict[str, str], checkpoints: Sequence[str]) -> Table:
+def scores_table(
+    outcomes: Sequence[Outcome], absent: dict[str, str], checkpoints: Sequence[str], *, width: int = WIDE
+) -> Table:
     """One row a measurement, grouped by checkpoint, beside it the GPT-2 paper's scores of the nearest sizes; what was
     not scored is a row as well.
 
-    `chance` is the score of guessing, `cut` how many items lost text, since they did not fit the model's context.
+    `chance` is the score of guessing, `cut` how many items lost text, since they did not fit the model's context. A
+    terminal of less than WIDE columns gets those alone that fit, so that no number is cut.
     """
     labels = short_names(checkpoints)
-    several = len(checkpoints) > 1
-    table = Table(*(["checkpoint"] if several else []), "benchmark", "metric", box=None, padding=(0, 2, 0, 0))
-    for title in ("value", "std. error", "chance"):
-        table.add_column(title, justify="right")
-    table.add_column("unit")
-    table.add_column("better")
-    for title in ("items", "cut", "seconds"):
-        table.add_column(title, justify="right")
-    table.add_column("GPT-2 paper")
+    shown = [*(["checkpoint"] if len(checkpoints) > 1 else []), *(COLUMNS if width >= WIDE else NARROW_COLUMNS)]
+    table = Table(box=None, padding=(0, 2 if width >= WIDE else 1, 0, 0))
+    if width < WIDE:
+        left_out = ", ".join(title for title in COLUMNS if title not in NARROW_COLUMNS)
+        table.caption = f"{left_out}: in a terminal of {WIDE} columns, or with --json"
+        table.caption_justify = "left"
+    longest = max((len(m.metric) for outcome in outcomes for m in outcome.measurements), default=0)
+    for title in shown:
+        is_metric = title == "metric"  # or a remedy, which may take several lines
+        justify: Literal["left", "right"] = "right" if title in NUMBERS else "left"
+        table.add_column(title, justify=justify, no_wrap=not is_metric, min_width=longest if is_metric else None)
     for checkpoint in checkpoints:
-        first = [labels[checkpoint]] if several else []
+        first = labels[checkpoint]
         for outcome in outcomes:
             for row in _rows(outcome) if outcome.checkpoint == checkpoint else []:
-                table.add_row(*first, *row, style="red" if outcome.problem is not None else "")
-                first = [""] if several else []
+                cells = {"checkpoint": first, **row}
+                if width < WIDE:
+                    cells["GPT-2 paper"] = row.get("GPT-2 paper", "").replace("  ", "\n")
+                style = "red" if outcome.problem is not None else ""
+                table.add_row(*(cells.get(title, "") for title in shown), style=style)
+                first = ""
     for name, remedy in absent.items():
-        table.add_row(*([""] if several else []), name, remedy, style="dim")
+        cells = {"benchmark": name, "metric": remedy}
+        table.add_row(*(cells.get(title, "") for title in shown), style="dim")
     return table
 
 
-def _rows(outcome: Outcome) -> list[tuple[str, ...]]:
+def _rows(outcome: Outcome) -> list[dict[str, str]]:
+    """The cells of an outcome by column."""
     if outcome.problem is not None:
-        return [(outcome.benchmark or "", "failed, see below")]
+        return [{"benchmark": outcome.benchmark or "", "metric": "failed, see below"}]
     assert outcome.params_total is not None
     return [_row(measurement, outcome.params_total, outcome.cached) for measurement in outcome.measurements]
 
 
-def _row(m: Measurement, params_total: int, cached: bool) -> tuple[str, ...]:
-    error = "" if m.standard_error is None else f"{m.standard_error:.3g}"
-    chance = "" if m.chance is None else f"{m.chance:.3g}"
-    cut = f"{m.totals.get('items_cut', 0):,.0f}" if m.totals.get("items_cut") else ""
-    seconds = "from cache" if cached else f"{m.seconds:.1f}"
-    paper = "  ".join(f"{size} {value:g}" for size, value in paper_scores(m, params_total))
-    count = f"{m.count:,}"
-    return (m.benchmark, m.metric, f"{m.value:.5g}", error, chance, m.unit, m.direction, count, cut, seconds, paper)
+def _row(m: Measurement, params_total: int, cached: bool) -> dict[str, str]:
+    cut = m.totals.get("items_cut", 0)
+    return {
+        "benchmark": m.benchmark,
+        "metric": m.metric,
+        "value": f"{m.value:.5g}",
+        "std. error": "" if m.standard_error is None else f"{m.standard_error:.3g}",
+        "chance": "" if m.chance is None else f"{m.chance:.3g}",
+        "unit": m.unit,
+        "better": m.direction,
+        "items": f"{m.count:,}",
+        "cut": f"{cut:,.0f}" if cut else "",
+        "seconds": "from cache" if cached else f"{m.seconds:.1f}",
+        "GPT-2 paper": "  ".join(f"{size} {value:g}" for size, value in paper_scores(m, params_total)),
+    }
 
 
 def paper_scores(measurement: Measurement, params_total: int) -> list[tuple[str, float]]:

@@ -15,11 +15,27 @@ from ladder.platform.command.options import console, echo_json, json_option
 @click.argument("names", nargs=-1)
 @click.option("--context", default=1024, show_default=True, help="Tokens that the network sees at once.")
 @click.option("--vocabulary", default=50257, show_default=True, help="Classes: 50257 with gpt2, 257 with bytes.")
-@click.option("--micro-batch", "sequences", default=8, show_default=True, help="Sequences through the network at once.")
-@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
-@click.option("--workers", default=1, show_default=True, help="Processes that train together.")
-@click.option("--strategy", type=click.Choice(STRATEGIES), default="ddp", show_default=True, help="For workers over 1.")
+@click.option(
+    "--micro-batch-sequences", "sequences", default=8, show_default=True, help="Sequences through the network at once."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["bf16", "fp32"]),
+    default="bf16",
+    show_default=True,
+    help="Precision of matrix products.",
+)
+@click.option(
+    "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="What to compute on."
+)
+@click.option("--workers", default=1, show_default=True, help="Training processes of one run.")
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    default="ddp",
+    show_default=True,
+    help="What each of several workers holds.",
+)
 @click.option(
     "--activation-checkpointing",
     "checkpointing",
@@ -37,10 +53,11 @@ def command(names: tuple[str, ...], context: int, vocabulary: int, as_json: bool
     Examples:
       ladder sizes
       ladder sizes 117M 6x384 4x128h2 --vocabulary 257
-      ladder sizes 762M 1542M --micro-batch 4 --workers 8 --strategy fsdp2 --activation-checkpointing
+      ladder sizes 762M 1542M --micro-batch-sequences 4 --workers 8 \\
+          --strategy fsdp2 --activation-checkpointing
     """
     if min(training["sequences"], training["workers"]) < 1:
-        raise InputError("--micro-batch and --workers: wanted numbers above 0.")
+        raise InputError("--micro-batch-sequences and --workers: wanted numbers above 0.")
     planned = Training(**training, accumulates=True)
     sizes = [parse_size(name, context=context, vocabulary=vocabulary) for name in names or _default_names()]
     if as_json:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.live import Live
 from upath import UPath
 
+from ladder.models.errors import InputError
 from ladder.platform.command.chosen import Chosen, choose, corpus_option
 from ladder.platform.command.completion import complete_sweeps
-from ladder.platform.command.options import console, echo_json, json_option, storage_option
+from ladder.platform.command.options import console, echo_json, json_option, price_option, storage_option
 from ladder.platform.gpus import ASSUMED_UTILISATION
 from ladder.platform.launching.display import table
 from ladder.platform.runs.outlook import Outlook, foresee_usage
@@ -26,7 +27,7 @@ from ladder.platform.storage import is_local
 @corpus_option
 @storage_option
 @click.option("--watch", is_flag=True, help="Show it again and again, until every run has ended or Ctrl-C.")
-@click.option("--price-per-gpu-hour", "--price", "price", type=click.FloatRange(0), help="In any currency.")
+@price_option
 @json_option
 def command(sweep: str, corpus: str | None, storage: UPath, watch: bool, price: float | None, as_json: bool) -> None:
     """Show how far the runs of SWEEP are: waiting, running, finished or failed, and why.
@@ -37,11 +38,14 @@ def command(sweep: str, corpus: str | None, storage: UPath, watch: bool, price: 
     \b
     Examples:
       ladder status demo --watch
-      ladder status gpt2 --storage s3://bucket/ladder --price 2.50
+      ladder status gpt2 --storage s3://bucket/ladder \\
+          --price-per-gpu-hour 2.50
       ladder status gpt2 --storage s3://bucket/ladder --json
     """
-    chosen = choose(sweep, storage, corpus)
-    if watch and not as_json:
+    if watch and as_json:
+        raise InputError("--watch shows a sweep again and again, --json writes it once: give one of the two")
+    chosen = choose(sweep, storage, corpus, begun=True)
+    if watch:
         with contextlib.suppress(KeyboardInterrupt):  # that is how it ends
             _watch(chosen, storage, price)
         return

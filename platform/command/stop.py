@@ -17,7 +17,9 @@ from ladder.platform.storage import is_local
 @click.argument("sweep", shell_complete=complete_sweeps)
 @corpus_option
 @storage_option
-@click.option("--wait", "seconds", default=120.0, show_default=True, help="Seconds to wait until nobody works on it.")
+@click.option(
+    "--wait-seconds", "seconds", default=120.0, show_default=True, help="Longest wait until nobody works on it."
+)
 def command(sweep: str, corpus: str | None, storage: UPath, seconds: float) -> None:
     """End the work on SWEEP, wherever it goes on, and leave it resumable: every `ladder run` of it ends as by Ctrl-C.
 
@@ -30,7 +32,7 @@ def command(sweep: str, corpus: str | None, storage: UPath, seconds: float) -> N
       ladder stop demo
       ladder stop gpt2 --storage s3://bucket/ladder
     """
-    chosen = choose(sweep, storage, corpus)
+    chosen = choose(sweep, storage, corpus, begun=True)
     give_order(storage, chosen.sweep.name, "stop")
 
     def at_work() -> list[RunStatus]:

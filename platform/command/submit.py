@@ -37,7 +37,7 @@ from ladder.sweeps.load import load_sweep, sweep_file
 @corpus_option
 @budget_option
 @execution_options
-@click.option("--wait", "waits", is_flag=True, help="Wait for the end; the exit code is then the job's.")
+@click.option("--wait", "waits", is_flag=True, help="Wait for the job's end.")
 def command(
     sweep: str,
     address: str,
@@ -50,13 +50,16 @@ def command(
 ) -> None:
     """Run SWEEP as a job on a running Ray cluster: this code and the sweep's file go there, and need not stay here.
 
-    Waits until the cluster has taken the sweep; where no node can hold a run, the exit code is 2.
+    Waits until the cluster has taken the sweep; where no node can hold a run, the exit code is 2. With --wait the exit
+    codes are those of `ladder run`.
 
     \b
     Examples:
       ray up cluster.yaml; ray dashboard cluster.yaml &
-      ladder submit gpt2 --address http://127.0.0.1:8265 --storage s3://bucket/ladder
-      ladder submit mine.py --address http://127.0.0.1:8265 --storage s3://bucket/ladder --accelerator-type H100
+      ladder submit gpt2 --address http://127.0.0.1:8265 \\
+          --storage s3://bucket/ladder
+      ladder submit mine.py --address http://127.0.0.1:8265 \\
+          --storage s3://bucket/ladder --accelerator-type H100
       ladder status gpt2 --storage s3://bucket/ladder
     """
     from ladder.platform.launching.submission import logs, submit, wait

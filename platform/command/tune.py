@@ -8,7 +8,14 @@ from upath import UPath
 
 from ladder.platform.command.chosen import Chosen, begin, corpus_option, execution_options
 from ladder.platform.command.completion import complete_sweeps
-from ladder.platform.command.options import console, echo_json, json_option, storage_option, tracking_option
+from ladder.platform.command.options import (
+    address_option,
+    console,
+    echo_json,
+    json_option,
+    storage_option,
+    tracking_option,
+)
 from ladder.platform.command.run import warn_of_slow_precision
 from ladder.sweeps.expand import CorpusFacts
 from ladder.sweeps.search import SearchSpace, plan_search
@@ -26,8 +33,10 @@ if TYPE_CHECKING:
 @click.command("tune")
 @click.argument("sweep", shell_complete=complete_sweeps)
 @click.option("--lr-steps", default=SearchSpace.lr_steps, show_default=True, help="Learning rates to try for a size.")
-@click.option("--lr-factor", default=SearchSpace.lr_factor, show_default=True, help="From one to the next.")
-@click.option("--batch", is_flag=True, help="Try half and twice the recipe's batch too: three times the trials.")
+@click.option(
+    "--lr-factor", default=SearchSpace.lr_factor, show_default=True, help="Each learning rate over the one before."
+)
+@click.option("--search-batch", is_flag=True, help="Try half and twice the recipe's batch too: three times the trials.")
 @click.option(
     "--rungs", default=SearchSpace.rungs, show_default=True, help="Budgets; 1 trains all to the end (a grid)."
 )
@@ -37,22 +46,26 @@ if TYPE_CHECKING:
     show_default=True,
     help="A budget is so many times the one before.",
 )
-@click.option("--tokens", type=int, help="Last budget of every size.  [default: the sweep's largest for the size]")
+@click.option(
+    "--budget-tokens",
+    type=int,
+    help="Last budget of every size, in tokens.  [default: the sweep's largest of the size]",
+)
 @click.option("--retry-failed", is_flag=True, help="Try runs again that failed.")
 @corpus_option
 @storage_option
 @tracking_option
-@click.option("--address", envvar="RAY_ADDRESS", help="Ray cluster to run on (host:port, or auto on its head).")
+@address_option
 @execution_options
 @json_option
 def command(
     sweep: str,
     lr_steps: int,
     lr_factor: float,
-    batch: bool,
+    search_batch: bool,
     rungs: int,
     reduction: int,
-    tokens: int | None,
+    budget_tokens: int | None,
     retry_failed: bool,
     corpus: str | None,
     storage: UPath,
@@ -61,7 +74,7 @@ def command(
     as_json: bool,
     **execution: Any,
 ) -> None:
-    """Search the peak learning rate, and with --batch the batch, of each size of SWEEP by held-out loss.
+    """Search the peak learning rate, and with --search-batch the batch, of each size of SWEEP by held-out loss.
 
     Each size tries --lr-steps learning rates around its recipe's own. All are trained on the smallest budget, the
     better third on three times as much, and so on to the sweep's largest (asynchronous successive halving, Li et al.
@@ -76,22 +89,23 @@ def command(
       SWEEP = Sweep(..., recipe=tuned("demo", small_recipe))
 
     Sizes that were not searched get the power law through the winners. Where the best learning rate is the lowest or
-    the highest tried, widen the search: what is trained is not trained again.
-
-    Ctrl-C stops it; the same command goes on.
+    the highest tried, widen the search: what is trained is not trained again. Ctrl-C stops it; the same
+    command goes on.
 
     \b
     Examples:
       ladder tune demo
       ladder tune demo --lr-steps 11 --json
-      ladder tune gpt2 --tokens 500000000 --batch --address auto --storage s3://bucket/ladder --tracking http://mlflow:5000
-      ladder fit storage/sweeps/demo/trials.csv --search lr --where rung=1 --score loss --params params --law power-rule
+      ladder tune gpt2 --budget-tokens 500000000 --search-batch --address auto \\
+          --storage s3://bucket/ladder --tracking http://mlflow:5000
+      ladder fit storage/sweeps/demo/trials.csv --search lr --where rung=1 \\
+          --score loss --params params_non_embedding --law power-rule
     """
     from ladder.platform.tracking.database import tracking_uri
     from ladder.platform.tuning.search import tune
 
-    bounds = {"lr_steps": lr_steps, "lr_factor": lr_factor, "rungs": rungs, "reduction": reduction, "tokens": tokens}
-    space = SearchSpace(batch=batch, **bounds)  # type: ignore[arg-type]
+    bounds = {"lr_steps": lr_steps, "lr_factor": lr_factor, "rungs": rungs, "reduction": reduction}
+    space = SearchSpace(batch=search_batch, tokens=budget_tokens, **bounds)  # type: ignore[arg-type]
     chosen = begin(sweep, storage, corpus, execution, untuned=True)
     if address is None:
         warn_of_slow_precision(chosen)

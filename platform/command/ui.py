@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 @corpus_option
 @storage_option
 @tracking_option
-@click.option("--port", default=5000, show_default=True, help="Port on the loopback address.")
+@click.option(
+    "--port",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--open/--no-open", "opens", default=None, help="Open the page in a browser.  [default: on a desktop]")
 def command(
     sweep: str | None, corpus: str | None, storage: UPath, tracking: str | None, port: int, opens: bool | None

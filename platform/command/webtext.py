@@ -10,8 +10,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.tokenizer import TOKENIZERS
 from ladder.platform.command.card import prepare_card
-from ladder.platform.command.completion import complete_benchmarks
-from ladder.platform.command.options import echo_json, json_option, storage_option
+from ladder.platform.command.options import benchmarks_option, echo_json, json_option, storage_option
 
 if TYPE_CHECKING:
     from ladder.platform.corpus.webtext.pipeline import WebtextOptions
@@ -35,7 +34,7 @@ class _Lists(click.Command):
         return super().parse_args(ctx, spread)
 
 
-@click.command("webtext", cls=_Lists)
+@click.command("webtext", cls=_Lists, short_help="Build a corpus from Reddit's links and web archives.")
 @click.argument("name")
 @click.option("--submissions", multiple=True, metavar="FILES...", help="Dumps RS_*.zst (.xz, .bz2, .gz, plain).")
 @click.option("--urls", multiple=True, metavar="FILES...", help="Lists of URLs: .txt, .tsv, .csv, .jsonl, .parquet.")
@@ -43,8 +42,8 @@ class _Lists(click.Command):
 @click.option("--index", multiple=True, metavar="FILES...", help="CDXJ or columnar index, instead of whole archives.")
 @click.option("--archive-root", default="", metavar="URI", help="Stands before the archives' names in an index.")
 @click.option("--stage", metavar="STAGE", help="Run one alone: links, pages, text, duplicates or corpus.")
-@click.option("--score", default="max", show_default=True, help="Karma of a URL: max or sum over its submissions.")
-@click.option("--min-score", default=3, show_default=True, help="Lowest karma that stays.")
+@click.option("--karma", default="max", show_default=True, help="Of a URL: max or sum over its submissions.")
+@click.option("--min-karma", default=3, show_default=True, help="Lowest karma that stays.")
 @click.option(
     "--before", default="2018-01-01", show_default=True, help="Leave out links of this day and later; or none."
 )
@@ -53,7 +52,10 @@ class _Lists(click.Command):
     "--rules", metavar="FILE", help="Rules for domains, extensions, subreddits.  [default: ladder's rules.tsv]"
 )
 @click.option(
-    "--extractor", default="trafilatura", show_default=True, help="Or resiliparse (fast), or module:function."
+    "--extractor",
+    default="trafilatura",
+    show_default=True,
+    help="trafilatura, resiliparse (faster) or module:function.",
 )
 @click.option("--language", multiple=True, metavar="CODE", help="Keep texts in this language.  [default: all]")
 @click.option("--quality", multiple=True, metavar="SET", help="Leave out by gopher or fineweb rules.  [default: none]")
@@ -63,15 +65,10 @@ class _Lists(click.Command):
 @click.option("--heldout", default=0.05, show_default=True, help="Share of documents to hold out, by hash.")
 @click.option("--heldout-by", default="url", show_default=True, help="Hash of the url or of the text.")
 @click.option("--licence", metavar="TEXT", help="What the corpus says of its licence.")
-@click.option("--workers", type=int, help="Processes at once.  [default: one per core]")
+@click.option("--processes", type=int, help="Processes at once.  [default: one a core]")
 @click.option("--webtext-domains", metavar="FILE", help="OpenAI's published domains.txt, for the card.")
-@click.option(
-    "--benchmarks",
-    metavar="NAMES",
-    shell_complete=complete_benchmarks,
-    help="Benchmarks whose overlap the card shows, or all.",
-)
-@click.option("--task-pages", default=500, show_default=True, help="Pages that a process takes at once.")
+@benchmarks_option("Benchmarks whose overlap the card shows, or all.")
+@click.option("--pages-at-once", default=500, show_default=True, help="Pages that a process takes at once.")
 @click.option("--address", help="A Ray cluster (auto, local, host:port) for large stages.  [default: without Ray]")
 @click.option("--overwrite", is_flag=True, help="Replace a corpus of the same name.")
 @storage_option
@@ -84,10 +81,12 @@ def command(name: str, storage: UPath, stage: str | None, as_json: bool, **given
     folder under webtext/NAME in the storage; the next run goes on where this one ended.
 
     \b
-    Example:
+    Examples:
       ladder corpus webtext web --submissions RS_2017-*.zst --pages CC-*.warc.gz
-      ladder corpus webtext web --urls links.tsv --index cdx-*.parquet --archive-root s3://commoncrawl/
-      ladder corpus webtext web --submissions RS_2017-*.zst --stage links --score sum
+      ladder corpus webtext web --urls links.tsv --index cdx-*.parquet \\
+          --archive-root s3://commoncrawl/
+      ladder corpus webtext web --submissions RS_2017-*.zst --stage links \\
+          --karma sum
     """
     from ladder.platform.corpus.webtext.pipeline import run_webtext
     from ladder.platform.corpus.webtext.stages import open_stage
@@ -99,7 +98,7 @@ def command(name: str, storage: UPath, stage: str | None, as_json: bool, **given
         assert stage is not None
         done = open_stage(storage / "webtext" / name / stage)
         if as_json:
-            echo_json(done)
+            echo_json({"corpus": name, "stage": stage} | done)
             return
         click.echo(f"Stage {stage} of {name}:")
         for reason, n in sorted(done["counts"].items(), key=lambda item: -item[1]):
@@ -131,7 +130,7 @@ def _options(given: dict[str, Any]) -> "WebtextOptions":
     build = BuildOptions(
         tokenizer=given["tokenizer"],
         heldout=given["heldout"],
-        workers=given["workers"],
+        workers=given["processes"],
         overwrite=given["overwrite"],
     )
     licence = {} if given["licence"] is None else {"licence": given["licence"]}
@@ -142,8 +141,8 @@ def _options(given: dict[str, Any]) -> "WebtextOptions":
         index=_expand(given["index"], "--index"),
         archive_root=given["archive_root"],
         links=LinkOptions(
-            score=given["score"],
-            min_score=given["min_score"],
+            score=given["karma"],
+            min_score=given["min_karma"],
             before=None if given["before"] == "none" else given["before"],
             over_18=given["over_18"],
             rules=load_rules(None if given["rules"] is None else UPath(given["rules"])),
@@ -154,8 +153,8 @@ def _options(given: dict[str, Any]) -> "WebtextOptions":
         ),
         duplicates=DuplicateOptions(threshold=_threshold(given["near_duplicates"])),
         corpus=CorpusOptions(build=build, heldout_by=given["heldout_by"], **licence),
-        pages_of_a_part=given["task_pages"],
-        execution=Execution(workers=given["workers"], address=given["address"]),
+        pages_of_a_part=given["pages_at_once"],
+        execution=Execution(workers=given["processes"], address=given["address"]),
     )
 
 

@@ -172,7 +172,7 @@ def encode_blocks(
             yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise InputError(
-            "a tokenizing process died, perhaps for lack of memory: use fewer --workers; "
+            "a tokenizing process died, perhaps for lack of memory: use fewer --processes; "
             "a script that builds a corpus must do so under `if __name__ == '__main__':`"
         ) from error
     except BaseException:

@@ -87,7 +87,7 @@ class BuildOptions:
         if not 0 < self.heldout < 1:
             raise InputError(f"the held-out share is {self.heldout}; wanted more than 0 and less than 1, such as 0.05")
         if self.workers is not None and self.workers < 1:
-            raise InputError(f"got {self.workers} workers, wanted at least 1")
+            raise InputError(f"got {self.workers} processes, wanted at least 1")
 
 
 def build_corpus(

@@ -116,7 +116,7 @@ class Benchmark:
         if self.from_corpus:
             if corpus is not None:
                 return None
-            return f"benchmark {self.name} is made from a corpus' held-out split: name a corpus with --corpus"
+            return f"benchmark {self.name} is made from a corpus' held-out split: name a corpus with --heldout-corpus"
         for file in self.needed_files(shots):
             path = self.folder(storage) / file.name
             if not path.exists():

@@ -20,7 +20,7 @@ from ladder.platform.evaluation.code_fingerprint import code_fingerprint
 from ladder.platform.evaluation.item_scores import ItemScores
 from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
-from ladder.platform.evaluation.scorer import Scorer
+from ladder.platform.evaluation.scorer import Progress, Scorer, tell_nobody
 from ladder.platform.evaluation.selection import select
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ def make_setting(
     precision: str,
     protocol: Protocol,
     batch_tokens: int | None = None,
+    progress: Progress = tell_nobody,
 ) -> Setting:
     """What benchmarks score with; InputError where the tokenizer has more tokens than the model has classes."""
     if tokenizer.vocabulary > model.size.vocabulary:
@@ -77,7 +78,12 @@ def make_setting(
             "classes: name the tokenizer that the model was trained with"
         )
     scorer = Scorer(
-        model, device=device, precision=precision, start_token=tokenizer.end_of_text, batch_tokens=batch_tokens
+        model,
+        device=device,
+        precision=precision,
+        start_token=tokenizer.end_of_text,
+        batch_tokens=batch_tokens,
+        progress=progress,
     )
     return Setting(scorer=scorer, tokenizer=tokenizer, storage=storage, corpus=corpus, protocol=protocol)
 

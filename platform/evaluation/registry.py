@@ -108,3 +108,8 @@ def find_benchmarks(names: Sequence[str], own: Sequence[OwnFile] = ()) -> list[B
         near = did_you_mean(unknown[0], [*known, *GROUPS])
         raise InputError(f"unknown benchmark {', '.join(unknown)}{near}: known are {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(names)]
+
+
+def definitions(names: Sequence[str], own: Sequence[OwnFile]) -> dict[str, str]:
+    """Names of benchmarks with the hash of what defines each (`Benchmark.definition`), empty for those of ladder."""
+    return {benchmark.name: benchmark.definition for benchmark in find_benchmarks(names, own)}

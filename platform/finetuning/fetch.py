@@ -6,7 +6,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from ladder.models.errors import InputError
+from ladder.models.errors import InputError, PartialFailure
 from ladder.platform.evaluation.files.fetch import Display, Naming, install
 from ladder.platform.evaluation.files.sources import Downloads, LocalCopies, Source, downloads_folder
 from ladder.platform.finetuning.published import TaskFiles
@@ -24,8 +24,8 @@ def fetch_tasks(
 ) -> list[UPath]:
     """The files of the tasks named, put into storage where they are not there already.
 
-    They are downloaded, or taken from `source_dir`. A task that cannot be had does not stop the others: InputError
-    names all that failed, at the end.
+    They are downloaded, or taken from `source_dir`. A task that cannot be had does not stop the others: at the end
+    InputError, or PartialFailure where some are there, names all that failed.
     """
     display = display or Display()
     source: Source
@@ -43,5 +43,6 @@ def fetch_tasks(
             failures.append(str(error))
         source.forget(())
     if failures:
-        raise InputError("\n  ".join(failures))
+        kind = PartialFailure if installed else InputError
+        raise kind("\n  ".join(failures))
     return installed

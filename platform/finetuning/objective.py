@@ -63,10 +63,10 @@ class TaskLoss(LossModule):
 
     def _text_nats(self, hidden: Tensor, batch: ExampleBatch) -> Tensor:
         """Sum over examples of the mean over sequences of the mean over tokens of the next token's nats."""
-        targets = (batch.lengths - 1)[:, None]  # [S, 1]
-        places = torch.arange(batch.tokens.shape[1] - 1, device=batch.device)
-        weights = (places < targets).float() / (targets * batch.together)  # [S, T - 1]
-        return next_token_nats(hidden[:, :-1], self.model.wte.weight, batch.tokens[:, 1:], weights)
+        followed = (batch.lengths - 1)[:, None]  # [S, 1], tokens that another comes after
+        places = torch.arange(batch.tokens.shape[1], device=batch.device)
+        weights = (places < followed).float() / (followed * batch.together)  # [S, T], 0 from the last token on
+        return next_token_nats(hidden, self.model.wte.weight, batch.tokens.roll(-1, 1), weights)
 
     def _dropout(self, batch: ExampleBatch) -> Dropout | None:
         if not self.recipe.dropout or not torch.is_grad_enabled():

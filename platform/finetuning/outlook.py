@@ -27,7 +27,7 @@ class Outlook:
 
     size: str
     task: str
-    runs: int
+    n_runs: int
     """Runs of fine-tuning."""
     tokens: int
     """Training tokens of one run, all epochs."""
@@ -63,7 +63,7 @@ def foresee_finetuning(
                 Outlook(
                     size=size.shape_name,
                     task=task.name,
-                    runs=NETWORKS * seeds,
+                    n_runs=NETWORKS * seeds,
                     tokens=tokens,
                     flops=float(NETWORKS * seeds * params * (6 * tokens + 2 * scored)),
                     cut_share=read.cut_shares()["dev"],

@@ -1,6 +1,8 @@
 """Where the files of each task are published, with the sums that their publishers' loaders check.
 
-GLUE's archives have one folder each, named as the task's folder is. Story Cloze is given to who fills in a form.
+GLUE's archives have one folder each, named as the task's folder is: with these addresses and sums huggingface/datasets'
+loaders (glue.py, scitail.py) open the members named here. SNLI's loader reads the tables beside the JSON lines. Story
+Cloze is given to who fills in a form.
 """
 
 from dataclasses import dataclass

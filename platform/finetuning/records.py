@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from upath import UPath
 
 from ladder.platform.finetuning.local import JobState
-from ladder.platform.finetuning.summary import Transfer
+from ladder.platform.finetuning.summary import Transfer, name_settings
 from ladder.platform.provenance import commit, user
 from ladder.platform.runs.curve import read_curve
 from ladder.platform.storage import create_exclusively, exists, read_json
@@ -31,7 +31,8 @@ from ladder.sweeps.finetuning import FineTuningRun
 logger = logging.getLogger(__name__)
 
 SUMMARY = "transfer.json"
-"""Artifact of the parent: a row for each metric of each checkpoint, as `summary.Transfer` has it."""
+"""Artifact of the parent: a row for each metric of each checkpoint and recipe, as `summary.Transfer` has it, with the
+setting in which its recipe differs from the task's others."""
 ENDED = {"finished": "FINISHED", "failed": "FAILED"}
 
 
@@ -58,15 +59,18 @@ class Records:
             logger.warning("MLflow has not all records: %s; the same command sends them again", first_line(error))
 
     def write_summary(self, rows: Sequence[Transfer]) -> None:
-        """Keep what the runs come to with the parent, where the report reads it; rows of an earlier call that are of
-        other tasks, checkpoints, parts or weights stay."""
+        """Keep what the runs come to with the parent, where the report reads it; a row replaces that of the same
+        checkpoint, task, part taken over and recipe, and all others stay."""
         if not rows:
             return
         new = [row.to_json() for row in rows]
         try:
             parent = self._parent()
             kept = [row for row in self._summary(parent) if _place(row) not in {_place(one) for one in new}]
-            self.client.log_text(parent, json.dumps([*kept, *new], indent=1), SUMMARY)
+            told = [*kept, *new]
+            for task in {row["task"] for row in told}:
+                name_settings([row for row in told if row["task"] == task])
+            self.client.log_text(parent, json.dumps(told, indent=1), SUMMARY)
         except MlflowException as error:
             logger.warning("MLflow has not the summary: %s; the same command sends it again", first_line(error))
 
@@ -129,8 +133,9 @@ class Records:
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells rows of a summary apart."""
-    return tuple(row[name] for name in ("checkpoint", "task", "metric", "layers", "lm_weight"))
+    """What tells rows of a summary apart; those of an earlier version say nothing of their recipe."""
+    recipe = json.dumps(row.get("recipe"), sort_keys=True)
+    return *(row[name] for name in ("checkpoint", "task", "metric", "layers")), recipe
 
 
 def describe(run: FineTuningRun) -> dict[str, Any]:

@@ -75,6 +75,15 @@ def open_start(source: str, *, tokenizer: str | None = None) -> Start:
     )
 
 
+def of_sizes(starts: Sequence[Start], names: Sequence[str]) -> list[Start]:
+    """Those of these shapes; InputError for a shape that none has."""
+    known = dict.fromkeys(start.size.shape_name for start in starts)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise InputError(f"--sizes: got {', '.join(unknown) or 'none'}, wanted some of {', '.join(known)}")
+    return [start for start in starts if start.size.shape_name in names]
+
+
 def largest_budgets(starts: Sequence[Start]) -> list[Start]:
     """Of each shape the checkpoints that were trained on the most tokens, every seed of them."""
     most: dict[str, int] = {}

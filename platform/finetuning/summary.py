@@ -5,6 +5,7 @@ baselines, the same size from scratch, the checkpoint before it and, where the a
 with the first weight: each difference is taken seed by seed and example by example.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -76,6 +77,8 @@ class Transfer:
     """Weight of the auxiliary language-model loss."""
     lr_factor: float
     """The learning rate as a multiple of the rule's, chosen on examples kept apart where there were several."""
+    recipe: dict[str, Any]
+    """What else the runs share and other runs may not: `describe_recipe`."""
     seeds: int
     """Seeds that the value is a mean over."""
     missing: int
@@ -108,7 +111,14 @@ class Place:
     """Those with a result."""
     missing: int
     """Seeds without one."""
+    lr_factors: tuple[float, ...]
+    """The learning rates that it was chosen from, as multiples of the rule's."""
 
+
+VARIED = ("lr_peak", "layers", "seed")
+"""Fields of a recipe that a summary has places of their own for."""
+DATA_DIGITS = 12
+"""Of the sha256 over a task's examples: enough to tell one set from another."""
 
 Key = tuple[str, str, str, float]
 """Checkpoint, task, what is taken over, auxiliary weight."""
@@ -144,6 +154,40 @@ def summarise(cells: Sequence[Cell]) -> list[Transfer]:
     return rows
 
 
+def describe_recipe(place: Place) -> dict[str, Any]:
+    """The recipe that the runs of a place share, with the task's data and the learning rates that were tried.
+
+    Scores of two recipes are two numbers: a table of both says which is which, and neither replaces the other.
+    """
+    first = place.cells[0]
+    run, rate = first.job.run, first.job.run.recipe.lr_peak / first.lr_factor
+    by_rule = first.start.lr is not None and math.isclose(rate, first.start.lr)  # which differs between sizes
+    shared = {name: value for name, value in asdict(run.recipe).items() if name not in VARIED}
+    return shared | {
+        "lr": "by the rule" if by_rule else float(f"{rate:.12g}"),
+        "lr_factors": list(place.lr_factors),
+        "data": run.data[:DATA_DIGITS],
+    }
+
+
+def name_settings(rows: Sequence[dict[str, Any]]) -> None:
+    """Writes into the rows of a task as `setting`, in words, the fields in which their recipes differ; nothing where
+    all have one."""
+    recipes = [row.get("recipe") or {} for row in rows]  # an earlier version kept none
+    names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
+    varied = [name for name in names if len({str(recipe.get(name)) for recipe in recipes}) > 1]
+    for row, recipe in zip(rows, recipes, strict=True):
+        words = [f"{name.replace('_', ' ')} {setting_word(recipe[name])}" for name in varied if name in recipe]
+        row["setting"] = ", ".join(words) or ("recipe not recorded" if varied else "")
+
+
+def setting_word(value: Any) -> str:
+    """A field of a recipe: 1500, all (of the training examples), 0.5 and 1."""
+    if isinstance(value, list):
+        return " and ".join(map(setting_word, value))
+    return "all" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def choose_rate(cells: Sequence[Cell], results: Mapping[str, Result]) -> Place:
     """The runs of the learning rate whose mean over seeds is best on the examples kept apart; of one rate, all.
 
@@ -163,7 +207,7 @@ def choose_rate(cells: Sequence[Cell], results: Mapping[str, Result]) -> Place:
         return float(np.mean([one[0].value for one in kept])), -float(np.mean([one[-1].value for one in kept]))
 
     chosen = max(usable, key=quality) if len(done) > 1 and most else next(iter(usable))
-    return Place(cells=usable[chosen], missing=asked - most)
+    return Place(cells=usable[chosen], missing=asked - most, lr_factors=tuple(sorted(done)))
 
 
 class Scores:
@@ -231,6 +275,7 @@ def _transfer(place: Place, measured: Measurement, compared: Mapping[str, Place]
         layers=first.layers,
         lm_weight=first.lm_weight,
         lr_factor=first.lr_factor,
+        recipe=describe_recipe(place),
         seeds=len(place.cells),
         missing=place.missing,
         value=mean.value,

@@ -111,7 +111,7 @@ def read_split(task: Task, data: UPath, split: str) -> list[Example]:
     paths = find_files(task, data, split)
     examples = task.read(paths, split)
     names = ", ".join(path.name for path in paths)
-    _check(task, split, examples, f"{paths[0].parent}: {names}")
+    _check(task, split, examples, str(paths[0]) if len(paths) == 1 else f"{paths[0].parent}: {names}")
     published = task.counts.get(split)
     if published is not None and len(examples) != published:
         logger.warning(

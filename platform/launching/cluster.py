@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ ENVIRONMENT = {
 
 NODES_SECONDS = 40.0
 """How long to wait for machines of one's own, whose size nobody declared: `ray up` starts one after another."""
+UP = "Start one with `ray up cluster.yaml`."
+"""What a message says where no cluster is up."""
 MAX_LANES = 64
 """Ray Train runs that one driver has at one time: each costs the head node about 1.5 GB."""
 
@@ -152,7 +155,24 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in (*ENVIRONMENT, *WAIT_POLICY) if name in os.environ}
 
 
+def _refuse_where_nobody_listens(address: str) -> None:
+    """Raises InputError at once where Ray would knock for minutes, and where the job server's address was given."""
+    if address.startswith("http"):
+        raise InputError(
+            f"{address} is the address of a job server, which `ladder submit` takes. Wanted a cluster's, such as "
+            "10.0.0.5:6379, or `auto` on one of its machines."
+        )
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, or for Ray to say what is wrong
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise InputError(f"no Ray cluster answers at {address}: {error}. {UP}") from error
+
+
 def _connect(address: str) -> Cluster:
+    _refuse_where_nobody_listens(address)
     try:
         ray.init(
             address=address,
@@ -161,9 +181,7 @@ def _connect(address: str) -> Cluster:
             runtime_env={"env_vars": _environment()},
         )
     except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
-        raise InputError(
-            f"no Ray cluster answers at {address}: {error}. Start one with `ray up cluster.yaml`."
-        ) from error
+        raise InputError(f"no Ray cluster answers at {address}: {str(error).rstrip('.')}. {UP}") from error
     port = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
     autoscaler = read_autoscaler(port)
     nodes = _wait_for_nodes(0 if autoscaler is None else count_lasting(autoscaler))

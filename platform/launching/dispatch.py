@@ -84,6 +84,8 @@ class Dispatcher:
         if control.budget_gpu_hours is not None and not any(shape.gpus for shape in self.shapes.values()):
             logger.warning("the runs hold no GPUs, so a budget of GPU-hours is never reached")
         self.name = uuid.uuid4().hex[:8]
+        limits = [job.execution.concurrent_runs for job in self.jobs.values() if job.execution.concurrent_runs]
+        self.lanes_allowed = min([MAX_LANES, *limits])
         self.lanes: list[Lane] = []
         self.most_lanes = 0
         """Lanes that went on at one time, at most."""
@@ -192,8 +194,7 @@ class Dispatcher:
         return status.status == "waiting" and status.trained and self.shapes[key].workers > 1
 
     def _has_room(self, shape: Shape) -> bool:
-        limits = [job.execution.concurrent_runs for job in self.jobs.values() if job.execution.concurrent_runs]
-        if len(self.lanes) >= min([MAX_LANES, *limits]):
+        if len(self.lanes) >= self.lanes_allowed:
             return False
         if self.lanes and psutil.virtual_memory().available < LANE_BYTES:
             return False

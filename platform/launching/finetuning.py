@@ -31,27 +31,28 @@ def fine_tune_all(
     device: torch.device,
     *,
     show: Show,
-    workers: int | None = None,
+    concurrent: int | None = None,
     address: str | None = None,
     retry_failed: bool = False,
 ) -> list[JobState]:
     """Do the runs that are not done; what became of each, once however often it is listed.
 
-    `workers` at one time; None takes one in this process, or on a cluster as many as it has GPUs or else cores. `show`
-    is told each outcome, how many are known and how many there are.
+    `concurrent` at one time; None takes one in this process, or on a cluster as many as it has GPUs or else cores.
+    `show` is told each outcome, how many are known and how many there are.
     """
     chosen = list({job.run.key: job for job in jobs}.values())
     for job in chosen if retry_failed else ():
         reopen(job.folder)
     left = [job for job in chosen if find_state(job) is None]
-    if address is None and min(workers or 1, len(left)) <= 1:
+    if address is None and min(concurrent or 1, len(left)) <= 1:
         return run_here(chosen, device, show=show)
     with connected(address) as cluster:
         gpus = 1 if cluster.gpus and device.type == "cuda" else 0
-        slots = min(len(left), workers or int(cluster.gpus if gpus else cluster.cpus))
+        slots = min(len(left), concurrent or int(cluster.gpus if gpus else cluster.cpus))
         cpus = max(1, int(cluster.cpus) // slots) if cluster.local else 1
         if cluster.local and slots > (cluster.gpus if gpus else cluster.cpus):
-            raise InputError(f"--workers {slots}: this machine has {int(cluster.gpus if gpus else cluster.cpus)}")
+            there = int(cluster.gpus if gpus else cluster.cpus)
+            raise InputError(f"--concurrent-runs {slots}: this machine has room for {there}")
         remote = ray.remote(_on_worker).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)
         turns = [[*left[turn:], *left[:turn]] for turn in range(slots)]  # so that they do not all ask for the same
         going = [remote.remote([_with_threads(job, cpus) for job in turn], device.type) for turn in turns]

@@ -3,13 +3,16 @@ the network before its first step.
 
 A score is told raw, and normalised where the task has a reference: (score - chance) / (reference - chance), as in the
 figure. The paper prints neither raw scores nor its references; those here are the models of its tables named
-below: single models, and for RACE an ensemble.
+below: single models, and for RACE an ensemble. The scores are kept with the sweep's parent in MLflow, where the report
+reads them.
 """
 
+import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
@@ -22,6 +25,11 @@ from ladder.platform.launching.scoring import finished_checkpoints
 from ladder.platform.runs.checkpoints import list_checkpoints, read_mark
 from ladder.platform.storage import is_local
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEPT = "over_training.json"
+"""Artifact of the sweep's parent with the scores, as `rows_of` has them."""
 UNTRAINED = "untrained"
 """Folder in a run's folder: its network as it is drawn."""
 REFERENCES: dict[tuple[str, str], tuple[float, str]] = {
@@ -73,11 +81,11 @@ def _untrained(checkpoint: Path, mark: Mapping[str, Any]) -> Path:
     return folder
 
 
-def normalise(benchmark: str, metric: str, value: float, chance: float | None) -> float | None:
-    """The score between chance, 0, and the reference, 1; None where either is not known."""
+def reach(benchmark: str, metric: str, chance: float | None) -> float | None:
+    """From chance to the reference; None where either is not known."""
     if chance is None or (benchmark, metric) not in REFERENCES:
         return None
-    return (value - chance) / (REFERENCES[benchmark, metric][0] - chance)
+    return REFERENCES[benchmark, metric][0] - chance
 
 
 def rows_of(points: Sequence[TrainingPoint], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -87,17 +95,39 @@ def rows_of(points: Sequence[TrainingPoint], outcomes: Sequence[Outcome]) -> lis
         for outcome in outcomes:
             for one in outcome.measurements if outcome.checkpoint == point.checkpoint else ():
                 known = REFERENCES.get((one.benchmark, one.metric))
+                span, error = reach(one.benchmark, one.metric, one.chance), one.standard_error
                 rows.append(
                     {
+                        "checkpoint": point.checkpoint,
                         "run": point.run,
                         "tokens": point.tokens,
                         "benchmark": one.benchmark,
                         "metric": one.metric,
+                        "unit": one.unit,
+                        "count": one.count,
                         "value": one.value,
-                        "standard_error": one.standard_error,
+                        "standard_error": error,
                         "chance": one.chance,
-                        "normalised": normalise(one.benchmark, one.metric, one.value, one.chance),
+                        "normalised": None if span is None else (one.value - (one.chance or 0.0)) / span,
+                        "normalised_error": None if span is None or error is None else error / span,
                         "reference": None if known is None else f"{known[0]:g}, {known[1]}",
                     }
                 )
     return rows
+
+
+def keep_rows(client: "MlflowClient", sweep: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Keep the scores with the sweep's parent, in place of those of the same benchmarks; False where it has none."""
+    from ladder.platform.tracking.records import find_parent
+
+    parent = find_parent(client, sweep)
+    if parent is None:
+        return False
+    named = {row["benchmark"] for row in rows}
+    kept = []
+    if KEPT in {item.path for item in client.list_artifacts(parent)}:
+        with tempfile.TemporaryDirectory(prefix="ladder-scores-") as folder:
+            path = Path(client.download_artifacts(parent, KEPT, folder))
+            kept = [row for row in json.loads(path.read_text(encoding="utf-8")) if row["benchmark"] not in named]
+    client.log_text(parent, json.dumps([*kept, *rows], indent=1), KEPT)
+    return True

@@ -19,6 +19,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.models.weights import weight_files
 from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, find_cached, score_checkpoint
+from ladder.platform.evaluation.scorer import Progress, tell_nobody
 from ladder.platform.launching.cluster import connected
 from ladder.platform.processes import count_cores
 from ladder.platform.runs.checkpoints import list_checkpoints
@@ -42,27 +43,32 @@ def finished_checkpoints(storage: UPath, sweep: str) -> list[str]:
 
 
 def score_all(
-    tasks: Sequence[ScoringTask], *, workers: int | None = None, address: str | None = None
+    tasks: Sequence[ScoringTask],
+    *,
+    concurrent: int | None = None,
+    address: str | None = None,
+    progress: Progress = tell_nobody,
 ) -> Iterator[Outcome]:
     """What becomes of each benchmark on each checkpoint, in the order that it is known.
 
-    `workers` checkpoints at one time; None takes as many as there are GPUs, or as cores and memory hold. One at a time
-    on this machine needs no Ray and is scored here. One that fails does not stop the others.
+    `concurrent` checkpoints at one time; None takes as many as there are GPUs, or as cores and memory hold. One at a
+    time on this machine needs no Ray: it is scored here, and `progress` is told how far it is. One that fails does not
+    stop the others.
     """
     if address is not None:
-        yield from _on_ray(tasks, workers, address)
+        yield from _on_ray(tasks, concurrent, address)
         return
     with ThreadPoolExecutor(count_cores()) as threads:  # starting Ray takes longer than a look into the cache
         found = list(threads.map(find_cached, tasks)) if len(tasks) > 1 else [None]
     for outcomes in found:
         yield from outcomes or []
     left = [task for task, outcomes in zip(tasks, found, strict=True) if outcomes is None]
-    if len(left) > 1 and (workers or _room(left)) > 1:
-        yield from _on_ray(left, workers, None)
+    if len(left) > 1 and (concurrent or _room(left)) > 1:
+        yield from _on_ray(left, concurrent, None)
         return
     for task in left:
         try:
-            yield from score_checkpoint(task)
+            yield from score_checkpoint(task, progress)
         except Exception as error:
             if len(tasks) == 1:
                 raise
@@ -70,14 +76,15 @@ def score_all(
             yield Outcome(checkpoint=task.checkpoint, benchmark=None, problem=f"{type(error).__name__}: {error}")
 
 
-def _on_ray(tasks: Sequence[ScoringTask], workers: int | None, address: str | None) -> Iterator[Outcome]:
+def _on_ray(tasks: Sequence[ScoringTask], concurrent: int | None, address: str | None) -> Iterator[Outcome]:
     with connected(address) as cluster:
         gpus = 1 if cluster.gpus and tasks[0].device != "cpu" else 0
         room = cluster.gpus if gpus else _room(tasks) if cluster.local else cluster.cpus
-        slots = min(len(tasks), workers or int(room))
+        slots = min(len(tasks), concurrent or int(room))
         cpus = _cores_each(slots, gpus)
         if cluster.local and slots * cpus > cluster.cpus:
-            raise InputError(f"--workers {slots} wants as many cores, this machine has {cluster.cpus:g}: ask for less")
+            wanted = f"wants as many cores, this machine has {cluster.cpus:g}: ask for less"
+            raise InputError(f"--concurrent-checkpoints {slots} {wanted}")
         remote = ray.remote(_on_worker).options(num_cpus=cpus, num_gpus=gpus, max_retries=1, num_returns="streaming")
         yield from _spread(sorted(tasks, key=_weight_bytes, reverse=True), remote, slots=slots, cpus=cpus)
 
@@ -112,7 +119,9 @@ def _spread(tasks: Sequence[ScoringTask], remote: Any, *, slots: int, cpus: int)
 def _describe(error: RayError) -> str:
     if isinstance(error, RayTaskError):
         return f"{type(error.cause).__name__}: {error.cause}"
-    return f"its worker died, as it does when memory runs out ({type(error).__name__}); try fewer --workers"
+    return (
+        f"its worker died, as it does when memory runs out ({type(error).__name__}); try fewer --concurrent-checkpoints"
+    )
 
 
 def _room(tasks: Sequence[ScoringTask]) -> int:

@@ -100,6 +100,9 @@ def logs(job_id: str, *, address: str) -> str:
 
 
 def _client(address: str) -> JobSubmissionClient:
+    wanted = "Wanted its dashboard's address, such as http://127.0.0.1:8265 after `ray dashboard cluster.yaml`."
+    if not address.startswith(("http://", "https://")):  # Ray would look for a cluster there, for minutes
+        raise InputError(f"{address} is no address of a Ray job server. {wanted}")
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
@@ -108,7 +111,4 @@ def _client(address: str) -> JobSubmissionClient:
             "the cluster's token in ~/.ray/auth_token."
         ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"no Ray job server answers at {address}: {error}. Wanted its dashboard's address, such as "
-            "http://127.0.0.1:8265 after `ray dashboard cluster.yaml`."
-        ) from error
+        raise InputError(f"no Ray job server answers at {address}: {str(error).rstrip('.')}. {wanted}") from error

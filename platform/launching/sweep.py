@@ -6,6 +6,7 @@ number of drivers may work on one sweep, and each may die and be started again.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ from ladder.models.errors import InputError
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.corpus.store import Corpus
 from ladder.platform.evaluation.benchmarks.heldout.loss import HELDOUT
-from ladder.platform.evaluation.own.file import OwnFile, definitions
+from ladder.platform.evaluation.own.file import OwnFile
+from ladder.platform.evaluation.registry import definitions
 from ladder.platform.evaluation.selection import select
 from ladder.platform.launching.cluster import connected, refuse_what_cannot_be_shared
 from ladder.platform.launching.control import Control, SweepStopped
@@ -31,8 +33,9 @@ from ladder.platform.runs.status import RunStatus, list_run_files, read_statuses
 from ladder.platform.runs.usage import Usage, read_usages
 from ladder.platform.storage import check_exclusive_create, is_refusal, persistently, read_json, run_folder
 from ladder.platform.tracking.database import first_line, open_tracking
-from ladder.platform.tracking.records import StoreReplaced, TrackedSweep, end_sweep, open_sweep, sync_runs
+from ladder.platform.tracking.records import StoreReplaced, TrackedSweep, end_sweep, open_sweep
 from ladder.platform.tracking.summary import describe_sweep
+from ladder.platform.tracking.sync import sync_runs
 from ladder.platform.training.job import Job
 from ladder.sweeps.trunks import Relative, find_relatives
 from ladder.sweeps.words import Run, Sweep
@@ -108,7 +111,12 @@ def run_sweep(
                 dispatcher = Dispatcher(
                     cluster, sweep, jobs, statuses, storage=storage, control=control, display=display
                 )
-                statuses = dispatcher.run(ended=lambda run, now: syncing.submit(record.note_end, run, now))
+
+                def ended(run: Run, now: list[RunStatus]) -> None:
+                    record.note_end(run, now)
+                    syncing.submit(record.catch_up)
+
+                statuses = dispatcher.run(ended=ended)
                 slots, worked_on = dispatcher.most_lanes, dispatcher.ended_here
             files = persistently(lambda: list_run_files(storage, sweep.name))
     except BaseException as error:
@@ -136,6 +144,8 @@ class SweepRecord:
         self.tracked = open_sweep(client, sweep, runs, storage)
         self._next_description = 0.0
         self._statuses: Sequence[RunStatus] = ()
+        self._ended: deque[Run] = deque()
+        """Runs that ended and that MLflow does not know of yet."""
 
     def sync(self, runs: Sequence[Run], files: Mapping[str, Collection[str]] | None = None) -> None:
         """Bring MLflow to what the folders of some runs say."""
@@ -146,11 +156,18 @@ class SweepRecord:
         self._try(what, lambda: write(self.client, self.tracked))
 
     def note_end(self, run: Run, statuses: Sequence[RunStatus]) -> None:
-        """Bring MLflow to what the folder of a run says that ended, and twice a minute to how far the sweep is."""
-        self.sync([run])
+        """Note that a run ended, and where all stand, for the next `catch_up`; it asks nothing of MLflow."""
         self._statuses = statuses
+        self._ended.append(run)
+
+    def catch_up(self) -> None:
+        """Bring MLflow to what the folders say of the runs that ended since the last call, all at once, and twice a
+        minute to how far the sweep is."""
+        runs = [self._ended.popleft() for _ in range(len(self._ended))]
+        if runs:
+            self.sync(runs)
         if time.monotonic() > self._next_description:
-            self.describe(statuses)
+            self.describe(self._statuses)
 
     def describe(self, statuses: Sequence[RunStatus], usage: Usage | None = None) -> None:
         """Say in the parent how far the sweep is and, at the end of its work, what it took."""

@@ -51,7 +51,7 @@ def filled_filter(corpus: Corpus, plan: FillPlan, report: Callable[[Filled], Non
     plan.check_memory()
     tokenizer = corpus.load_tokenizer()
     stretches = cut_stretches(corpus.train.n_tokens)
-    if plan.workers == 1:
+    if plan.processes == 1:
         bloom = BloomFilter(plan.filter)
         filler = Filler(corpus.train, tokenizer, bloom, n=plan.n)
         for stretch in stretches:
@@ -108,7 +108,8 @@ def _shared_memory(n_bytes: int) -> Iterator[SharedMemory]:
         memory = SharedMemory(create=True, size=n_bytes)
     except OSError as error:
         raise InputError(
-            f"cannot get {format_bytes(n_bytes)} shared memory ({error.strerror}): give --workers 1, which shares none"
+            f"cannot get {format_bytes(n_bytes)} shared memory ({error.strerror}): give --processes 1, which shares "
+            "none"
         ) from error
     try:
         yield memory
@@ -126,7 +127,7 @@ def _fill_in_processes(
     locks = [spawn.Lock() for _ in range(STRIPES)]
     started = spawn.Value("i", 0)
     pool = ProcessPoolExecutor(
-        plan.workers,
+        plan.processes,
         spawn,
         initializer=_start_worker,
         initargs=(corpus.train, corpus.tokenizer, plan, memory, locks, started),
@@ -138,7 +139,7 @@ def _fill_in_processes(
             yield future.result()
     except BrokenProcessPool as error:
         raise InputError(
-            "a process that fills the filter died, perhaps for lack of memory: use fewer --workers; "
+            "a process that fills the filter died, perhaps for lack of memory: use fewer --processes; "
             "a script that does a study must do so under `if __name__ == '__main__':`"
         ) from error
     finally:
@@ -169,7 +170,7 @@ def _start_worker(
     global _worker
     end_with_parent()
     with started.get_lock():
-        first = started.value * STRIPES // plan.workers
+        first = started.value * STRIPES // plan.processes
         started.value += 1
     memory = SharedMemory(name=name)
     bloom = BloomFilter(plan.filter, np.ndarray(plan.filter.n_bytes, dtype=np.uint8, buffer=memory.buf))

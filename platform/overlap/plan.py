@@ -15,7 +15,7 @@ from ladder.platform.processes import count_cores
 BOUND = 1e-8
 """The paper's bound on the rate of false positives."""
 
-WORKER_BYTES = 256 << 20
+PROCESS_BYTES = 256 << 20
 """Memory of a process that fills: interpreter, the tokenizer's vocabulary, words and n-grams of a part of the text.
 Measured, with GPT-2's tokenizer and without the filter: 90 MB, and up to 50 more as words are met."""
 
@@ -34,43 +34,43 @@ class FillPlan:
     """The filter."""
     n: int
     """Words of an n-gram."""
-    workers: int
+    processes: int
     """Processes that fill; with 1, this process does, and nothing is shared."""
 
     @property
     def n_bytes(self) -> int:
-        """Memory in all beside what this process holds already: one filter, and each worker's own."""
-        return self.filter.n_bytes + self.workers * WORKER_BYTES
+        """Memory in all beside what this process holds already: one filter, and each process' own."""
+        return self.filter.n_bytes + self.processes * PROCESS_BYTES
 
     def check_memory(self) -> None:
         """InputError where it is more than this machine has free, as far as the system tells."""
         free = psutil.virtual_memory().available
         if self.n_bytes > free:
-            fitting = (free - self.filter.n_bytes) // WORKER_BYTES
-            remedy = f"give --workers {fitting}" if fitting >= 1 else "take a machine with more, or a smaller corpus"
+            fitting = (free - self.filter.n_bytes) // PROCESS_BYTES
+            remedy = f"give --processes {fitting}" if fitting >= 1 else "take a machine with more, or a smaller corpus"
             raise InputError(
-                f"{self.workers} workers ({format_bytes(WORKER_BYTES)} each) and their filter "
+                f"{self.processes} processes ({format_bytes(PROCESS_BYTES)} each) and their filter "
                 f"({format_bytes(self.filter.n_bytes)}) need {format_bytes(self.n_bytes)} of memory, and "
                 f"{format_bytes(free)} are free: {remedy}"
             )
-        if self.workers > 1 and SHARED_MEMORY.is_dir():
+        if self.processes > 1 and SHARED_MEMORY.is_dir():
             shared = shutil.disk_usage(SHARED_MEMORY).free
             if self.filter.n_bytes > shared:
                 raise InputError(
                     f"the filter needs {format_bytes(self.filter.n_bytes)} of shared memory, and {SHARED_MEMORY} has "
-                    f"{format_bytes(shared)} free: enlarge it (docker run --shm-size), or give --workers 1, which "
-                    "shares none"
+                    f"{format_bytes(shared)} free: enlarge it (docker run --shm-size), or give --processes 1, "
+                    "which shares none"
                 )
 
 
-def plan_filling(corpus: Corpus, *, n: int, workers: int | None, bound: float = BOUND) -> FillPlan:
-    """The filter and the processes for a corpus; `workers` None is one a core, or one where the corpus is small."""
+def plan_filling(corpus: Corpus, *, n: int, processes: int | None, bound: float = BOUND) -> FillPlan:
+    """The filter and the processes for a corpus; `processes` None is one a core, or one where the corpus is small."""
     check_length(n)
-    if workers is not None and workers < 1:
-        raise InputError(f"got {workers} workers, wanted at least 1")
-    if workers is None:
-        workers = 1 if corpus.splits["train"].tokens < PROCESSES_FROM_TOKENS else count_cores()
-    return FillPlan(filter=plan_filter(bound_ngrams(corpus), bound), n=n, workers=workers)
+    if processes is not None and processes < 1:
+        raise InputError(f"got {processes} processes, wanted at least 1")
+    if processes is None:
+        processes = 1 if corpus.splits["train"].tokens < PROCESSES_FROM_TOKENS else count_cores()
+    return FillPlan(filter=plan_filter(bound_ngrams(corpus), bound), n=n, processes=processes)
 
 
 def bound_ngrams(corpus: Corpus) -> int:

@@ -127,7 +127,7 @@ class Study:
                 "false_positive_rate": self.rate,
                 "bits_set": self.bits_set,
             },
-            "workers": self.plan.workers,
+            "processes": self.plan.processes,
             "memory_bytes": self.plan.n_bytes,
             "documents": self.documents,
             "tokens": self.tokens,

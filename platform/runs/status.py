@@ -74,7 +74,7 @@ def read_statuses(
     taken up and has no result.
 
     With `benchmarks`, a run that has no score of one of them is not finished: each result is read. They are given by
-    name, with the hash of the user's file that defines it, or nothing.
+    name, with the hash of what defines each, empty for those of ladder.
     """
     found = list_run_files(storage, sweep) if files is None else files
     with ThreadPoolExecutor(READERS) as pool:
@@ -98,7 +98,7 @@ def list_run_files(storage: UPath, sweep: str) -> dict[str, set[str]]:
 def missing_benchmarks(folder: UPath, benchmarks: Mapping[str, str]) -> list[str]:
     """Of the held-out loss and `benchmarks`, those that the run in a folder has no score of.
 
-    A score under another definition, of a user's file that has changed since, is none.
+    A score under another definition, as of a user's file that has changed since, is none.
     """
     result = read_json(folder / RESULT) or {"measurements": []}
     scored = {(m["benchmark"], m.get("scored_with", {}).get("definition", "")) for m in result["measurements"]}

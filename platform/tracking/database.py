@@ -44,6 +44,7 @@ def open_tracking(uri: str) -> MlflowClient:
     """
     limit_waiting()
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # which is for what --json writes
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it tells its makers of every call
     for name in ("alembic", "mlflow"):  # what a migration does is of no use to anyone who runs a sweep
         logging.getLogger(name).setLevel(logging.WARNING)
     try:

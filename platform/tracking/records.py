@@ -13,19 +13,17 @@ MLflow is imported where it is used: `TrackedSweep` travels to workers, whose fi
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from upath import UPath
 
 from ladder.models.errors import InputError, hide_credentials
 from ladder.platform.provenance import commit, user, versions
-from ladder.platform.runs.curve import CurvePoint, read_curve
-from ladder.platform.runs.lease import CLAIMS, Claim, newest_claim
+from ladder.platform.runs.curve import CurvePoint
 from ladder.platform.runs.status import Status
-from ladder.platform.storage import create_exclusively, list_names, read_json
-from ladder.platform.tracking.view import LOSS, scaling_metrics
+from ladder.platform.storage import create_exclusively, read_json
 from ladder.sweeps.tuned import describe_rule
 from ladder.sweeps.words import Run, Sweep
 
@@ -41,12 +39,12 @@ TRACKING = "tracking"
 """Folder of a run's notes about its record."""
 SWEEP_FILE = "sweep.json"
 """Artifact of the parent that lists the keys of the sweep's runs; a tag has room for 300."""
-MEASUREMENTS_FILE = "measurements.json"
-"""Artifact of a child that describes its scores."""
 LARGEST_BATCH = 1000
 """Metrics that MLflow takes at once."""
 LONGEST_TAG = 8000
 """Characters of a tag's value that MLflow keeps."""
+NEW = {"ladder.kind": "new"}
+"""Tag of a record that nobody has described yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +75,12 @@ def open_sweep(client: "MlflowClient", sweep: Sweep, runs: Sequence[Run], storag
     store, experiment_id = _store_name(experiment), str(experiment.experiment_id)
     note = storage / "sweeps" / sweep.name / f"tracking-{store}.json"
     made_here = {"ladder.sweep": sweep.name}
-    # The parent holds no points, so one that another storage of the same sweep made will do.
-    known = sorted(_search(client, experiment_id, made_here), key=lambda record: "ladder.kind" not in record.data.tags)
-    parent = _agree(client, note, experiment_id, known, made_here, name=sweep.name)
-    _refuse_deleted(client, parent, note)
-    _delete_strays(client, known, parent)
+    _refuse_deleted(client, note)
+
+    def known() -> list["Record"]:  # a parent holds no points, so one that another storage of the sweep made will do
+        return sorted(_search(client, experiment_id, made_here), key=_is_new)
+
+    parent = _agree(client, note, experiment_id, known, made_here, name=sweep.name).info.run_id
     tags = {
         "ladder.kind": "sweep",
         "ladder.question": sweep.question,
@@ -102,31 +101,6 @@ def end_sweep(
 ) -> None:
     """Say how the sweep's work ended."""
     client.set_terminated(tracked.parent, status)
-
-
-def sync_runs(
-    client: "MlflowClient",
-    tracked: TrackedSweep,
-    sweep: Sweep,
-    runs: Sequence[Run],
-    storage: UPath,
-    files: Mapping[str, Collection[str]] | None = None,
-) -> None:
-    """Bring MLflow to what the folders say of the runs that nobody works on now; marked ones cost nothing.
-
-    `files` has the names of the files in each run's folder, relative to it, by the run's key; None: every folder is
-    looked at.
-    Raises StoreReplaced where the database is another one than the sweep was opened in, MlflowException where it does
-    not answer: what is not done then is done by the next call.
-    """
-    check_store(client, tracked)
-    root = storage / "sweeps" / sweep.name
-    files = {run.key: _names(root / run.key) for run in runs} if files is None else files
-    unmarked = {key for key, names in files.items() if not _is_marked(tracked.store, names)}
-    for run in runs if unmarked else ():
-        key = run.key
-        if key in unmarked:
-            _sync_or_warn(client, tracked, run, root / key, files[key])
 
 
 def find_parent(client: "MlflowClient", sweep: str) -> str | None:
@@ -157,25 +131,33 @@ def check_store(client: "MlflowClient", tracked: TrackedSweep) -> None:
 
 
 def open_record(
-    client: "MlflowClient", tracked: TrackedSweep, run: Run, folder: UPath, *, started_ms: int | None = None
+    client: "MlflowClient",
+    tracked: TrackedSweep,
+    run: Run,
+    folder: UPath,
+    *,
+    started_ms: int | None = None,
+    new: Callable[[], Sequence["Record"]] | None = None,
 ) -> "Record":
-    """The child record of a run, made where there is none.
+    """The child record of a run, made where there is none; `describe` says what it is.
 
-    Of several who make one at once, all get the same. A record without `ladder.kind` is of somebody who was killed
-    before it was agreed on, and is taken; one that has it but is not noted in the folder was that of a folder that was
-    removed, and holds other points.
+    Of several who make one at once, all get the same. A new record of the run that its folder does not name is of
+    somebody who was killed before it was agreed on, and is taken (`new` gives all new records, where they are at hand).
+    One that was described, but is not named, was that of a folder that was removed, and holds other points.
     """
+
+    def known() -> list["Record"]:
+        records = new_records(client, tracked) if new is None else new()
+        return [record for record in records if record.data.tags.get("ladder.run") == run.key]
+
     note = folder / TRACKING / f"{tracked.store}.json"
-    made_here = {"ladder.run": run.key}
-    known = {record.info.run_id: record for record in _search(client, tracked.experiment, made_here)}
-    free = [record for record in known.values() if "ladder.kind" not in record.data.tags]
-    tags = made_here | {"mlflow.parentRunId": tracked.parent, "mlflow.user": user()}
-    run_id = _agree(client, note, tracked.experiment, free, tags, name=run.key, started_ms=started_ms)
-    record = known.get(run_id) or client.get_run(run_id)
-    if "ladder.kind" not in record.data.tags:
-        client.set_tag(run_id, "ladder.kind", "run")
-    _delete_strays(client, free, run_id)
-    return record
+    tags = {"ladder.run": run.key, "mlflow.parentRunId": tracked.parent, "mlflow.user": user()}
+    return _agree(client, note, tracked.experiment, known, tags, name=run.key, started_ms=started_ms)
+
+
+def new_records(client: "MlflowClient", tracked: TrackedSweep) -> list["Record"]:
+    """The records that somebody has made just now, or left behind when he was killed."""
+    return _search(client, tracked.experiment, NEW)
 
 
 def describe(
@@ -193,7 +175,7 @@ def describe(
     from mlflow.entities import Param, RunTag
 
     run_id, known = record.info.run_id, record.data.params
-    tags = {"ladder.status": status, "ladder.reason": _cut(reason or "")}
+    tags = {"ladder.kind": "run", "ladder.status": status, "ladder.reason": _cut(reason or "")}
     client.log_batch(
         run_id,
         metrics=metrics,
@@ -240,131 +222,43 @@ def batches(points: Sequence[CurvePoint]) -> Iterator[tuple[int, list["Metric"]]
         yield count, metrics
 
 
-def _sync_or_warn(
-    client: "MlflowClient", tracked: TrackedSweep, run: Run, folder: UPath, names: Collection[str]
-) -> None:
-    """Sync a run, unless its record is one that the user deleted: the others can still be synced."""
-    from mlflow.exceptions import MlflowException
-
-    for last in (False, False, True):
-        try:
-            return _sync_run(client, tracked, run, folder, names)
-        except MlflowException as error:
-            if error.error_code == "BAD_REQUEST" and not last:
-                continue  # MLflow's answer where somebody else wrote the same rows in this moment
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            check_store(client, tracked)
-            return logger.warning("MLflow's record of run %s is not up to date: %s", run.key, error)
-
-
-def _sync_run(client: "MlflowClient", tracked: TrackedSweep, run: Run, folder: UPath, names: Collection[str]) -> None:
-    claim = newest_claim(folder)  # read before the rest: what its holder wrote before ending it is there
-    if claim is None or claim.live:
-        return
-    curve, result = read_curve(folder), read_json(folder / "result.json")
-    mark = f"{TRACKING}/{tracked.store}.{claim.epoch:06d}.{_what(claim, curve, result)}"
-    if mark in names:
-        return
-    status: Status = "finished" if result else "failed" if claim.outcome == "failed" else "waiting"
-    if curve or status != "waiting":
-        _write_record(client, tracked, run, folder, curve, result, status, claim.reason)
-    create_exclusively(folder / mark, b"")
-
-
-def _write_record(
-    client: "MlflowClient",
-    tracked: TrackedSweep,
-    run: Run,
-    folder: UPath,
-    curve: Sequence[CurvePoint],
-    result: dict[str, Any] | None,
-    status: Status,
-    reason: str | None,
-) -> None:
-    """All that a folder says of a run, with the status last: what is said to be finished has its scores."""
-    record = open_record(client, tracked, run, folder, started_ms=int(curve[0]["time_ms"]) if curve else None)
-    metrics = [metric for _, batch in batches(curve) for metric in batch]
-    if result:
-        metrics += _scores(run, result)
-        client.log_text(record.info.run_id, json.dumps(result["measurements"], indent=1), MEASUREMENTS_FILE)
-    while len(metrics) > LARGEST_BATCH:
-        client.log_batch(record.info.run_id, metrics=metrics[:LARGEST_BATCH], synchronous=True)
-        metrics = metrics[LARGEST_BATCH:]
-    ended_ms = int(result["time_ms"]) if result else int(curve[-1]["time_ms"]) if curve else None
-    params = identity_params(run) | (result["execution"] if result else {})
-    told = reason if status == "failed" else None
-    describe(client, record, params, status, told, ended_ms=ended_ms, metrics=metrics)
-
-
-def _scores(run: Run, result: dict[str, Any]) -> list["Metric"]:
-    """The final scores as metrics. A result keeps its first time when more benchmarks are scored, so no score is there
-    twice; a score that took another's place has its own, later time, so that it is the last one."""
-    times: dict[int, dict[str, float]] = {}
-    for m in result["measurements"]:
-        times.setdefault(m.get("time_ms", result["time_ms"]), {})[f"{m['benchmark']}/{m['metric']}"] = m["value"]
-    points = [{"step": result["step"], "time_ms": time_ms, **scores} for time_ms, scores in times.items()]
-    metrics = [metric for _, batch in batches(points) for metric in batch]
-    losses = [scores[LOSS] for scores in times.values() if LOSS in scores]
-    if losses:
-        flops = run.size.flops_6nd(run.recipe.tokens)
-        metrics += scaling_metrics(run.size.params_total, flops, losses[0], result["time_ms"])
-    return metrics
-
-
-def _what(claim: Claim, curve: Sequence[CurvePoint], result: Any | None) -> str:
-    """What a mark says of an attempt: its outcome, or how far it came where it was killed and may yet be alive."""
-    return claim.outcome or f"open-{len(curve)}{'-scored' if result else ''}"
-
-
-def _is_marked(store: str, names: Collection[str]) -> bool:
-    """Whether MLflow has all that will ever be said of a run's newest attempt, or nobody ever took the run up."""
-    newest = max((name for name in names if name.startswith(f"{CLAIMS}/") and name.endswith(".json")), default=None)
-    if newest is None:
-        return True
-    prefix = f"{TRACKING}/{store}.{newest.removeprefix(f'{CLAIMS}/').removesuffix('.json')}."
-    return any(name.startswith(prefix) and not name.startswith(f"{prefix}open-") for name in names)
-
-
-def _names(folder: UPath) -> list[str]:
-    """Names of the files of a run that `_is_marked` looks at."""
-    return [f"{below}/{name}" for below in (CLAIMS, TRACKING) for name in list_names(folder / below)]
-
-
 def _agree(
     client: "MlflowClient",
     note: UPath,
     experiment: str,
-    known: Sequence["Record"],
+    known: Callable[[], Sequence["Record"]],
     tags: Mapping[str, str],
     *,
     name: str,
     started_ms: int | None = None,
-) -> str:
-    """MLflow's id of the record that `note` names; where there is no note, one of `known` or a new record gets it."""
-    noted = read_json(note)
-    if noted is not None:
-        return str(noted["run_id"])
-    record = known[0] if known else client.create_run(experiment, start_time=started_ms, tags=dict(tags), run_name=name)
-    run_id = str(record.info.run_id)
-    if create_exclusively(note, json.dumps({"run_id": run_id}).encode()):
-        return run_id
-    agreed = str((read_json(note) or {})["run_id"])
-    if not known and agreed != run_id:
-        client.delete_run(run_id)
-    return agreed
-
-
-def _delete_strays(client: "MlflowClient", records: Iterable["Record"], agreed: str) -> None:
-    """Delete records that a kill or a lost answer left behind: another was agreed on."""
-    for record in records:
-        if "ladder.kind" not in record.data.tags and record.info.run_id != agreed:
+) -> "Record":
+    """The record that `note` names; where there is no note, one of `known` or else a new record gets it."""
+    noted, found = read_json(note), list["Record"]()
+    if noted is None:
+        made = {**tags, **NEW}
+        found.extend(known() or [client.create_run(experiment, start_time=started_ms, tags=made, run_name=name)])
+        noted = {"run_id": found[0].info.run_id}
+        if not create_exclusively(note, json.dumps(noted).encode()):
+            noted = read_json(note) or {}  # somebody else was quicker
+    run_id = noted["run_id"]
+    for record in found:
+        if record.info.run_id != run_id and _is_new(record):
             client.delete_run(record.info.run_id)
+    return next((record for record in found if record.info.run_id == run_id), None) or client.get_run(run_id)
 
 
-def _refuse_deleted(client: "MlflowClient", parent: str, note: UPath) -> None:
+def _is_new(record: "Record") -> bool:
+    return NEW.items() <= record.data.tags.items()
+
+
+def _refuse_deleted(client: "MlflowClient", note: UPath) -> None:
+    """Raises InputError where the user deleted the parent that `note` names."""
     from mlflow.exceptions import MlflowException
 
+    noted = read_json(note)
+    if noted is None:
+        return
+    parent = noted["run_id"]
     try:
         deleted = client.get_run(parent).info.lifecycle_stage == "deleted"
     except MlflowException as error:

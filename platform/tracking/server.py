@@ -60,7 +60,7 @@ def local_server(uri: str, port: int) -> Iterator[LocalServer]:
     One process serves one person: MLflow's default, four of them and a job runner with seven more, does not come up on
     two busy cores. Raises InputError where the port is taken.
     """
-    _refuse_taken(port)
+    port = _find_port(port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true"} | os.environ
     # By the environment, since an address of a database may hold a password and command lines are open to all.
@@ -75,11 +75,13 @@ def local_server(uri: str, port: int) -> Iterator[LocalServer]:
             _end(process)
 
 
-def _refuse_taken(port: int) -> None:
+def _find_port(port: int) -> int:
+    """The port itself where it is free, a free one for 0."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
+            return int(probe.getsockname()[1])
         except (OSError, OverflowError) as error:
             raise InputError(f"port {port} of {LOOPBACK} cannot be used: {error}. Name another with --port.") from error
 

@@ -19,8 +19,9 @@ from ladder.models.errors import InputError
 from ladder.platform.corpus.store import open_corpus
 from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.measurement import Measurement
-from ladder.platform.evaluation.own.file import OwnFile, definitions
+from ladder.platform.evaluation.own.file import OwnFile
 from ladder.platform.evaluation.protocol import Protocol
+from ladder.platform.evaluation.registry import definitions
 from ladder.platform.processes import keep_large_buffers, yield_to_training
 from ladder.platform.runs.attempt import RESULT, Attempt, newest_step
 from ladder.platform.runs.checkpoints import new_checkpoint, newest_intact, publish_checkpoint, read_mark
@@ -63,7 +64,7 @@ class Job:
 
     @property
     def definitions(self) -> dict[str, str]:
-        """The benchmarks by name, with the hash of the user's file that defines it, or nothing."""
+        """The benchmarks by name, with the hash of what defines each; empty for those of ladder."""
         return definitions(self.benchmarks, self.own)
 
     @property
@@ -217,9 +218,16 @@ class CheckpointSaver:
         self._saving: Future[None] | None = None
 
     def save(self, snapshot: Snapshot) -> None:
-        """Save a snapshot, after the one before. Raises what went wrong with that one, such as LeaseLost."""
+        """Save a snapshot, after the one before. Raises what went wrong with that one, such as LeaseLost.
+
+        The last one is saved at once: no training is left to go on meanwhile, and the thread, which yields to whatever
+        else the machine does, would keep the run waiting on a busy one.
+        """
         self.wait()
-        self._saving = self._thread.submit(self._write, snapshot)
+        if snapshot.state.step == self.trainer.run.recipe.steps:
+            self._write(snapshot)
+        else:
+            self._saving = self._thread.submit(self._write, snapshot)
 
     def wait(self) -> None:
         """Wait for the checkpoint that is being written, if any; raises what went wrong with it."""

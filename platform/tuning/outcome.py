@@ -17,7 +17,7 @@ class Row:
 
     size: str
     """Name of the shape."""
-    params: int
+    params_non_embedding: int
     """Parameters without embeddings."""
     params_total: int
     """All parameters."""
@@ -92,7 +92,7 @@ def summarise(progress: Progress, space: SearchSpace, *, sweep: str, date: str) 
         corpus_fingerprint=str(run.corpus_fingerprint),
         date=date,
         searched_batch=space.batch,
-        winners=tuple(sorted(winners, key=lambda winner: winner.params)),
+        winners=tuple(sorted(winners, key=lambda winner: winner.params_non_embedding)),
     )
     trials = [trial for search in progress.searches for trial in search.trials]
     grid = sum(trial.runs[-1].recipe.tokens for trial in trials)
@@ -112,7 +112,7 @@ def _winner(progress: Progress, index: int) -> Winner:
     edge: Edge | None = "low" if trial.lr_step == lowest else "high" if trial.lr_step == highest else None
     return Winner(
         size=run.size.shape_name,
-        params=run.size.params_non_embedding,
+        params_non_embedding=run.size.params_non_embedding,
         tokens=run.recipe.tokens,
         lr=trial.lr_peak,
         batch_tokens=trial.batch_tokens,
@@ -129,7 +129,7 @@ def _rows(progress: Progress) -> Sequence[Row]:
         rows.append(
             Row(
                 size=run.size.shape_name,
-                params=run.size.params_non_embedding,
+                params_non_embedding=run.size.params_non_embedding,
                 params_total=run.size.params_total,
                 rung=place.rung + 1,
                 tokens=run.recipe.tokens,
@@ -142,7 +142,7 @@ def _rows(progress: Progress) -> Sequence[Row]:
                 reason=result.reason,
             )
         )
-    return sorted(rows, key=lambda row: (row.params, row.size, row.batch_tokens, row.lr, row.rung))
+    return sorted(rows, key=lambda row: (row.params_non_embedding, row.size, row.batch_tokens, row.lr, row.rung))
 
 
 def _warn_of_winner(winner: Winner, outcome: SearchOutcome) -> list[str]:

@@ -60,6 +60,15 @@ def test_a_long_frame_is_reported_as_it_is(tmp_path: Path) -> None:
     assert "1 of 1 score improve" in page and "5 rows" in page
 
 
+def test_what_the_command_takes_as_name_and_value_may_be_a_mapping_or_one_word() -> None:
+    table = pl.concat([frame().with_columns(family=pl.lit(name)) for name in ("a", "b")])
+    names = {"law": "power", "params": "my size", "score": "my loss", "bootstrap": 0}
+    for where in ({"family": "a"}, "family=a", ("family=a",)):
+        fit = api.fit(table.lazy(), where=where, fixed={"alpha": 0.1}, bounds={"A": (1, 100)}, **names)
+        assert isinstance(fit, api.Fit) and len(fit.points) == 10
+        assert fit.fixed == ("alpha",) and fit.law.parameters["A"] == pytest.approx(20, rel=0.01)
+
+
 def test_a_choice_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="fit has no choice sizes; it has"):
         api.fit(frame(), law="power", sizes="my size", score="my loss")
@@ -67,6 +76,9 @@ def test_a_choice_that_is_not_there_is_refused() -> None:
     assert isinstance(fit, api.Fit)
     with pytest.raises(InputError, match="power has no 'a'"):
         fit.interval("a")
+    for ask in (fit.predict, fit.band):
+        with pytest.raises(InputError, match="power reads x; give x too"):
+            ask({"N": np.array([1e9])})
     with pytest.raises(InputError, match="cannot be written"):
         api.save_fits({"law": fit}, Path("nowhere/law.json"))
     with pytest.raises(InputError, match="holds no saved fit"):

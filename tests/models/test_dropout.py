@@ -1,5 +1,7 @@
 """Dropout drops what it says, the same wherever it is drawn again."""
 
+import random
+
 import pytest
 import torch
 
@@ -11,6 +13,15 @@ def test_it_drops_its_share_and_keeps_the_mean() -> None:
     dropped = Dropout(0.1, seed=1)(x, 0)
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.9], rel=1e-4)
     assert abs((dropped == 0).float().mean() - 0.1) < 0.005 and abs(dropped.mean() - 1) < 0.006
+
+
+@pytest.mark.parametrize("share", [0.1, 0.002, 0.9])
+def test_the_share_is_exact_on_average_over_masks(share: float) -> None:
+    """A mask alone drops a whole number of 256ths; 2,000 of them come within four standard errors of the share."""
+    x, draw = torch.ones(1, 1000), random.Random(1)
+    masks = [Dropout(share, seed=draw.getrandbits(63))(x, site % 7) for site in range(2000)]
+    dropped = (torch.stack(masks) == 0).float().mean()
+    assert abs(dropped - share) < 4 * (share * (1 - share) / 2_000_000) ** 0.5 + 4 / 256 / 2 / 2000**0.5
 
 
 def test_a_mask_follows_seed_and_place_alone() -> None:

@@ -153,7 +153,7 @@ def test_a_sweep_in_bf16_goes_on_in_it_where_that_is_slow_with_one_warning(
         ("run", "mine.py"),
         ("status", "mine.py"),
         ("plan", "mine.py"),
-        ("plan", "--flops", "1e18", "mine"),
+        ("plan", "mine", "--budget", "1e18"),
         ("report", "mine"),
         ("evaluate", "--sweep", "mine", "--benchmarks", "lambada"),
     ],

@@ -17,8 +17,8 @@ def size(name: str):  # type: ignore[no-untyped-def]
 
 def winner(name: str, lr: float, **changes: object) -> Winner:
     made = Winner(
-        size=name, params=size(name).params_non_embedding, tokens=10_000, lr=lr, batch_tokens=1024, loss=3.0, run=name,
-        edge=None,
+        size=name, params_non_embedding=size(name).params_non_embedding, tokens=10_000, lr=lr, batch_tokens=1024,
+        loss=3.0, run=name, edge=None,
     )  # fmt: skip
     return replace(made, **changes)
 

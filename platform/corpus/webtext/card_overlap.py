@@ -39,7 +39,7 @@ def overlap_with(storage: UPath, names: Sequence[str]) -> Callable[[Corpus], lis
                 rows.append({"benchmark": benchmark.name, "missing": missing})
         if not texts:
             return rows
-        plan = plan_filling(corpus, n=NGRAM, workers=None)
+        plan = plan_filling(corpus, n=NGRAM, processes=None)
         plan.check_memory()
         study = study_overlap(corpus, texts, plan, lambda filled: None)
         found = study.to_json(threshold=0.15)["overlaps"]

@@ -35,7 +35,7 @@ class Execution:
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
-            raise InputError(f"got {self.workers} workers, wanted at least 1")
+            raise InputError(f"got {self.workers} processes, wanted at least 1")
 
     @property
     def n_workers(self) -> int:

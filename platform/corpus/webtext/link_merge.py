@@ -64,7 +64,7 @@ def merge_links(
         for task in tasks:
             task.path(".parquet").unlink(missing_ok=True)
         reasons = ", ".join(f"{reason} {n}" for reason, n in {**read["counts"], **counts}.items() if n)
-        raise InputError(f"no link is left ({reasons}); look at --before, --min-score and --rules")
+        raise InputError(f"no link is left ({reasons}); look at --before, --min-karma and --rules")
     _write_hashes(stage.folder, [task.path(".parquet") for task in tasks], counts["kept"])
     merged = {"counts": counts, "samples": {"low_score": samples}}
     # `links`, submissions that may stay, is also what files/ counts; each count is taken once.

@@ -62,7 +62,7 @@ class LinkOptions:
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
-            raise InputError(f"got --score {self.score!r}, wanted {' or '.join(SCORES)}")
+            raise InputError(f"got --karma {self.score!r}, wanted {' or '.join(SCORES)}")
         if self.before is not None:
             try:
                 datetime.date.fromisoformat(self.before)

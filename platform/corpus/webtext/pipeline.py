@@ -57,7 +57,7 @@ class WebtextOptions:
 
     def __post_init__(self) -> None:
         if self.pages_of_a_part < 1:
-            raise InputError(f"got tasks of {self.pages_of_a_part} pages, wanted at least 1")
+            raise InputError(f"got {self.pages_of_a_part} pages at once, wanted at least 1")
 
 
 def run_webtext(storage: UPath, name: str, options: WebtextOptions, stage: str | None = None) -> Corpus | None:

@@ -64,7 +64,7 @@ def make_parts_on_ray(
             waiting = [str(task.index) for task in tasks if not is_done(task)]
             raise InputError(
                 f"Ray's workers died {TRIES} times at one of the parts {', '.join(waiting[:10])} of {tasks[0].folder}, "
-                "perhaps for lack of memory: use fewer --workers, and cut large inputs into files"
+                "perhaps for lack of memory: use fewer --processes, and cut large inputs into files"
             ) from error
     if troubles:
         raise InputError(troubles[min(troubles)])

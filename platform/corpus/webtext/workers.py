@@ -85,7 +85,7 @@ class ChildWorker:
                 if death.address is None or death.address in skipped:  # at no page that could be left out
                     raise InputError(
                         f"a worker process died {deaths[death.address]} times at {death.address or 'its start'} "
-                        f"(exit code {death.exit_code}), perhaps for lack of memory: use fewer --workers"
+                        f"(exit code {death.exit_code}), perhaps for lack of memory: use fewer --processes"
                     ) from death
                 skipped.add(death.address)
 

@@ -25,6 +25,7 @@ from ladder.platform.evaluation.measurement import Measurement
 from ladder.platform.evaluation.own.file import OwnFile
 from ladder.platform.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
 from ladder.platform.evaluation.registry import find_benchmarks
+from ladder.platform.evaluation.scorer import Progress, tell_nobody
 from ladder.platform.hardware import resolve_precision
 from ladder.platform.processes import keep_large_buffers
 from ladder.platform.storage import is_local, open_storage
@@ -78,15 +79,15 @@ class Outcome:
     """Why it was not scored, for people; None where it was."""
 
 
-def score_checkpoint(task: ScoringTask) -> Iterator[Outcome]:
-    """What becomes of each benchmark of a task, as soon as it is known.
+def score_checkpoint(task: ScoringTask, progress: Progress = tell_nobody) -> Iterator[Outcome]:
+    """What becomes of each benchmark of a task, as soon as it is known; `progress` is told how far each is.
 
     A benchmark's problem does not stop the others; one of the checkpoint ends it.
     """
     keep_large_buffers()
     with tempfile.TemporaryDirectory(prefix="ladder-score-") as scratch:
         try:
-            opened = OpenedCheckpoint(task, Path(scratch))
+            opened = OpenedCheckpoint(task, Path(scratch), progress)
         except InputError as error:
             yield Outcome(checkpoint=task.checkpoint, benchmark=None, problem=str(error))
             return
@@ -113,8 +114,9 @@ def find_cached(task: ScoringTask) -> list[Outcome] | None:
 class OpenedCheckpoint:
     """A task's checkpoint; the model is loaded when the first benchmark is not in the cache."""
 
-    def __init__(self, task: ScoringTask, scratch: Path) -> None:
+    def __init__(self, task: ScoringTask, scratch: Path, progress: Progress = tell_nobody) -> None:
         self.task = task
+        self.progress = progress
         self.storage = open_storage(task.storage)
         self.cache = ResultCache(self.storage)
         self.corpus = None if task.corpus is None else open_corpus(self.storage, task.corpus)
@@ -139,6 +141,7 @@ class OpenedCheckpoint:
             device=self.device,
             precision=self.precision,
             protocol=self.task.protocol,
+            progress=self.progress,
         )
 
     def score(self, benchmark: Benchmark) -> Outcome:

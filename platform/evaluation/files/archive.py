@@ -5,7 +5,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -45,7 +45,20 @@ def unpack(archive: Path, targets: Mapping[str, UPath], *, most_bytes: int) -> N
             missing.discard(member)
             _write_lines(files, targets[member])
     if missing:
-        raise ArchiveError(f"{archive.name} holds no {' and no '.join(sorted(missing))}")
+        raise ArchiveError(f"{archive.name} holds no {' and no '.join(sorted(missing))}{_alike(archive, missing)}")
+
+
+def _alike(archive: Path, missing: Collection[str]) -> str:
+    """The members that have the last names of those that are missing, in other folders."""
+    wanted = {PurePosixPath(member).name for member in missing}
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            names = packed.namelist()
+    else:
+        with tarfile.open(archive) as tar:
+            names = tar.getnames()
+    found = [name for name in names if PurePosixPath(name).name in wanted]
+    return f"; it holds {', '.join(found)}" if found else ""
 
 
 def _read(

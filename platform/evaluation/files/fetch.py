@@ -211,7 +211,9 @@ def _stage(
         is_proven = packed and file.archive_sha256 is not None
         wanted = file.sha256 or (None if is_proven else sums.get(file.name))
         if wanted is not None and digest != wanted:
-            held = "" if file.sha256 else ", as the one installed first had; pass --again to put this one in its place"
+            held = (
+                "" if file.sha256 else ", as the one installed first had; pass --overwrite to put this one in its place"
+            )
             raise SourceError(f"the {file.name} in {found.name} has sha256 {digest}, wanted {wanted}{held}")
     except (SourceError, ArchiveError) as error:
         problem = f"{naming.what} {benchmark.name}: {file.name} was not installed: {error}"

@@ -143,13 +143,25 @@ def _global_seeds() -> Iterator[None]:
         np.random.set_state(array)
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """The harness says no more of a task, which it did when the task was found: checkpoints are many."""
+    harness = logging.getLogger("lm_eval")
+    level = harness.level
+    harness.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        harness.setLevel(level)
+
+
 def _score(name: str, named: str, setting: Setting) -> list[ItemScores]:
     """The scores by document of a task, one for each of its metrics."""
     from lm_eval.evaluator import evaluate
 
     from ladder.platform.evaluation.harness.model import ScorerModel
 
-    with _global_seeds():
+    with _global_seeds(), _without_warnings():
         ((task_name, task),) = _load(named.removeprefix(PREFIX), named).items()
         _set_shots(task, setting.protocol.shots)
         task.set_fewshot_seed(seed=FEWSHOT_SEED + setting.protocol.seed)

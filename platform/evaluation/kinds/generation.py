@@ -53,6 +53,7 @@ def write_answers(
     assert isinstance(scorer.model, GPT2), "only a GPT-2 writes"
     n_kept = prompt_room(scorer.context, n_tokens)
     tokens = tokenizer.encode_batch(prompts)
+    scorer.progress(expected=len(prompts))
     with torch.autocast(scorer.device.type, torch.bfloat16, enabled=scorer.precision == "bf16"):
         continuations = generate(
             scorer.model,
@@ -62,6 +63,7 @@ def write_answers(
             seeds=seeds,
             end_token=tokenizer.end_of_text,
             stop=lambda written: stop(tokenizer.decode(written)),
+            on_end=lambda n_written: scorer.progress(answered=1, tokens=n_written),
         )
     return [
         Answer(

@@ -8,7 +8,7 @@ are (`Benchmark.files`).
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -63,12 +63,6 @@ def read_own_file(word: str) -> OwnFile:
         raise InputError(f"no benchmark file at {word}: wanted {WANTED}")
     lines = read_text_lines(UPath(path))
     return OwnFile(path=word, content="\n".join(lines) + "\n")
-
-
-def definitions(names: Sequence[str], own: Sequence[OwnFile]) -> dict[str, str]:
-    """Names of benchmarks with the hash of the file of `own` that defines it, or nothing."""
-    known = {file.benchmark().name: file.fingerprint for file in own}
-    return {name: known.get(name, "") for name in names}
 
 
 @lru_cache(maxsize=64)

@@ -29,7 +29,7 @@ def read(paths: Sequence[UPath], split: str) -> list[Example]:
                 unpack(Path(path.path), {f"RACE/{split}/": lines}, most_bytes=MOST_BYTES)
             except ArchiveError as error:
                 raise InputError(f"{path}: {error}; wanted the archive RACE.tar.gz as it is published") from error
-            for question in read_questions(lines):
+            for question in read_questions(lines, folder=f"{path}, RACE/{split}/"):
                 passage = (question.about or "").strip()
                 asked = question.context.removeprefix(passage)
                 options = (choice.text for choice in question.choices)

@@ -8,10 +8,16 @@ import pytest
 
 from ladder.analysis.fitting.fits import Fit, FitOptions, fit_gadre, fit_law
 from ladder.analysis.fitting.points import Points, make_points
-from ladder.analysis.fitting.predictions import held_variable, hold_out, mean_errors, split_at, split_sizes
+from ladder.analysis.fitting.predictions import (
+    choose_law,
+    held_variable,
+    hold_out,
+    mean_errors,
+    split_at,
+    split_sizes,
+)
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.surfaces import KAPLAN, Hoffmann, Surface
-from ladder.analysis.report.findings import choose_law
 
 QUICK = FitOptions(bootstrap=0, starts=60)
 

@@ -78,7 +78,7 @@ def test_a_wrong_way_parabola_is_said_to_open_downward() -> None:
     assert budget.status is BudgetStatus.DOWNWARD and "downward" in budget.reason
     assert budget.params is None and budget.loss is None
     assert fit.frontier is None and fit.status is Status.NOT_IDENTIFIABLE
-    assert "1e+19 FLOPs" in fit.reason
+    assert "1e19 FLOPs" in fit.reason
 
 
 @pytest.mark.parametrize(("vertex", "side"), [(1e7, "smaller"), (1e9, "larger")])
@@ -91,7 +91,7 @@ def test_a_vertex_outside_of_the_sizes_is_not_used_and_the_sizes_to_add_are_name
 def test_two_sizes_at_a_budget_are_too_few_even_with_seeds() -> None:
     (budget,) = fit_isoflop(parabolas(0.05, sizes=np.array([5e7, 5e7, 2e8, 2e8])), EXACT).budgets
     assert budget.status is BudgetStatus.TOO_FEW and budget.n_sizes == 2
-    assert "add 1 more" in budget.reason
+    assert budget.reason.endswith("add 1")
 
 
 def test_three_sizes_give_a_vertex_and_no_interval() -> None:
@@ -181,7 +181,7 @@ def test_too_wide_a_range_of_sizes_is_flagged_and_a_window_mends_it() -> None:
     C, N = (grid.ravel() for grid in np.meshgrid(BUDGETS, np.geomspace(2e6, 1e11, 16), indexing="ij"))
     points = make_points(BESIROGLU.score(N=N, D=C / 6 / N), params=N, flops=C)
     wide, narrow = fit_isoflop(points, EXACT), fit_isoflop(points, IsoFlopOptions(bootstrap=0, window=6.0))
-    assert wide.status is Status.AMBIGUOUS and "--window" in wide.reason
+    assert wide.status is Status.AMBIGUOUS and "--within-factor" in wide.reason
     assert wide.frontier is not None and narrow.frontier is not None
     assert abs(narrow.frontier.a - BESIROGLU.a) < 0.4 * abs(wide.frontier.a - BESIROGLU.a)
 

@@ -6,7 +6,7 @@ import pytest
 from ladder.analysis.fitting.fits import FitOptions, fit_law
 from ladder.analysis.fitting.formulation import make_form
 from ladder.analysis.fitting.intervals import draw_kind, draw_noise, expanded_tail, least_squares
-from ladder.analysis.fitting.points import find_groups, make_points
+from ladder.analysis.fitting.points import find_groups, make_points, split_residuals
 from ladder.analysis.fitting.solver import Objective
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import Hoffmann
@@ -89,3 +89,23 @@ def test_one_cluster_says_nothing_about_other_runs() -> None:
     N, D = repeated_grid(1)
     points = make_points(LAW.score(N=N, D=D) * np.linspace(0.99, 1.01, 12), params=N, tokens=D, clusters=["a"] * 12)
     assert fit_law("hoffmann", points, SQUARES).draws is None
+
+
+def test_residuals_split_into_seeds_and_what_settings_share() -> None:
+    settings = np.repeat(np.arange(6), 4)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(24)
+    split = split_residuals(noise, settings, 2)
+    assert split is not None
+    assert split.within + split.between == pytest.approx((noise**2).sum())
+    assert (split.within_freedom, split.between_freedom, split.repeats) == (18, 4, pytest.approx(4))
+    missed = split_residuals(noise + 0.05 * np.array([1, -1, 1, -1, 1, -1])[settings], settings, 2)
+    assert missed is not None and missed.doubt < 1e-6
+    assert split_residuals(noise, np.arange(24), 2) is None
+
+
+def test_doubt_of_a_law_that_holds_is_small_as_rarely_as_it_says() -> None:
+    settings = np.repeat(np.arange(6), 4)
+    generator = np.random.default_rng(0)
+    splits = [split_residuals(generator.standard_normal(24), settings, 0) for _ in range(2000)]
+    # 5 % of 2,000 has a standard error of 0.5 %.
+    assert 0.035 < np.mean([split is not None and split.doubt < 0.05 for split in splits]) < 0.065

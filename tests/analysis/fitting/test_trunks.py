@@ -35,15 +35,15 @@ def fitted(points: Points, simulation: int = 0) -> Fit:
 
 
 def coverage(share: float, simulations: int, seeds: int = 1) -> dict[str, float]:
-    """How often the intervals that are known hold the truth; nearly all are to be known."""
+    """Share of intervals of which no known end is on the wrong side of the truth; nearly all are to have one."""
     held, known = dict.fromkeys(LAW.fitted, 0), dict.fromkeys(LAW.fitted, 0)
     for simulation in range(simulations):
         intervals = fitted(noisy_points(share, simulation, seeds=seeds), simulation).intervals
         for name in LAW.fitted:
-            low, high = intervals[name].low, intervals[name].high
-            if low is not None and high is not None:
+            (low, high), truth = intervals[name].as_list(), LAW.parameters[name]
+            if low is not None or high is not None:
                 known[name] += 1
-                held[name] += low <= LAW.parameters[name] <= high
+                held[name] += (low is None or low <= truth) and (high is None or truth <= high)
     assert min(known.values()) >= 0.9 * simulations, known
     return {name: held[name] / known[name] for name in held}
 
@@ -60,7 +60,7 @@ def test_intervals_hold_the_truth_where_a_trunk_gives_most_of_the_noise() -> Non
 def test_intervals_of_trunks_hold_the_truth_in_1000_simulations(share: float, seeds: int) -> None:
     shares = coverage(share, 1000, seeds)
     print(f"{share:.0%} shared, {seeds} seeds: " + ", ".join(f"{name} {held:.1%}" for name, held in shares.items()))
-    assert all(0.92 <= held <= 0.985 for held in shares.values()), shares
+    assert all(0.92 <= held <= 0.98 for held in shares.values()), shares
 
 
 def test_too_few_trunks_leave_the_interval_unknown() -> None:

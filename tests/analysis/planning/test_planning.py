@@ -8,12 +8,14 @@ import pytest
 
 from ladder.analysis.fitting.fits import FitOptions, fit_hoffmann, fit_law
 from ladder.analysis.fitting.formulation import make_form
+from ladder.analysis.fitting.intervals import Labels
 from ladder.analysis.fitting.points import make_points
 from ladder.analysis.laws.law import Floats
 from ladder.analysis.laws.surfaces import BESIROGLU, Gadre, Hoffmann, Kaplan, Surface
 from ladder.analysis.planning.design import (
     REFERENCES,
     SEED_NOISE,
+    SHARED_NOISE,
     coordinates,
     leaves_reference,
     log_gradients,
@@ -32,7 +34,6 @@ from ladder.analysis.planning.proposal import (
     list_candidates,
     narrowing,
     propose,
-    update,
 )
 from ladder.models.errors import InputError
 
@@ -141,19 +142,31 @@ def test_as_many_runs_as_parameters_give_no_interval() -> None:
     assert any("too few to judge the noise by" in warning for warning in prospect.warnings)
 
 
-def test_one_more_run_is_a_rank_one_update_of_the_covariance() -> None:
+def covariance(gradients: Floats, trunks: Labels | None) -> Floats:
+    """Of least squares over runs [n, P] in units of their noise, half of which runs of one trunk share."""
+    same = np.eye(len(gradients)) if trunks is None else (trunks[:, None] == trunks).astype(float)
+    noise = (1 - SHARED_NOISE) * np.eye(len(gradients)) + SHARED_NOISE * same
+    inverse = np.linalg.inv(gradients.T @ gradients)
+    return np.asarray(inverse @ gradients.T @ noise @ gradients @ inverse)
+
+
+def size_trunks(N: Floats) -> Labels:
+    """Each size's budgets branch off one trunk."""
+    return np.unique(N, return_inverse=True)[1].astype(np.int64)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_one_more_run_narrows_as_the_whole_covariance_does(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ladder.analysis.planning.proposal.PRIOR_DEVIATION", 1e6)  # no prior
     design, target = grid(), place_target(BESIROGLU, *grid(), None)
-    candidates = list_candidates(design, SIZES)
-    geometry = lay_out(BESIROGLU, design, candidates, 0.005, target)
-    information = geometry.design.T @ geometry.design
-    covariance = np.linalg.inv(information)
-    gains = narrowing(covariance, geometry)
+    candidates = list_candidates(design, np.append(SIZES, 2e8))
+    trunks = size_trunks(design[0]) if shared else None
+    geometry = lay_out(BESIROGLU, design, candidates, 0.005, target, trunks)
+    gains, g = narrowing(geometry), geometry.target
     for index in range(0, len(gains), 7):
-        x = geometry.candidates[index]
-        whole = np.linalg.inv(information + np.outer(x, x))
-        assert update(covariance, x) == pytest.approx(whole, rel=1e-6, abs=1e-12)
-        before, after = (geometry.target @ c @ geometry.target for c in (covariance, whole))
-        assert gains[index] == pytest.approx(-0.5 * np.log(after / before), rel=1e-6, abs=1e-12)
+        more = geometry.with_run(index)
+        before, after = (g @ covariance(one.design, one.trunks) @ g for one in (geometry, more))
+        assert gains[index] == pytest.approx(-0.5 * np.log(after / before), rel=1e-6, abs=1e-9), index
 
 
 def test_candidates_stay_within_the_sizes_compute_tokens_and_ratios_asked_for() -> None:
@@ -202,18 +215,37 @@ def test_adding_the_proposed_runs_narrows_by_what_was_said() -> None:
     assert widths[1] / widths[0] == pytest.approx(promised, rel=0.06)
 
 
-def test_the_first_proposed_run_is_the_best_for_its_compute_by_brute_force() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_first_proposed_run_is_the_best_for_its_compute_by_brute_force(shared: bool) -> None:
     design = grid()
     target = place_target(BESIROGLU, *design, None)
     candidates = list_candidates(design, SIZES)
-    (chosen,) = propose(BESIROGLU, design, candidates, noise=0.004, target=target, count=1).runs
-    gradients = {key: log_gradients(BESIROGLU, n, d) for key, (n, d) in {"design": design, "more": candidates}.items()}
+    trunks = size_trunks(design[0]) if shared else None
+    options = {"noise": 0.004, "target": target, "count": 1}
+    (chosen,) = propose(BESIROGLU, design, candidates, **options, trunks=trunks).runs
     at_target = log_gradients(BESIROGLU, np.array([target.params]), np.array([target.tokens]))[0]
-    information = gradients["design"].T @ gradients["design"] / 0.004**2
-    before = at_target @ np.linalg.inv(information) @ at_target
-    after = [at_target @ np.linalg.inv(information + np.outer(x, x) / 0.004**2) @ at_target for x in gradients["more"]]
+    before = at_target @ covariance(log_gradients(BESIROGLU, *design), trunks) @ at_target
+    gain = []
+    for run in zip(*candidates, strict=True):
+        N, D = (np.append(axis, one) for axis, one in zip(design, run, strict=True))
+        more = None if trunks is None else add_to_trunks(N, D, trunks)
+        after = at_target @ covariance(log_gradients(BESIROGLU, N, D), more) @ at_target
+        gain.append(-0.5 * np.log(after / before))
     cost = 6 * candidates[0] * candidates[1] + 0.01 * 6 * (design[0] * design[1]).sum()
-    assert chosen.candidate == int(np.argmax(-0.5 * np.log(np.array(after) / before) / cost))
+    assert chosen.candidate == int(np.argmax(np.array(gain) / cost))
+
+
+def test_runs_are_chosen_by_the_noise_that_trunks_share() -> None:
+    """Chosen as if each had its own noise, and then simulated with it, they were not those that narrow it most."""
+    design = grid()
+    target = place_target(BESIROGLU, *design, None)
+    candidates = list_candidates(design, SIZES)
+    options = {"noise": 0.004, "target": target, "count": 6}
+    own, shared = (
+        [run.candidate for run in propose(BESIROGLU, design, candidates, **options, trunks=trunks).runs]
+        for trunks in (None, size_trunks(design[0]))
+    )
+    assert own != shared
 
 
 def test_the_runs_proposed_for_one_ratio_make_it_identifiable() -> None:

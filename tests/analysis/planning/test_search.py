@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from ladder.analysis import api
-from ladder.analysis.planning.budget import find_winners
+from ladder.analysis.fitting.parabolas import find_winners
 from ladder.models.errors import InputError
 
 SIZES = (1e7, 3e7, 1e8, 3e8, 1e9)

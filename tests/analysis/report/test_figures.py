@@ -10,14 +10,23 @@ import polars as pl
 from ladder.analysis.fitting.fits import FitOptions
 from ladder.analysis.laws.law import format_count, format_number
 from ladder.analysis.report import canvas
-from ladder.analysis.report.canvas import VERY_MANY, bins, colours, draw_panel, mark_look, score_limits, spread, to_svg
+from ladder.analysis.report.canvas import (
+    VERY_MANY,
+    bins,
+    colours,
+    draw_panel,
+    group_budgets,
+    level_words,
+    mark_look,
+    score_limits,
+    spread,
+    to_svg,
+)
 from ladder.analysis.report.figures import (
     draw_compute,
     draw_loss,
     draw_ratios,
     draw_training,
-    group_budgets,
-    level_words,
     thin,
 )
 from ladder.analysis.report.findings import find

@@ -110,6 +110,22 @@ def test_a_new_run_is_less_sure_than_the_curve(planted: Planted) -> None:
     assert run[0] < curve[0] < curve[1] < run[1]
 
 
+def test_the_band_is_given_at_the_run_of_most_compute(planted: Planted) -> None:
+    """The largest size may have been the shortest run."""
+    rows = [row for row in planted().table.to_dicts() if row["size"] != "6x192" or row["tokens"] == 400_000]
+    band = next(answer for answer in answers(find(planted(rows=rows), QUICK)) if answer.label == "Band")
+    assert "at the run of most compute, N 859k on 6.4M tokens" in band.sentences[0]
+
+
+def test_the_largest_size_is_held_out_by_the_law_that_is_drawn(planted: Planted) -> None:
+    findings = find(planted(laws=("log-linear", "gadre")), QUICK)
+    assert findings.drawn is not None and [window.law for window in findings.windows] == ["gadre"]
+    assert findings.drawn.law.name == "gadre"
+    held = next(answer for answer in answers(findings) if answer.label == "Held out")
+    side = "inside" if findings.windows[0].inside else "outside"
+    assert f"Its run of most compute lies {side} the predicted 95% interval" in held.sentences[1]
+
+
 def test_provenance_conventions_and_failures_are_told(planted: Planted) -> None:
     words = text_of(render_report(find(planted(failed={"6x192-400000": "loss is nan at step 47"}), QUICK)))
     for wanted in ("c0ffee", "abc123", "parent0", "child0", "loss is nan at step 47", "parameters with embeddings"):

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ladder.analysis.fitting.fits import FitOptions
-from ladder.analysis.report.answers import Answer, form_answer
+from ladder.analysis.report.answers import Answer, bend_words, form_answer
 from ladder.analysis.report.findings import find
 from ladder.analysis.report.scores import ScoreFinding, find_scores, holm, largest_budget
 from ladder.analysis.tables.sweeps import SweepData
@@ -54,6 +54,14 @@ def test_scores_that_lie_on_a_line_by_chance_do_not_narrow_its_interval(planted:
     assert slope.low is not None and slope.high is not None
     reach = 2.5706 * 0.01 / np.sqrt(np.sum((LOGS - LOGS.mean()) ** 2))
     assert (slope.high - slope.low) / 2 == pytest.approx(reach, rel=1e-4)
+
+
+def test_a_curve_that_rises_ever_faster_is_not_said_to_level_off(planted: Planted) -> None:
+    """ "A saturating form wins" was said of it."""
+    score = found(planted, 0.9 / (1 + np.exp(1 + 0.9 * (LOGS[-1] - LOGS))))
+    assert bend_words(score) == "sigmoid, rising ever faster,"
+    levelling = found(planted, 0.8 - 0.6 * np.exp(-0.5 * (LOGS - LOGS[0])))
+    assert bend_words(levelling) == "saturating, levelling off,"
 
 
 def test_forms_are_not_compared_on_noise(planted: Planted) -> None:

@@ -12,10 +12,20 @@ from ladder.analysis.fitting.fits import Fit, FitOptions, fit_law
 from ladder.analysis.fitting.points import make_points
 from ladder.analysis.fitting.two_step import TwoStepFit
 from ladder.analysis.report.captions import transfer_limits, transfer_sentences
-from ladder.analysis.report.findings import MOVES, OPEN, STILL, Findings, find, find_transfer, transfer_score
+from ladder.analysis.report.findings import (
+    MOVES,
+    OPEN,
+    STILL,
+    Findings,
+    TransferFinding,
+    find,
+    find_transfer,
+    training_lines,
+    transfer_score,
+)
 from ladder.analysis.report.page import render_report
 from ladder.analysis.report.scores import transfer_rows
-from ladder.analysis.tables.sweeps import TRANSFER_SCHEMA, SweepData
+from ladder.analysis.tables.sweeps import OVER_TRAINING_SCHEMA, TRANSFER_SCHEMA, SweepData
 
 QUICK = FitOptions(bootstrap=100, starts=30)
 Planted = Callable[..., SweepData]
@@ -32,7 +42,7 @@ def transfer(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """A table of transfer, the columns that a row lacks filled."""
     common = {
         "tokens": 1_000_000, "task": "sst2", "metric": "accuracy", "unit": "share of items", "direction": "higher",
-        "chance": 0.5, "layers": "all", "lm_weight": 0.5, "standard_error_seeds": 0.01, "standard_error_items": 0.017,
+        "chance": 0.5, "setting": "", "layers": "all", "standard_error_seeds": 0.01, "standard_error_items": 0.017,
         "collapsed": 0, "missing": 0, "cut_share": 0.25,
         "beside": {"bag_of_words": beside(-0.1, -0.14, -0.06), "majority": beside(0.1, 0.02, 0.18),
                    "scratch": beside(0.05, 0.01, 0.09)},
@@ -73,8 +83,19 @@ def test_what_rises_moves_and_what_is_flat_does_not(planted: Planted) -> None:
     found = find_transfer(replace(planted(), transfer=transfer(rows)), QUICK)
     told = {one.score.name.split("/")[0]: one.movement for one in found}
     assert told == {"sst2": MOVES, "cola": STILL, "wnli": STILL, "rte": OPEN}
+    assert [one.laws == {} for one in found] == [False, True, True, False], "no law describes what does not move"
     slope = found[0].score.fit
     assert slope is not None and slope.law.parameters["b"] == pytest.approx(0.03, abs=0.005)
+
+
+def test_what_has_a_slope_beyond_zero_is_never_said_not_to_move() -> None:
+    """Six sizes that differ by less than their two seeds let show, of which a line through all rises."""
+    scores = [0.49, 0.51, 0.48, 0.52, 0.51, 0.53, 0.50, 0.55, 0.53, 0.56, 0.52, 0.58]
+    rows = [{"params_total": n, "seed": s, "score": scores[2 * k + s]} for k, n in enumerate(PARAMS) for s in (0, 1)]
+    score = transfer_score(transfer(rows), False, QUICK)
+    assert score.fit is not None and (score.fit.intervals["b"].low or 0) > 0
+    finding = TransferFinding(score=score, of_scratch=False, rows=transfer(rows), laws={})
+    assert finding.movement == OPEN
 
 
 def test_the_gain_over_scratch_is_a_curve_of_its_own_by_seed(planted: Planted) -> None:
@@ -88,7 +109,7 @@ def test_the_gain_over_scratch_is_a_curve_of_its_own_by_seed(planted: Planted) -
     score, gain = find_transfer(replace(planted(), transfer=transfer(rows)), QUICK)
     assert not score.of_scratch and gain.of_scratch and gain.movement == MOVES
     assert gain.rows["score"].to_list() == pytest.approx([straight(n) - 0.5 for n in PARAMS for _ in range(SEEDS)])
-    assert gain.score.name == "sst2/accuracy after fine-tuning, less scratch" and gain.score.chance == 0.0
+    assert gain.score.name == "sst2/accuracy gained over scratch" and gain.score.chance is None
 
 
 def slope_holds(rows: list[dict[str, Any]], truth: float) -> tuple[bool, float]:
@@ -186,13 +207,58 @@ def test_the_report_says_what_is_not_above_and_what_it_cannot_show(planted: Plan
     told = " ".join(transfer_sentences(findings))
     assert "6 of 6 are not above bag of words beyond doubt" in told and "All are above majority beyond doubt" in told
     assert MOVES in told and "Per doubling of N" in told
-    assert "6 sizes, 5 seeds" in transfer_limits(findings) and "up to 25%" in transfer_limits(findings)
+    assert "6 sizes and 5 seeds." in transfer_limits(findings) and "Up to 25%" in transfer_limits(findings)
     (first, *_) = transfer_rows(findings.data)
-    assert first[3].startswith("0.4") and "se of seeds 0.01, items 0.017; 5 seeds" in first[3]
+    assert first[3].startswith("0.4") and "se of seeds 0.01, items 0.017\n5 seeds" in first[3]
     assert first[-1] == "+0.05\n+0.01 to +0.09"
     html = render_report(findings)
     assert 'id="transfer"' in html and "bag of words" in html
     assert 'id="transfer"' not in render_report(find(planted(), QUICK))
+
+
+def test_recipes_of_a_task_are_never_mixed(planted: Planted) -> None:
+    """Few examples give half of what many give: each setting has its own curve, gain, sentences and rows."""
+    draw, rows = np.random.default_rng(9), []
+    for setting, share in (("train examples 500", 0.5), ("train examples 4000", 1.0)):
+        for layers, worse in (("all", 0.0), ("nothing", 0.1)):
+            rows += curve(draw, lambda n, share=share, worse=worse: share * (straight(n) - worse), seed_noise=0.001,
+                          setting=setting, layers=layers)  # type: ignore[misc]  # fmt: skip
+    findings = of_table(planted, transfer(rows))
+    names = [one.score.name for one in findings.transfer]
+    assert names == [
+        f"sst2/accuracy (train examples {n}) {what}" for n in (500, 4000)
+        for what in ("after fine-tuning", "gained over scratch")
+    ]  # fmt: skip
+    few, gain_few, many, gain_many = (one.rows["score"].to_numpy() for one in findings.transfer)
+    assert len(few) == len(many) == len(PARAMS) * SEEDS and np.allclose(2 * few, many, atol=0.02)
+    assert np.allclose(gain_few, 0.05, atol=0.01) and np.allclose(gain_many, 0.1, atol=0.01)
+    table = transfer_rows(findings.data)
+    assert len(table) == 4 * len(PARAMS) and {row[2] for row in table} == {
+        f"{layers}\ntrain examples {n}" for layers in ("all", "nothing") for n in (500, 4000)
+    }
+    assert "12 are not above bag of words" in " ".join(transfer_sentences(findings))
+
+
+def test_scores_over_training_are_drawn_raw_and_between_chance_and_the_reference(planted: Planted) -> None:
+    """Two sizes of two budgets: of each the longest run alone; one score has no reference."""
+    data, rows = planted(), []
+    for run in data.table.to_dicts():
+        for tokens in (0, run["tokens"] // 4, run["tokens"]):
+            common = {"run": run["run"], "tokens": tokens, "unit": "share of items", "chance": 0.5, "count": 872}
+            value = 0.5 + 0.01 * np.log1p(tokens)
+            sst2 = {"value": value, "normalised": (value - 0.5) / 0.432, "normalised_error": 0.04, "metric": "accuracy"}
+            rows.append(common | sst2 | {"benchmark": "sst2", "standard_error": 0.017, "reference": "0.932, mLSTM"})
+            rows.append(common | {"benchmark": "dprd", "metric": "accuracy", "value": value, "standard_error": None})
+    findings = of_table(planted, transfer([]))
+    findings = replace(findings, data=replace(data, over_training=pl.DataFrame(rows, schema=OVER_TRAINING_SCHEMA)))
+    lines = training_lines(findings.data)
+    assert lines["line"].unique(maintain_order=True).to_list() == ["2x64", "3x96", "4x128", "6x192"]
+    assert set(lines["tokens"]) == {0, 1_600_000, 6_400_000}
+    html = render_report(findings)
+    assert 'id="over-training"' in html and html.count("tokens seen") >= 3
+    assert "1 stands for: sst2/accuracy 0.932, mLSTM. Without a reference: dprd/accuracy." in html
+    assert "6x192, normalised" in html and "untrained network: 2. Items:" in html
+    assert 'id="over-training"' not in render_report(find(data, QUICK))
 
 
 def test_what_is_taken_over_is_drawn_where_more_than_all_and_nothing_was(planted: Planted) -> None:

@@ -220,9 +220,24 @@ def test_the_last_of_two_checkpoints_within_a_percent_is_the_size() -> None:
     assert score.fitted["score"].to_list() == [0.30, 0.40, 0.50]
 
 
+def test_axes_bear_the_names_of_a_tables_own_columns(tmp_path: Path) -> None:
+    """They said "N, parameters with embeddings" of a column whose convention nobody knows."""
+    N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e6, 1e8, 4), np.geomspace(2e7, 2e9, 3)))
+    table = pl.DataFrame({"size of mine": N, "seen": D, "valid loss": 1.8 + 480 / N**0.35 + 2000 / D**0.37})
+    columns = TableColumns(scores=("valid loss=loss",), params="size of mine", tokens="seen")
+    html = write_report(table_runs(table, columns, "mine", {}), tmp_path / "index.html", QUICK).read_text()
+    assert "parameters with embeddings" not in html and "held-out loss, nats per token" not in html
+    assert html.count("size of mine</text>") >= 2 and html.count("valid loss</text>") >= 3
+
+
 def test_a_law_of_accuracies_is_no_law_of_the_loss() -> None:
     with pytest.raises(InputError, match="--law sigmoid is no law of the loss"):
         TableColumns(scores=("loss",), params="n", laws=("sigmoid",))
+
+
+def test_a_loss_below_zero_is_refused_by_its_row() -> None:
+    with pytest.raises(InputError, match="column 'loss' is -3 in row 2; it must be above 0"):
+        table_runs(little().with_columns(loss=pl.Series([4.0, -3.0, 3.5, 3.0])), of(), "little", {})
 
 
 def test_a_refusal_says_why_no_row_can_be_used() -> None:

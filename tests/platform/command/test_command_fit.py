@@ -232,7 +232,7 @@ def test_bad_tables_are_refused(table: Path, change: object, message: str) -> No
         ((*COLUMNS, "--drop-highest", "12"), "leaves none"),
         ((*COLUMNS, "--delta", "0"), "delta is 0"),
         ((*COLUMNS, "--cluster", "run"), "no column 'run'"),
-        ((*COLUMNS, "--seed", "-1"), "seed is -1"),
+        ((*COLUMNS, "--bootstrap", "100000000"), "bootstrap is 100,000,000; give 0 to 1,000,000"),
         (("--law", "two-step", "--params", "n", "--tokens", "d", "--score", "loss"), "two-step needs --loss"),
         (("--law", "loss-error", "--score", "loss"), "loss-error needs --loss"),
         (("--law", "isoflop", "--params", "n", "--score", "loss"), "isoflop needs two of --params"),
@@ -251,7 +251,7 @@ def test_bad_options_are_refused(table: Path, options: tuple[str, ...], message:
 def test_help_shows_an_example() -> None:
     result = CliRunner().invoke(command, ["--help"])
     assert result.exit_code == 0
-    assert "Example:" in result.output and "ladder fit runs.csv --law hoffmann" in result.output
+    assert "Examples:" in result.output and "ladder fit runs.csv --law hoffmann" in result.output
 
 
 def refused(table: Path, *options: str) -> str:
@@ -387,9 +387,11 @@ def test_a_search_is_fitted_by_its_winners(tmp_path: Path) -> None:
     [
         (("--law", "isoflop", "--fix", "a=1"), "isoflop takes no --fix"),
         (("--law", "hoffmann", "--fix", "E=x"), "does not give 1 numbers; write such as --fix E=1.7"),
+        (("--law", "hoffmann", "--fix", "alpha=nan"), "a fixed parameter is not a finite number"),
         (("--law", "hoffmann", "--bound", "E=1"), "does not give 2 numbers"),
+        (("--law", "hoffmann", "--bound", "E=nan:2"), "a bound is not a number"),
         (("--law", "hoffmann", "--trials", "items"), "no column 'items'"),
-        (("--law", "hoffmann", "--search", "lr", "--group-by", "n"), "ask for one at a time"),
+        (("--law", "hoffmann", "--search", "lr", "--group-by", "n"), "asked for one at a time"),
         (("--law", "repeated"), "repeated needs --unique"),
     ],
 )
@@ -424,7 +426,7 @@ def test_rows_with_empty_cells_are_left_out_on_request_and_counted(families: Pat
         (("--predict", "N=seven"), "is no place"),
         (("--predict", "N=1e9"), "have no D"),
         (("--where", "family=c"), "no row has family=c"),
-        (("--level", "1.5"), "the level between 0 and 1"),
+        (("--level", "1.5"), "level is 1.5; it must be between 0 and 1"),
         (("--group-by", "corpus"), "has no column 'corpus'"),
     ],
 )

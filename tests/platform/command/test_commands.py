@@ -46,7 +46,9 @@ def test_sizes_gives_the_exact_counts_of_the_paper(output: Callable[..., str]) -
 
 
 def test_plan_counts_flops_and_says_what_can_be_resolved(output: Callable[..., str], tmp_path: Path) -> None:
-    plan = json.loads(output("plan", "gpt2", "--device", "H100", "--price", "2", "--json", "--storage", tmp_path))
+    plan = json.loads(
+        output("plan", "gpt2", "--gpu", "H100", "--price-per-gpu-hour", "2", "--json", "--storage", tmp_path)
+    )
     assert plan["sweep"] == "gpt2" and plan["resolution"]["status"] == "identifiable"
     for run in plan["runs"]:
         assert run["flops_6nd"] == 6 * run["params_total"] * run["tokens"]

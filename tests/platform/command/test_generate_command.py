@@ -32,20 +32,22 @@ def run(*arguments: str) -> str:
 def test_one_text_is_the_same_alone_and_among_many(checkpoint: str, tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a first one\n\nthird \u00e9\n", encoding="utf-8")
-    asked = ["--tokens", "60", "--seed", "5"]  # more than the context holds
-    written = json.loads(run(checkpoint, "--prompt", "Ab", "--prompts", str(file), "--samples", "2", "--json", *asked))
+    asked = ["--max-new-tokens", "60", "--seed", "5"]  # more than the context holds
+    written = json.loads(
+        run(checkpoint, "--prompt", "Ab", "--prompt-file", str(file), "--continuations", "2", "--json", *asked)
+    )
     assert [row["prompt"] for row in written[::2]] == ["Ab", "a first one", "", "third \u00e9"]
     assert [row["seed"] for row in written[:4]] == [5, 6, 5, 6]
     assert written[0]["text"] != written[1]["text"]
-    assert all(len(row["tokens"]) == 60 for row in written)
-    assert bytes(written[0]["tokens"]).decode(errors="replace") == written[0]["text"]
+    assert all(len(row["token_ids"]) == 60 for row in written)
+    assert bytes(written[0]["token_ids"]).decode(errors="replace") == written[0]["text"]
     for row in written[:2]:
-        alone = run(checkpoint, "--prompt", "Ab", "--tokens", "60", "--seed", str(row["seed"]))
+        alone = run(checkpoint, "--prompt", "Ab", "--max-new-tokens", "60", "--seed", str(row["seed"]))
         assert alone.startswith("Ab" + row["text"][:50])
 
 
 def test_many_texts_follow_each_other(checkpoint: str) -> None:
-    texts = run(checkpoint, "--prompt", "Ab", "--prompt", "Cd", "--tokens", "3", "--temperature", "0")
+    texts = run(checkpoint, "--prompt", "Ab", "--prompt", "Cd", "--max-new-tokens", "3", "--temperature", "0")
     assert texts.startswith("Ab")
     assert "\n\nCd" in texts
 
@@ -53,7 +55,7 @@ def test_many_texts_follow_each_other(checkpoint: str) -> None:
 def test_characters_are_written_whole(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[str] = []
     monkeypatch.setattr(click, "echo", lambda text="", nl=True: pieces.append(text))
-    run(checkpoint, "--prompt", "\u00e9", "--tokens", "30")
+    run(checkpoint, "--prompt", "\u00e9", "--max-new-tokens", "30")
     assert pieces[0] == "\u00e9"
     assert len(pieces) == 32  # the prompt, each token and the end of the line
 
@@ -77,4 +79,4 @@ def test_no_prompt_and_a_file_that_is_not_text_are_refused(checkpoint: str, tmp_
     file = tmp_path / "prompts.txt"
     file.write_bytes(b"good\nb\xff\n")
     with pytest.raises(InputError, match="prompts.txt, line 2: not UTF-8 at byte 2"):
-        run(checkpoint, "--prompts", str(file))
+        run(checkpoint, "--prompt-file", str(file))

@@ -151,7 +151,7 @@ def test_each_run_is_planned_on_what_its_size_asks_for(plan: Callable[..., Ended
     assert shapes["6x384"] == (1, 0.25) and shapes["117M"] == (1, 1) and shapes["1542M"] == (8, 1)
     assert {run["precision"] for run in found["runs"]} == {"bf16"}
     assert found["gpu_hours"] == pytest.approx(sum(run["gpu_hours"] for run in found["runs"]))
-    text = plan("gpt2", *QUICK, "--price", 2).out
+    text = plan("gpt2", *QUICK, "--price-per-gpu-hour", 2).out
     assert "workers x GPUs" in text and "1 x 0.25" in text and "8 x 1" in text and "GPU-hours" in text
     assert "\u2026" not in text, "no column is cut"
 
@@ -224,36 +224,36 @@ def test_a_sweep_that_was_run_gives_the_law_and_the_noise_of_its_seeds(
 
 def test_a_budget_is_planned_by_a_table(plan: Callable[..., Ended], table: Path) -> None:
     columns = ("--table", table, "--params", "n", "--tokens", "d", "--score", "loss")
-    costs = ("--gpu", "A100", "--mfu", 0.5, "--price", 3, "--bootstrap", 300)
-    ended = plan("--flops", "1e22", *columns, *costs, "--json")
+    costs = ("--gpu", "A100", "--mfu", 0.5, "--price-per-gpu-hour", 3, "--bootstrap", 300)
+    ended = plan("--budget", "1e22", *columns, *costs, "--json")
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     truth = BESIROGLU.optimum(1e22)
     for name, value in (("params", truth.params), ("tokens", truth.tokens)):
-        assert found[name]["low"] < value < found[name]["high"]
-        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+        low, high = found[name]["interval"]
+        assert low < value < high and low < found[name]["value"] < high
     assert found["params"]["value"] * found["tokens"]["value"] == pytest.approx(1e22 / 6)
-    assert found["cost"]["gpu_hours"] == pytest.approx(1e22 / (312e12 * 0.5) / 3600)
-    assert found["cost"]["money"] == pytest.approx(3 * found["cost"]["gpu_hours"])
+    assert found["gpu_hours"] == pytest.approx(1e22 / (312e12 * 0.5) / 3600)
+    assert found["cost"] == pytest.approx(3 * found["gpu_hours"])
     assert [wrong["params"] for wrong in found["mistakes"][-2:]] == pytest.approx(
         [found["params"]["value"] / 2, found["params"]["value"] * 2]
     )
     for wrong in found["mistakes"]:
         assert wrong["extra_compute"] > 0
-        assert wrong["extra_gpu_hours"] == pytest.approx(wrong["extra_compute"] * found["cost"]["gpu_hours"])
-    third = json.loads(
-        plan("--flops", "1e22", *columns[:4], "--flops-column", "c", *columns[-2:], *costs, "--json").out
-    )
-    assert third["params"] == pytest.approx(found["params"], rel=1e-9)
-    text = plan("--flops", "1e22", *columns, *costs)
+        assert wrong["extra_gpu_hours"] == pytest.approx(wrong["extra_compute"] * found["gpu_hours"])
+    third = json.loads(plan("--budget", "1e22", *columns[:4], "--flops", "c", *columns[-2:], *costs, "--json").out)
+    assert third["params"]["value"] == pytest.approx(found["params"]["value"], rel=1e-9)
+    assert third["params"]["interval"] == pytest.approx(found["params"]["interval"], rel=1e-9)
+    text = plan("--budget", "1e22", *columns, *costs)
     assert text.code == 0 and "The cost of being wrong" in text.out and "GPU-hours" in text.out
 
 
-def test_a_budget_is_planned_by_a_sweep_named_either_way(plan: Callable[..., Ended], storage: Path) -> None:
-    quick = ("--flops", "1e22", "--bootstrap", 200, "--storage", storage, "--json")
-    first, second = (json.loads(plan(*quick, *how).out) for how in (("planted",), ("--from", "planted")))
-    assert first == second and first["points"] == 30 and first["source"] == "sweep planted"
-    assert first["params"]["low"] < BESIROGLU.optimum(1e22).params < first["params"]["high"]
+def test_a_budget_is_planned_by_a_sweep(plan: Callable[..., Ended], storage: Path) -> None:
+    quick = ("--budget", "1e22", "--bootstrap", 200, "--storage", storage, "--json")
+    first = json.loads(plan("planted", *quick).out)
+    assert first["points"] == 30 and first["source"] == "sweep planted"
+    low, high = first["params"]["interval"]
+    assert low < BESIROGLU.optimum(1e22).params < high
     other = json.loads(plan(*quick, "planted", "--params", "params_non_embedding").out)
     assert other["params"]["value"] < first["params"]["value"]
 
@@ -262,7 +262,7 @@ def test_runs_at_one_ratio_cannot_plan_a_budget(plan: Callable[..., Ended], tmp_
     path = tmp_path / "ray.csv"
     N = np.array([1e7, 3e7, 1e8, 3e8, 1e9])
     pl.DataFrame({"n": N, "d": 20 * N, "loss": BESIROGLU.score(N=N, D=20 * N)}).write_csv(path)
-    ended = plan("--flops", "1e21", "--table", path, "--params", "n", "--tokens", "d", "--score", "loss")
+    ended = plan("--budget", "1e21", "--table", path, "--params", "n", "--tokens", "d", "--score", "loss")
     assert ended.code == 2 and ended.out == ""
     assert "not identifiable" in ended.err and "add runs at other ratios" in ended.err
 
@@ -271,22 +271,26 @@ def test_runs_at_one_ratio_cannot_plan_a_budget(plan: Callable[..., Ended], tmp_
     ("arguments", "words"),
     [
         ((), "name a sweep"),
-        (("--flops", "1e21"), "name a sweep that was run"),
-        (("--flops", "1e21", "demo", "--table", "x.csv"), "got 2"),
-        (("--flops", "-1", "demo"), "training FLOPs"),
-        (("--flops", "nan", "demo"), "training FLOPs"),
-        (("--flops", "1e21", "demo", "--law", "power"), "no optimum"),
-        (("--flops", "1e21", "demo", "--law", "nonsense"), "nonsense"),
-        (("--flops", "1e21", "demo", "--noise", "0.1"), "--noise would be ignored"),
-        (("--flops", "1e21", "--table", "x.csv"), "--score"),
-        (("--flops", "1e21", "--table", "x.csv", "--score", "loss", "--params", "n", "--tokens", "d"), "x.csv"),
+        (("--budget", "1e21"), "name a sweep that was run"),
+        (("--budget", "1e21", "demo", "--table", "x.csv"), "got two"),
+        (("--budget", "-1", "demo"), "training FLOPs"),
+        (("--budget", "nan", "demo"), "training FLOPs"),
+        (("--flops", "1e21", "demo"), "a budget is given by --budget 1e21"),
+        (("demo", "--budget", "1e21", "--flops", "C"), "--flops goes with --table"),
+        (("demo", "--tasks", "sst2", "--params", "n"), "--params would be ignored"),
+        (("--budget", "1e21", "demo", "--law", "power"), "no optimum"),
+        (("--budget", "1e21", "demo", "--law", "nonsense"), "nonsense"),
+        (("--budget", "1e21", "demo", "--noise", "0.1"), "--noise would be ignored"),
+        (("--budget", "1e21", "--table", "x.csv"), "--score"),
+        (("--budget", "1e21", "--table", "x.csv", "--score", "loss", "--params", "n", "--tokens", "d"), "x.csv"),
         (("demo", "--table", "x.csv"), "--table would be ignored"),
         (("demo", "--target-flops", "0"), "--target-flops"),
         (("demo", "--noise", "0.1", "--noise-from", "demo"), "one of the two"),
         (("demo", "--noise", "-1"), "--noise"),
+        (("demo", "--noise", "nan"), "--noise is nan"),
         (("demo", "--gpu", "B9000"), "B9000"),
         (("gpt2", "--reference", "nowhere", "--gpu", "H100"), "no tracking store"),
-        (("--flops", "1e21", "demo", "--tokens", "d"), "--table"),
+        (("--budget", "1e21", "demo", "--tokens", "d"), "--table"),
     ],
 )
 def test_what_a_user_gets_wrong_ends_in_two_and_names_it(
@@ -297,9 +301,9 @@ def test_what_a_user_gets_wrong_ends_in_two_and_names_it(
 
 
 def test_a_sweep_or_a_score_that_is_not_in_the_store_is_named(plan: Callable[..., Ended], storage: Path) -> None:
-    ended = plan("--flops", "1e21", "other", "--storage", storage)
+    ended = plan("--budget", "1e21", "other", "--storage", storage)
     assert ended.code == 2 and "'other'" in ended.err and "planted" in ended.err
-    ended = plan("--flops", "1e21", "planted", "--score", "lambada/accuracy", "--storage", storage)
+    ended = plan("--budget", "1e21", "planted", "--score", "lambada/accuracy", "--storage", storage)
     assert ended.code == 2 and "heldout/loss" in ended.err
 
 

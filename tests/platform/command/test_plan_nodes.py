@@ -2,15 +2,18 @@
 
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ladder.platform.command.main import main
+from ladder.platform.launching import cluster
 from ladder.platform.launching.nodes import NodeType, Shape, nodes_for
 
 ROOT = Path(__file__).parents[3]
@@ -81,11 +84,31 @@ def test_a_run_that_no_node_holds_is_said_to_be_refused(plan: Plan, tmp_path: Pa
     assert "`ladder run` would refuse them" in " ".join(plan("--nodes", small).out.split())
 
 
+def test_the_nodes_of_a_cluster_that_is_up_are_those_that_ray_knows(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"CPU": 8.0, "memory": 3e10, "object_store_memory": 1e10, "node:10.0.0.5": 1.0}
+    gpus = {"GPU": 4.0, "accelerator_type:A100": 1.0, "accelerator_type:A100-80G": 1.0}
+    nodes = [
+        {"NodeID": "1", "Alive": True, "NodeManagerAddress": "10.0.0.5", "Resources": found},
+        {"NodeID": "2", "Alive": True, "NodeManagerAddress": "10.0.0.6", "Resources": found | gpus},
+        {"NodeID": "3", "Alive": False, "NodeManagerAddress": "10.0.0.7", "Resources": {}},
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        monkeypatch.setattr(cluster.ray, "init", lambda address, **options: None)
+        monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
+        monkeypatch.setattr(cluster.ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address=address))
+        found_nodes = nodes_by_size(plan, "--nodes", address)
+    assert found_nodes["117M"] == "node" and found_nodes["1542M"] == "none", "eight workers, and four GPUs"
+
+
 @pytest.mark.parametrize(
     ("where", "said"),
     [
         (ROOT / "platform" / "cluster" / "local.yaml", "does not say what its nodes have"),
         ("nowhere.yaml", "there is no file nowhere.yaml"),
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
         (ROOT / "README.md", "cannot be read|does not describe a cluster"),
     ],
 )

@@ -46,8 +46,8 @@ def jobs(execution: Execution) -> Mapping[str, Job]:
 FOUND = {
     "sweep": "tiny", "corpus": "small", "corpus_fingerprint": "another", "date": "2026-11-21", "searched_batch": False,
     "winners": [
-        {"size": "1x16", "params": 3104, "tokens": 8192, "lr": 0.0123, "batch_tokens": 2048, "loss": 3.0, "run": "r",
-         "edge": None}
+        {"size": "1x16", "params_non_embedding": 3104, "tokens": 8192, "lr": 0.0123, "batch_tokens": 2048, "loss": 3.0,
+         "run": "r", "edge": None}
     ],
 }  # fmt: skip
 

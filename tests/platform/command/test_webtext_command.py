@@ -52,18 +52,29 @@ OWN = ("--tokenizer", "bytes", "--heldout", "0.3", "--extractor", "resiliparse",
 @needs_web
 def test_lists_of_files_are_taken_as_a_shell_expands_them(tmp_path: Path) -> None:
     dumps, archives = write_inputs(tmp_path)
-    given = ("--submissions", *dumps, "--pages", *archives, *OWN, "--workers", 1, "--storage", tmp_path / "a", "--json")
+    given = (
+        "--submissions",
+        *dumps,
+        "--pages",
+        *archives,
+        *OWN,
+        "--processes",
+        1,
+        "--storage",
+        tmp_path / "a",
+        "--json",
+    )
     result = run("webtext", "web", *given)
     assert result.exit_code == 0, result.output
     built = json.loads(result.stdout)
     assert sum(split["documents"] for split in built["splits"].values()) == 40
     patterns = ("--submissions", f"{tmp_path}/RS_*.gz", "--pages", f"{tmp_path}/*.warc.gz")
-    again = run("webtext", "web", *patterns, *OWN, "--workers", 1, "--storage", tmp_path / "b", "--json")
+    again = run("webtext", "web", *patterns, *OWN, "--processes", 1, "--storage", tmp_path / "b", "--json")
     assert json.loads(again.stdout)["fingerprint"] == built["fingerprint"]
     shown = run("show", "web", "--storage", tmp_path / "a").stdout
     assert "found in the archives" in shown and "card.html" in shown
     assert json.loads(run("show", "web", "--storage", tmp_path / "a", "--json").stdout)["card"]["corpus"] == "web"
-    stage = run("webtext", "web", *given[:-1], "--stage", "links", "--min-score", 5)
+    stage = run("webtext", "web", *given[:-1], "--stage", "links", "--min-karma", 5)
     assert "40  kept" in stage.output
     assert run("webtext", "web", *given).exception.args[0].startswith("corpus 'web' already exists")  # type: ignore[union-attr]
     assert run("webtext", "web", *given, "--overwrite").exit_code == 0
@@ -99,11 +110,11 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
     "damaged texts": (("--pages", "odd.parquet"), "odd.parquet"),
     "url of a text": (("--pages", "number.jsonl"), "number.jsonl:1: field 'url' is a int, wanted a string"),
     "unlinked": ((*DUMP, "--pages", "1.warc.gz"), "none of the pages is linked"),
-    "low karma": ((*WHOLE, "--min-score", "9"), "no link is left"),
+    "low karma": ((*WHOLE, "--min-karma", "9"), "no link is left"),
     "late links": ((*WHOLE, "--before", "2001-01-01"), "no link is left"),
     "no document": ((*WHOLE, "--min-words", "1000"), "no document"),
     "nothing held out": ((*WHOLE, "--heldout", "0.000001"), "held"),
-    "score": ((*WHOLE, "--score", "mean"), "got --score 'mean', wanted max or sum"),
+    "karma": ((*WHOLE, "--karma", "mean"), "got --karma 'mean', wanted max or sum"),
     "day": ((*WHOLE, "--before", "soon"), "got --before 'soon', wanted a day"),
     "threshold": ((*WHOLE, "--near-duplicates", "much"), "got --near-duplicates 'much'"),
     "low threshold": ((*WHOLE, "--near-duplicates", "0.3"), "got a near-duplicate threshold of 0.3, wanted 0.5 to 1"),
@@ -116,8 +127,8 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
     "held out by": ((*WHOLE, "--heldout-by", "domain"), "got --heldout-by 'domain', wanted url or text"),
     "held-out share": ((*WHOLE, "--heldout", "2"), "held"),
     "tokenizer": ((*WHOLE, "--tokenizer", "gpt5"), "unknown tokenizer 'gpt5'"),
-    "workers": ((*WHOLE, "--workers", "0"), "workers, wanted at least 1"),
-    "tasks": ((*WHOLE, "--task-pages", "0"), "got tasks of 0 pages, wanted at least 1"),
+    "processes": ((*WHOLE, "--processes", "0"), "processes, wanted at least 1"),
+    "tasks": ((*WHOLE, "--pages-at-once", "0"), "got 0 pages at once, wanted at least 1"),
     "stage": ((*WHOLE, "--stage", "tokens"), "got --stage 'tokens', wanted one of links"),
     "stage before": ((*WHOLE, "--stage", "text"), "the stage 'pages' of 'web' is not complete"),
     "domains": ((*WHOLE, "--webtext-domains", "no.txt"), "cannot read the published domains no.txt"),
@@ -129,8 +140,8 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
         (*WHOLE, "--benchmarks", "lambda"),
         "unknown benchmark lambda (did you mean lambada or lm1b?): known are",
     ),
-    "number": ((*WHOLE, "--min-score", "many"), "Invalid value for '--min-score': 'many' is not a valid integer"),
-    "option": ((*WHOLE, "--karma", "3"), "No such option"),
+    "number": ((*WHOLE, "--min-karma", "many"), "Invalid value for '--min-karma': 'many' is not a valid integer"),
+    "option": ((*WHOLE, "--score", "3"), "No such option"),
     "name": (WHOLE, "cannot name a corpus"),
 }
 
@@ -173,7 +184,7 @@ def test_wrong_input_ends_in_exit_code_2_one_message_and_nothing_half_written(
     write_wrong_inputs(tmp_path)
     monkeypatch.chdir(tmp_path)
     arguments, message = WRONG[case]
-    defaults = {"--tokenizer": "bytes", "--extractor": "resiliparse", "--heldout": "0.3", "--workers": "1"}
+    defaults = {"--tokenizer": "bytes", "--extractor": "resiliparse", "--heldout": "0.3", "--processes": "1"}
     given = [str(value) for name, default in defaults.items() if name not in arguments for value in (name, default)]
     name = "../web" if case == "name" else "web"
     command = ["ladder", "corpus", "webtext", name, *map(str, arguments), *given, "--storage", "storage"]
@@ -201,7 +212,7 @@ def test_a_card_of_what_is_not_there_is_refused_and_the_old_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dumps, archives = write_inputs(tmp_path)
-    given = ("--submissions", *dumps, "--pages", *archives, *OWN, "--workers", 1, "--storage", tmp_path / "storage")
+    given = ("--submissions", *dumps, "--pages", *archives, *OWN, "--processes", 1, "--storage", tmp_path / "storage")
     assert run("webtext", "web", *given).exit_code == 0
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": f"text {n}"}) + "\n" for n in range(50)))
     plain = (

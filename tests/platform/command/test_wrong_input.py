@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_shape_is_refused(ladder: Callable[..., Ended], 
     save_weights(GPT2(parse_size("2x32", context=32, vocabulary=257)), folder, tokenizer="bytes")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"n_embd": 64}))
-    ended = ladder("evaluate", folder, "--benchmarks", "pages-bytes", "--corpus", "tiny", "--storage", storage)
+    ended = ladder("evaluate", folder, "--benchmarks", "pages-bytes", "--heldout-corpus", "tiny", "--storage", storage)
     assert_refused(ended, "checkpoint")
 
 

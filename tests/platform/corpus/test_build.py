@@ -168,7 +168,7 @@ def test_wrong_options_are_errors(storage: UPath, pages: Path, tmp_path: Path) -
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: build(storage, pages, heldout=0), "held-out share is 0; wanted more than 0 and less than 1"),
         (lambda: build(storage, pages, heldout=1.0), "held-out share is 1.0"),
-        (lambda: build(storage, pages, workers=0), "got 0 workers"),
+        (lambda: build(storage, pages, workers=0), "got 0 processes"),
         (lambda: build(storage, pages, tokenizer="gpt9"), "unknown tokenizer 'gpt9'"),
         (lambda: build(storage, pages, name="../x"), "'../x' cannot name a corpus"),
         (lambda: build(UPath(pages), pages), "cannot write .*pages.jsonl"),

@@ -41,7 +41,7 @@ def test_nothing_is_scored_where_one_benchmark_has_no_data(
     options = {"storage": UPath(tmp_path), "corpus": small_corpus}
     with pytest.raises(InputError, match="ladder fetch lambada`"):
         evaluate(byte_gpt2, load_tokenizer("bytes"), ["heldout", "lambada"], **options)
-    with pytest.raises(InputError, match="name a corpus with --corpus"):
+    with pytest.raises(InputError, match="name a corpus with --heldout-corpus"):
         evaluate(byte_gpt2, load_tokenizer("bytes"), ["pages-words"], storage=UPath(tmp_path))
     with pytest.raises(InputError, match="unknown benchmark lambda .did you mean lambada or lm1b..: known are heldout"):
         evaluate(byte_gpt2, load_tokenizer("bytes"), ["lambda"], **options)

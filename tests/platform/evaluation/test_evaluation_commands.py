@@ -18,6 +18,7 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import PAPER_SIZES
 from ladder.models.weights import save_weights
+from ladder.platform.command import scores
 from ladder.platform.command.evaluate import command as evaluate_command
 from ladder.platform.command.fetch import command as fetch_command
 from ladder.platform.command.generate import command as generate_command
@@ -98,7 +99,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_evaluate_writes_measurements_as_json_and_nothing_else(checkpoint: str, small_corpus: Corpus) -> None:
     storage = str(small_corpus.folder.parent.parent)
-    asked = ["--corpus", "pages", "--storage", storage, "--heldout-tokens", "600", "--precision", "fp32"]
+    asked = ["--heldout-corpus", "pages", "--storage", storage, "--heldout-tokens", "600", "--precision", "fp32"]
     stdout, _ = run(evaluate_command, checkpoint, *asked, "--benchmarks", "heldout,pages-bytes", "--json")
     measurements = json.loads(stdout)
     assert {m["benchmark"] for m in measurements} == {"heldout", "pages-bytes"}
@@ -152,7 +153,7 @@ def test_evaluate_shows_of_a_group_what_is_absent(checkpoint: str, tmp_path: Pat
 
 
 def test_evaluate_all_shows_absent_data_as_a_row_and_by_name_refuses(checkpoint: str, small_corpus: Corpus) -> None:
-    storage = ["--storage", str(small_corpus.folder.parent.parent), "--corpus", "pages"]
+    storage = ["--storage", str(small_corpus.folder.parent.parent), "--heldout-corpus", "pages"]
     stdout, _ = run(evaluate_command, checkpoint, *storage, "--heldout-tokens", "600", "--benchmarks", "all")
     assert "ladder fetch lambada" in " ".join(stdout.split())
     assert "pages-cloze" in stdout
@@ -163,8 +164,23 @@ def test_evaluate_all_shows_absent_data_as_a_row_and_by_name_refuses(checkpoint:
         run(evaluate_command, checkpoint, "lambada")
     with pytest.raises(InputError, match="--limit, --shots changes nothing in heldout: leave it out"):
         run(evaluate_command, checkpoint, *storage, "--benchmarks", "heldout", "--limit", "3", "--shots", "2")
+    some = run(evaluate_command, checkpoint, *storage, "--benchmarks", "heldout,pages-bytes", "--heldout-tokens", "600")
+    assert "--heldout-tokens changes nothing in pages-bytes\n" in some[1]
     with pytest.raises(InputError, match="unknown benchmark nothing"):
         run(evaluate_command, checkpoint, *storage, "--benchmarks", "nothing")
+
+
+def test_evaluate_tells_how_far_a_benchmark_is(
+    checkpoint: str, small_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "SAY_SECONDS", 0.0)
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"name": "mine"}\n' + '{"prompt": "a", "choices": ["b", "c"], "answer": 0}\n' * 3)
+    _, stderr = run(evaluate_command, checkpoint, "--storage", str(tmp_path / "storage"), "--benchmarks", str(mine))
+    assert re.search(r"\[ +\d+ s\] scoring mine: 6 of 6 requests, [\d,]+ tokens/s\n", stderr)
+    pages = ["--heldout-corpus", "pages", "--storage", str(small_corpus.folder.parent.parent)]
+    with pytest.raises(InputError, match="--heldout-corpus changes nothing in mine: leave it out"):
+        run(evaluate_command, checkpoint, "--benchmarks", str(mine), *pages)
 
 
 def test_evaluate_goes_past_a_benchmark_that_fails(checkpoint: str, storage: str) -> None:
@@ -198,7 +214,7 @@ def test_the_exit_code_is_1_where_a_part_was_scored_and_2_where_nothing_was(
 def test_evaluate_goes_past_a_checkpoint_that_fails(checkpoint: str, storage: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    asked = [str(broken), checkpoint, "--storage", storage, "--benchmarks", "good", "--workers", "1"]
+    asked = [str(broken), checkpoint, "--storage", storage, "--benchmarks", "good", "--concurrent-checkpoints", "1"]
     table, problem = run_to_error(evaluate_command, *asked)
     assert "broken" in table and "checkpoint" in table
     assert problem.startswith(f"could not be scored: {broken}, checkpoint: no config.json in")
@@ -217,7 +233,7 @@ def test_evaluate_scores_the_newest_checkpoint_of_each_finished_run(
             (folder / name / "training.json").write_text("{}")
         if finished:
             (folder / "result.json").write_text("{}")
-    asked = ["--sweep", "wide", "--storage", storage, "--benchmarks", "good", "--workers", "1"]
+    asked = ["--sweep", "wide", "--storage", storage, "--benchmarks", "good", "--concurrent-checkpoints", "1"]
     stdout, _ = run(evaluate_command, *asked, "--json")
     steps = [UPath(m["checkpoint"]).parts[-2:] for m in json.loads(stdout)]
     assert steps == [("a-1", "step-00000005"), ("b-2", "step-00000007")]
@@ -269,6 +285,23 @@ def test_the_table_says_unit_direction_chance_and_how_many_items_were_cut() -> N
     assert second == ["b", "n", "0.5", "share of questions", "lower", "1,200", "0.0"]
 
 
+def test_a_narrow_terminal_gets_whole_numbers_and_is_told_what_is_left_out() -> None:
+    measured = Measurement(
+        benchmark="natural-questions", protocol="", metric="accuracy_last_token", value=0.012345, unit="share",
+        direction="higher", count=5153, standard_error=0.00123, paper_scores={"117M": 0.4599, "345M": 0.5548},
+    )  # fmt: skip
+    outcome = Outcome(checkpoint="c", benchmark="b", measurements=(measured,), params_total=10)
+    console = Console(width=80, file=io.StringIO())
+    absent = {"story-cloze": "absent: ladder fetch story-cloze --from DIR"}
+    console.print(scores_table([outcome], absent, ["c"], width=80))
+    written = console.file.getvalue()
+    assert max(map(len, written.splitlines())) <= 80 and "\u2026" not in written
+    assert {"accuracy_last_token", "0.012345", "0.00123", "0.4599", "0.5548"} <= set(written.split())
+    assert "unit, better, items, cut, seconds: in a terminal of 120 columns, or with --json" in " ".join(
+        written.split()
+    )
+
+
 def test_checkpoints_are_told_apart_by_short_names() -> None:
     assert short_names(["a/run-1/step-5", "a/run-2/step-5"]) == {"a/run-1/step-5": "run-1", "a/run-2/step-5": "run-2"}
     assert list(short_names(["run/step-1", "run/step-2"]).values()) == ["step-1", "step-2"]
@@ -276,9 +309,9 @@ def test_checkpoints_are_told_apart_by_short_names() -> None:
 
 
 def test_generate_continues_the_prompt_the_same_way_twice(checkpoint: str) -> None:
-    first, _ = run(generate_command, checkpoint, "--prompt", "Ab", "--tokens", "9", "--device", "cpu")
+    first, _ = run(generate_command, checkpoint, "--prompt", "Ab", "--max-new-tokens", "9", "--device", "cpu")
     assert first.startswith("Ab")
-    assert run(generate_command, checkpoint, "--prompt", "Ab", "--tokens", "9", "--device", "cpu")[0] == first
+    assert run(generate_command, checkpoint, "--prompt", "Ab", "--max-new-tokens", "9", "--device", "cpu")[0] == first
 
 
 def test_fetch_writes_where_the_files_are(shared: Path, tmp_path: Path) -> None:

@@ -198,3 +198,21 @@ def test_windows_that_do_not_fit_are_refused(tiny_gpt2: GPT2, window: int, strid
 def test_an_unknown_precision_is_refused(tiny_gpt2: GPT2) -> None:
     with pytest.raises(InputError, match="unknown precision 'fp8'"):
         scorer(tiny_gpt2, precision="fp8")
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 40])
+def test_progress_counts_every_request_once_and_the_tokens_that_were_run(tiny_gpt2: GPT2, batch_tokens: int) -> None:
+    told = {"expected": 0, "answered": 0, "tokens": 0}
+
+    def tell(**more: int) -> None:
+        told.update({name: told[name] + n for name, n in more.items()})
+        assert told["answered"] <= told["expected"]
+
+    counted = scorer(tiny_gpt2, batch_tokens=batch_tokens, progress=tell)
+    counted.loglikelihood(requests_of(0, 9, 50, 10))
+    assert told["expected"] == told["answered"] == 9
+    counted.rolling([list(range(20)), list(range(5))], window=8)
+    assert told["expected"] == told["answered"] == 9 + 3 + 1
+    before = told["tokens"]
+    list(counted.next_log_probabilities([((1, 2, 3), [()]), ((4,), [(5,)])]))
+    assert (told["answered"], told["tokens"] - before) == (15, 4 + 2)

@@ -41,7 +41,7 @@ def test_what_is_absent_of_a_group_is_told_and_what_was_named_is_refused(tmp_pat
     assert list(absent) == names("gpt1")
     with pytest.raises(InputError, match="benchmark copa is not at hand"):
         select(["pages", "copa"]).at_hand(storage=UPath(tmp_path), corpus=small_corpus)
-    with pytest.raises(InputError, match="name a corpus with --corpus"):
+    with pytest.raises(InputError, match="name a corpus with --heldout-corpus"):
         select(["pages-words"]).at_hand(storage=UPath(tmp_path), corpus=None)
 
 

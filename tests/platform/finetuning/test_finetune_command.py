@@ -1,7 +1,9 @@
 """`ladder finetune` as people call it."""
 
 import json
-from collections.abc import Sequence
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,10 @@ from upath import UPath
 
 from ladder.models.errors import InputError
 from ladder.platform.command.finetune import command
+from ladder.platform.command.main import main
 from ladder.platform.finetuning.data import load_task
 from ladder.platform.finetuning.local import JobState
-from ladder.platform.finetuning.starting import largest_budgets, open_start
+from ladder.platform.finetuning.starting import largest_budgets, of_sizes, open_start
 from ladder.platform.finetuning.summary import Transfer
 
 
@@ -92,6 +95,62 @@ def test_wrong_words_are_told(
         raise done.exception
 
 
+def write_task(data: Path, train: str, dev: str = "sentence\tlabel\nfine\t1\n") -> None:
+    for name, text in (("train", train), ("dev", dev)):
+        (data / "SST-2" / f"{name}.tsv").write_text(text)
+
+
+def write_race(data: Path) -> None:
+    exam = {"article": "a", "questions": ["q"], "options": [["a", "b", "c"]], "answers": ["A"]}
+    member = data / "RACE" / "train" / "high" / "1.txt"
+    member.parent.mkdir(parents=True)
+    member.write_text(json.dumps(exam))
+    with tarfile.open(data / "RACE" / "RACE.tar.gz", "w:gz") as archive:
+        archive.add(member, "RACE/train/high/1.txt")
+
+
+HEAD = "sentence\tlabel\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "write", "wanted"),
+    [
+        ("sst2", lambda data: write_task(data, HEAD + "good\t1\nfine\t1\n"),
+         "train.tsv: no example of the class negative; wanted some of each of negative, positive"),
+        ("sst2", lambda data: write_task(data, HEAD + "good\t1\nbad\t0\nfine\t2\n"),
+         "train.tsv, line 4: wanted negative, positive, 0, 1 in the column label, got '2'"),
+        ("sst2", lambda data: write_task(data, HEAD + "good\t1\nbad\t0\n", "text\tlabel\nfine\t1\n"),
+         "dev.tsv, line 1: wanted the columns sentence, label, got no sentence in text, label"),
+        ("sst2", lambda data: write_task(data, HEAD + "good\t1\nbad\t0\tmore\n"),
+         "train.tsv, line 3: wanted 2 columns between tabs, got 3: 'bad\\t0\\tmore'"),
+        ("sst2", lambda data: write_task(data, HEAD + "good\t1\n  \t0\n"),
+         "train.tsv, line 3: wanted text in the column sentence, got none"),
+        ("race", write_race, "RACE.tar.gz, RACE/train/high/1.txt: wanted a question, 4 options that are not empty, and "
+         "an answer of ABCD; got 'q', ['a', 'b', 'c'], 'A'"),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_in_exit_code_2_and_one_message_with_file_line_and_what_was_wanted(
+    checkpoint: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    write: Callable[[Path], None],
+    wanted: str,
+) -> None:
+    write(data)
+    storage = tmp_path / "storage"
+    words = ["ladder", "finetune", checkpoint, "--tasks", task, "--lr", "1e-3", "--data", data, "--storage", storage]
+    monkeypatch.setattr(sys, "argv", [*map(str, words), "--device", "cpu", "--precision", "fp32"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    assert ended.value.code == 2 and told.out == ""
+    assert told.err == f"ladder: {data}/{'SST-2' if task == 'sst2' else 'RACE'}/{wanted}\n"
+    assert not storage.exists(), "nothing is left behind"
+
+
 def test_a_checkpoint_of_ours_without_its_recipe_asks_for_a_rate(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     done = call(checkpoint, "--tasks", "sst2", "--data", data, "--storage", tmp_path / "storage")
     assert isinstance(done.exception, InputError) and "with --lr" in str(done.exception)
@@ -103,6 +162,9 @@ def test_of_each_shape_the_largest_budget_is_taken(checkpoint: Path) -> None:
     few, most, twin = (replace(start, name=name, tokens=tokens) for name, tokens in (("a", 5), ("b", 9), ("c", 9)))
     other = replace(start, name="d", size=replace(start.size, n_layer=3), tokens=4)
     assert [one.name for one in largest_budgets([few, most, other, twin])] == ["b", "d", "c"]
+    assert of_sizes([few, other, twin], [other.size.shape_name]) == [other]
+    with pytest.raises(InputError, match="--sizes: got 9x9, wanted some of 2x32h2, 3x32h2"):
+        of_sizes([few, other], ["9x9"])
     mark = {"run": "key", "step": 3, "recipe": {"lr_peak": 4e-3, "batch_tokens": 1024}}
     (checkpoint / "training.json").write_text(json.dumps(mark))
     trained = open_start(str(checkpoint))

@@ -62,6 +62,14 @@ def test_each_run_is_there_once_under_one_parent(checkpoint: Path, data: Path, t
     assert kept["nothing", "accuracy"] == next(
         row.value for row in rows if (row.layers, row.metric) == ("nothing", "accuracy")
     )
+    fewer = [replace(row, recipe=row.recipe | {"train_examples": 64}) for row in rows]
+    records.write_summary(fewer)
+    records.write_summary(fewer)
+    path = Path(client.download_artifacts(parents[0].info.run_id, "transfer.json"))
+    assert [(row["setting"], row["layers"]) for row in json.loads(path.read_text()) if row["metric"] == "accuracy"] == [
+        ("train examples all", "nothing"), ("train examples all", "all"),
+        ("train examples 64", "all"), ("train examples 64", "nothing"),
+    ]  # fmt: skip
     state = states[0]
     (state.job.folder / "tracking" / f"{records.store}.finished").unlink()
     records.write(states)

@@ -158,6 +158,15 @@ def test_all_blocks_is_the_checkpoint_and_nothing_is_training_from_scratch() -> 
     assert torch.allclose(scratch["wte.weight"][257:].std(), torch.tensor(0.02), rtol=0.3)
 
 
+def test_a_checkpoint_that_is_what_scratch_draws_is_trained_bit_for_bit_as_scratch() -> None:
+    scratch = objective("sst2", replace(RECIPE, layers="nothing", dropout=0.1))
+    drawn = scratch.build(attention="reference", activation_checkpointing=False).model.state_dict()
+    own = {name: drawn[name][:257] if name == "wte.weight" else drawn[name] for name in WEIGHTS}
+    taken, wanted = trained(objective("sst2", replace(RECIPE, dropout=0.1), own)), trained(scratch)
+    assert [point["train/loss"] for point in taken[0]] == [point["train/loss"] for point in wanted[0]]
+    assert all(torch.equal(values, wanted[1][name]) for name, values in taken[1].items())
+
+
 def test_some_blocks_come_with_embeddings_and_without_the_final_norm() -> None:
     changed = {name: values + 1 for name, values in WEIGHTS.items()}
     for layers, blocks in (("embeddings", 0), ("1", 1)):

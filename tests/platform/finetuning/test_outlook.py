@@ -22,7 +22,7 @@ def test_tokens_flops_and_errors_follow_from_the_examples(data: Path) -> None:
     read = load_task("sst2", str(data), tokenizer="bytes", context=48)
     tokens = 2 * sum(sum(example.lengths) for example in read.train)
     scored = sum(sum(example.lengths) for example in read.scored["dev"])
-    assert (one.runs, one.tokens) == (8, tokens)
+    assert (one.n_runs, one.tokens) == (8, tokens)
     assert one.flops == 8 * (size.params_total + 3 * 32) * (6 * tokens + 2 * scored)
     assert one.standard_error_items == pytest.approx(0.5 / 40**0.5)
     assert one.standard_error_seeds == pytest.approx(0.015)
@@ -30,13 +30,13 @@ def test_tokens_flops_and_errors_follow_from_the_examples(data: Path) -> None:
 
 def test_the_command_tells_it_and_refuses_what_it_would_ignore(data: Path, tmp_path: Path) -> None:
     load_task.cache_clear()
-    words = ["demo", "--tasks", "sst2", "--task-seeds", "3", "--data", str(data), "--storage", str(tmp_path / "s")]
+    words = ["demo", "--tasks", "sst2", "--seeds", "3", "--data", str(data), "--storage", str(tmp_path / "s")]
     done = CliRunner().invoke(command, [*words, "--gpu", "H100", "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert [row["size"] for row in told["finetuning"]][:2] == ["2x16", "2x24"]
-    assert told["hours"] == pytest.approx(sum(row["hours"] for row in told["finetuning"]))
-    shown = CliRunner().invoke(command, [*words, "--gpu", "H100", "--price", "2"])
+    assert [row["size"] for row in told["tasks"]][:2] == ["2x16", "2x24"]
+    assert told["worker_hours"] == pytest.approx(sum(row["worker_hours"] for row in told["tasks"]))
+    shown = CliRunner().invoke(command, [*words, "--gpu", "H100", "--price-per-gpu-hour", "2"])
     assert "36 runs" in shown.output and "H100-hours" in shown.output and "se seeds" in shown.output
-    stray = CliRunner().invoke(command, ["demo", "--task-seeds", "3"])
+    stray = CliRunner().invoke(command, ["demo", "--seeds", "3"])
     assert "would be ignored here" in str(stray.exception)

@@ -91,6 +91,22 @@ KNOWN_ROWS = [
     ("finetuning", "mrpc", "dev", "He said the foodservice pie business doesn't fit the company's long-term growth "
      "strategy.", "equivalent"),
     ("finetuning", "wnli", "dev", "Jane knocked on Susan's door but she did not answer.", "entailment"),
+    ("finetuning/MNLI/format/dev_matched.tsv", "mnli", "dev", "The new rights are nice enough", "neutral"),
+    ("finetuning/MNLI/format/dev_mismatched.tsv", "mnli", "dev_mismatched", "Your contribution helped make it possible "
+     "for us to provide our students with a quality education.", "contradiction"),
+    ("finetuning/MNLI/format/train.tsv", "mnli", "train", "Conceptually cream skimming has two basic dimensions - "
+     "product and geography.", "neutral"),
+    ("finetuning/MNLI/format/train.tsv", "mnli", "train", "One of our number will carry out your instructions "
+     "minutely.", "entailment"),
+    ("finetuning/QQP/format/dev.tsv", "qqp", "dev", "Why are African-Americans so beautiful?", "different"),
+    ("finetuning/QQP/quora_train_sample.csv", "qqp", "train", "What is most embrassing moment of your life?",
+     "duplicate"),
+    ("finetuning/SciTail/tsv_format/scitail_1.0_dev.tsv", "scitail", "dev", "humans normally have 23 pairs of "
+     "chromosomes.", "entails"),
+    ("finetuning/SciTail/snli_format/scitail_1.0_dev.txt", "scitail", "dev", "humans normally have 23 pairs of "
+     "chromosomes.", "entails"),
+    ("finetuning/SciTail/tsv_format/scitail_1.0_dev.tsv", "scitail", "dev", "The pungent smell of the yellow, toffee "
+     "colored substance in the bag fills the air.", "neutral"),
     ("finetuning", "snli", "dev", "Two women are embracing while holding to go packages.", "neutral"),
     ("benchmarks", "cola", "dev", "The sailors rode the breeze clear of the rocks.", "acceptable"),
     ("benchmarks", "rte", "train", "No Weapons of Mass Destruction Found in Iraq Yet.", "not_entailment"),
@@ -100,7 +116,8 @@ KNOWN_ROWS = [
 
 @pytest.mark.parametrize(("place", "task", "split", "text", "label"), KNOWN_ROWS)
 def test_the_label_of_a_known_row(shared: Path, place: str, task: str, split: str, text: str, label: str) -> None:
-    examples = read_split(TASKS[task], UPath(shared / place), split)
+    path = UPath(shared / place)
+    examples = TASKS[task].read([path], split) if path.suffix else read_split(TASKS[task], path, split)
     example = next(example for example in examples if example.texts[0] == text)
     assert TASKS[task].classes[int(example.label)] == label
 
@@ -111,6 +128,10 @@ def test_known_rows_of_questions_and_scores(shared: Path) -> None:
         texts=("My body cast a shadow over the grass", " because", " the sun was rising.", " the grass was cut."),
         label=0,
     )
+    race = read_split(TASKS["race"], UPath(shared / "finetuning"), "dev")
+    mood = next(one for one in race if one.texts[0].startswith("Homework can put you in a bad") and "found in the first"
+                in one.texts[1])  # fmt: skip
+    assert mood.texts[2 + int(mood.label)].strip() == "sad music helped kids find out small shapes quickly"
     stsb = read_split(TASKS["stsb"], UPath(shared / "benchmarks"), "dev")[1]
     assert stsb.texts == ("A young child is riding a horse.", "A child is riding a horse.") and stsb.label == 4.75
 
@@ -174,7 +195,7 @@ def test_a_candidate_list_of_another_length_is_named(folder: Path) -> None:
         entry = tarfile.TarInfo("RACE/dev/high/1.txt")
         entry.size = len(exam)
         archive.addfile(entry, BytesIO(exam))
-    with pytest.raises(InputError, match=r"line 1: wanted a question, 4 options .* got 'q'"):
+    with pytest.raises(InputError, match=r"RACE.tar.gz, RACE/dev/high/1.txt: wanted a question, 4 options .*'q'"):
         read_split(TASKS["race"], UPath(folder), "dev")
 
 

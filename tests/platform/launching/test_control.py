@@ -17,6 +17,7 @@ from upath import UPath
 from ladder.models.errors import InputError
 from ladder.platform.command.retry import command as retry
 from ladder.platform.command.status import command as status
+from ladder.platform.command.stop import command as stop
 from ladder.platform.identity import mark_schema
 from ladder.platform.launching.control import Control, SweepStopped
 from ladder.platform.launching.dispatch import Dispatcher
@@ -24,7 +25,7 @@ from ladder.platform.runs.lease import acquire
 from ladder.platform.runs.orders import OrdersSeen, give_order
 from ladder.platform.runs.status import RunStatus, list_run_files
 from ladder.platform.storage import run_folder
-from tests.platform.launching.harness import Sweep, ladder, undisturbed, wait_for
+from tests.platform.launching.harness import Sweep, undisturbed, wait_for
 from tests.platform.runs.test_usage import RUN, spend
 
 
@@ -127,7 +128,7 @@ def call(command: click.Command, sweep: Sweep, *options: str) -> str:
 def test_a_sweep_whose_budget_is_spent_launches_nothing(tmp_path: Path, storage: UPath) -> None:
     mark_schema(storage)
     sweep = Sweep(tmp_path, storage, tokens=(1024,))
-    before = json.loads(call(status, sweep, "--json", "--price", "2"))
+    before = json.loads(call(status, sweep, "--json", "--price-per-gpu-hour", "2"))
     key = before["runs"][0]["run"]
     assert before["gpu_hours_spent"] == 0 and before["gpu_hours_to_come"] is None
     spend(run_folder(storage, "path", key), "released", hours=5.0, gpus=2.0)
@@ -135,19 +136,18 @@ def test_a_sweep_whose_budget_is_spent_launches_nothing(tmp_path: Path, storage:
     assert done.wait(120) == 3, sweep.said()
     assert "the budget of 10 GPU-hours is spent (10 were taken)" in sweep.said()
     assert [claim.epoch for claim in sweep.claims().values()] == [1], "nothing was launched"
-    after = json.loads(call(status, sweep, "--json", "--price", "2"))
+    after = json.loads(call(status, sweep, "--json", "--price-per-gpu-hour", "2"))
     assert after["gpu_hours_spent"] == pytest.approx(10) and after["cost_spent"] == pytest.approx(20)
     assert {row["run"]: row["gpu_hours"] for row in after["runs"]}[key] == pytest.approx(10)
 
 
 @pytest.mark.slow
 def test_a_stopped_sweep_ends_at_once_and_goes_on_bit_for_bit(tmp_path: Path, storage: UPath) -> None:
-    sweep = Sweep(tmp_path, storage)
+    sweep = Sweep(tmp_path, storage, tokens=(409_600,))
     driver = sweep.start()
     wait_for("a checkpoint", 120, lambda: list(storage.glob("sweeps/path/*/step-*/training.json")))
     began = time.monotonic()
-    stop = subprocess.run(ladder("stop", sweep.file, "--storage", storage), capture_output=True, text=True)
-    assert stop.returncode == 0 and "have stopped; `ladder run` takes them up again" in stop.stdout, stop.stderr
+    assert "have stopped; `ladder run` takes them up again" in call(stop, sweep)
     assert driver.wait(30) == 3 and "stopped by" in sweep.said()
     print(f"stopped in {time.monotonic() - began:.1f} s")
     assert not any(claim.live for claim in sweep.claims().values())
@@ -187,7 +187,7 @@ def test_a_budget_reached_in_mid_run_launches_no_further_one_and_a_larger_one_go
     tmp_path: Path, storage: UPath
 ) -> None:
     """Real processes of Ray that train; a core counts as a GPU, since there is none here."""
-    sweep = Sweep(tmp_path, storage, tokens=(512_000,))
+    sweep = Sweep(tmp_path, storage, tokens=(307_200,))
     command = [sys.executable, "-c", BUDGETED, "run", str(sweep.file), "--storage", str(storage)]
     one = [*command, "--concurrent-runs", "1", "--budget-gpu-hours"]
     done = subprocess.run([*one, "0.0003"], capture_output=True, text=True, timeout=200)  # a second
@@ -202,6 +202,26 @@ def test_a_budget_reached_in_mid_run_launches_no_further_one_and_a_larger_one_go
     assert again.returncode == 3 and len(sweep.claims()) == 1, "spent is spent"
     more = subprocess.run([*one, "1"], capture_output=True, text=True, timeout=200)
     assert more.returncode == 0 and len(sweep.results()) == 2, more.stderr
+
+
+@pytest.mark.parametrize("command", [status, stop, retry])
+def test_a_sweep_that_has_not_begun_is_said_to_and_nothing_is_built(tmp_path: Path, command: click.Command) -> None:
+    """Was a corpus of 8 MB, built to say that all runs wait."""
+    with pytest.raises(InputError, match="sweep demo has not begun in storage .*no corpus pydocs.*--storage"):
+        CliRunner().invoke(command, ["demo", "--storage", str(tmp_path)], catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_watch_ends_at_ctrl_c(tmp_path: Path, storage: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark_schema(storage)
+    sweep = Sweep(tmp_path, storage, tokens=(1024,))
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ladder.platform.command.status.time", SimpleNamespace(sleep=interrupted))
+    shown = call(status, sweep, "--watch")
+    assert shown.count("\n") == 1 and "0 of 2 runs finished, 2 waiting" in shown
 
 
 def test_a_run_that_failed_is_opened_again_by_its_key(tmp_path: Path, storage: UPath) -> None:

@@ -31,7 +31,7 @@ def assert_as_undisturbed(sweep: Sweep, twin: Sweep) -> None:
 
 @pytest.mark.slow
 def test_two_drivers_share_a_sweep_and_a_worker_that_slept_harms_nothing(tmp_path: Path, storage: UPath) -> None:
-    sweep = Sweep(tmp_path, storage, tokens=(2_048_000,), seeds=(0, 1))
+    sweep = Sweep(tmp_path, storage)
     drivers = [sweep.start("--concurrent-runs", 1) for _ in range(2)]
     asleep: psutil.Process = wait_for("checkpoint of the first run", 180, lambda: holder(sweep, "2x32"))
     key = next(key for key, claim in sweep.claims().items() if claim.pid == asleep.pid and claim.live)

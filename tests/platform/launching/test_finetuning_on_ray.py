@@ -56,7 +56,7 @@ def jobs(tmp_path: Path, storage: str, *, seeds: int, train: int = 128) -> list[
 
 @pytest.mark.slow
 def test_over_ray_the_results_are_those_of_one_process(tmp_path: Path) -> None:
-    states = fine_tune_all(jobs(tmp_path, "ray", seeds=3), CPU, show=quiet, workers=2)
+    states = fine_tune_all(jobs(tmp_path, "ray", seeds=3), CPU, show=quiet, concurrent=2)
     assert [(state.state, state.worked_on) for state in states] == [("finished", True)] * 6
     run_here(jobs(tmp_path, "here", seeds=3), CPU, show=quiet)
     for over_ray, here in zip(jobs(tmp_path, "ray", seeds=3), jobs(tmp_path, "here", seeds=3), strict=True):
@@ -71,7 +71,7 @@ def test_what_a_user_got_wrong_comes_back_from_ray_as_it_is(tmp_path: Path) -> N
     made = jobs(tmp_path, "ray", seeds=2)
     write_sst2(tmp_path / "data", train=127, dev=40)
     with pytest.raises(InputError, match="are no longer those that the run is of"):
-        fine_tune_all(made, CPU, show=quiet, workers=2)
+        fine_tune_all(made, CPU, show=quiet, concurrent=2)
 
 
 def _run_slowly(job: FineTuneJob) -> None:

@@ -72,11 +72,11 @@ def test_two_workers_do_all_runs_and_each_end_is_told_once(tmp_path: Path, fake:
         shown.append((state.job.run.key, known, total))
 
     made = jobs(tmp_path, "storage", seeds=2, train=32)
-    states = fine_tune_all([*made, *made], CPU, show=show, workers=2)
+    states = fine_tune_all([*made, *made], CPU, show=show, concurrent=2)
     assert fake.options_seen == [{"num_cpus": 1, "num_gpus": 0, "max_retries": 3}]
     assert [(state.state, state.worked_on) for state in states] == [("finished", True)] * 4
     assert [known for _, known, _ in shown] == [1, 2, 3, 4] and {total for *_, total in shown} == {4}
-    again = fine_tune_all(made, CPU, show=show, workers=2)
+    again = fine_tune_all(made, CPU, show=show, concurrent=2)
     assert [(state.state, state.worked_on) for state in again] == [("finished", False)] * 4
     assert len(fake.options_seen) == 1, "what is there already needs no Ray"
 
@@ -86,10 +86,10 @@ def test_an_error_of_the_user_s_is_raised_as_it_is(tmp_path: Path, fake: FakeRay
     write_sst2(tmp_path / "data", train=33, dev=40)
     load_task.cache_clear()
     with pytest.raises(InputError, match="are no longer those that the run is of"):
-        fine_tune_all(made, CPU, show=lambda state, known, total: None, workers=2)
+        fine_tune_all(made, CPU, show=lambda state, known, total: None, concurrent=2)
 
 
 def test_more_workers_than_cores_are_refused(tmp_path: Path, fake: FakeRay) -> None:
     made = jobs(tmp_path, "storage", seeds=2, train=32)
-    with pytest.raises(InputError, match="--workers 3: this machine has 2"):
-        fine_tune_all(made, CPU, show=lambda state, known, total: None, workers=3)
+    with pytest.raises(InputError, match="--concurrent-runs 3: this machine has room for 2"):
+        fine_tune_all(made, CPU, show=lambda state, known, total: None, concurrent=3)

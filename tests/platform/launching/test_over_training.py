@@ -8,13 +8,15 @@ import torch
 from click.testing import CliRunner
 from upath import UPath
 
+from ladder.analysis.api import read_sweep
 from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.sizes import parse_size
 from ladder.models.weights import load_weights, save_weights
 from ladder.platform.command.evaluate import command
 from ladder.platform.identity import mark_schema
-from ladder.platform.launching.over_training import normalise, points_of
+from ladder.platform.launching.over_training import keep_rows, points_of, reach
+from ladder.platform.tracking.database import open_tracking, tracking_uri
 
 SIZE = parse_size("1x16h1", context=64, vocabulary=257)
 
@@ -47,21 +49,39 @@ def test_the_points_go_from_the_untrained_network_to_the_last_checkpoint(swept: 
 
 def test_scores_are_told_raw_and_normalised_with_the_reference(swept: UPath) -> None:
     words = ["--sweep", "mine", "--over-training", "--benchmarks", "sst2", "--storage", str(swept), "--device", "cpu"]
-    done = CliRunner().invoke(command, [*words, "--workers", "1", "--json"])
+    done = CliRunner().invoke(command, [*words, "--concurrent-checkpoints", "1", "--json"])
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)
     assert [row["tokens"] for row in rows] == [0, 10_240, 20_480]
     for row in rows:
         assert row["normalised"] == pytest.approx((row["value"] - 0.5) / (0.932 - 0.5))
+        assert row["normalised_error"] == pytest.approx(row["standard_error"] / (0.932 - 0.5))
         assert row["reference"] == "0.932, sparse byte mLSTM (table 4)"
-    shown = CliRunner().invoke(command, [*words, "--workers", "1"])
+    assert "MLflow has no sweep mine" in done.stderr
+    shown = CliRunner().invoke(command, [*words, "--concurrent-checkpoints", "1"])
     assert "normalised" in shown.stdout and "sst2/accuracy" in shown.stdout
 
 
+def test_the_report_reads_what_is_kept_and_a_benchmark_scored_again_takes_its_own_place(tmp_path: Path) -> None:
+    uri = tracking_uri(None, UPath(tmp_path))
+    client = open_tracking(uri)
+    row = {"run": "a", "tokens": 0, "benchmark": "sst2", "metric": "accuracy", "unit": "share of items", "count": 872,
+           "value": 0.5, "standard_error": 0.017, "chance": 0.5, "normalised": 0.0, "normalised_error": 0.04,
+           "reference": "0.932, mLSTM"}  # fmt: skip
+    assert not keep_rows(client, "mine", [row]), "a sweep that MLflow does not know has no place for them"
+    experiment = client.create_experiment("mine", artifact_location=f"{tmp_path}/mlflow")
+    client.create_run(experiment, tags={"ladder.kind": "sweep"})
+    dprd = row | {"benchmark": "dprd", "normalised": None, "normalised_error": None, "reference": None}
+    for rows in ([row, dprd], [row | {"tokens": 1024, "value": 0.6}]):
+        assert keep_rows(client, "mine", rows)
+    kept = read_sweep(uri, "mine").over_training
+    assert kept.select("benchmark", "tokens", "value").rows() == [("dprd", 0, 0.5), ("sst2", 1024, 0.6)]
+
+
 def test_a_score_without_a_reference_stays_raw() -> None:
-    assert normalise("dprd", "accuracy", 0.6, 0.5) is None
-    assert normalise("sst2", "accuracy", 0.6, None) is None
-    assert normalise("cola", "mcc", 0.35, 0.0) == 1.0
+    assert reach("dprd", "accuracy", 0.5) is None
+    assert reach("sst2", "accuracy", None) is None
+    assert reach("cola", "mcc", 0.0) == 0.35
 
 
 def test_it_wants_a_sweep(swept: UPath) -> None:

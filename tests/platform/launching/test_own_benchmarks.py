@@ -52,6 +52,18 @@ BENCHMARK = benchmark_of_rows("sums", ROWS, citation="made up")
 '''
 
 
+HARNESS = """task: said
+dataset_path: json
+dataset_kwargs: {data_files: {test: DATA}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{prompt}}"
+doc_to_choice: choices
+doc_to_target: answer
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     folder = tmp_path / "sweep"
@@ -93,21 +105,28 @@ def test_it_goes_with_the_sweep_to_a_cluster(sweep: Path, tmp_path: Path) -> Non
 @pytest.mark.endurance
 @pytest.mark.timeout(300)
 def test_in_a_sweep_on_two_workers_it_is_scored_tracked_and_reported(sweep: Path, storage: UPath) -> None:
+    data = sweep.parent / "said.json"
+    data.write_text("".join(CAPITALS.splitlines(keepends=True)[1:]).replace('"Rome"}', "1}"))
+    (sweep.parent / "said.yaml").write_text(HARNESS.replace("DATA", str(data)))
+    sweep.write_text(SWEEP.replace('"pages-bytes")', '"pages-bytes", "said.yaml")'))
     done = subprocess.run(ladder("run", sweep, "--storage", storage), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    again = subprocess.run(ladder("run", sweep, "--storage", storage), capture_output=True, text=True)
+    assert again.returncode == 0 and "all 3 runs had ended before, nothing to train" in again.stderr
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name("own")
     assert experiment is not None
     records = client.search_runs([experiment.experiment_id], "tags.`ladder.kind` = 'run'")
     assert len(records) == 3
-    assert all({"capitals/accuracy_per_token", "sums/accuracy"} <= set(record.data.metrics) for record in records)
+    wanted = {"capitals/accuracy_per_token", "sums/accuracy", "harness-said/acc"}
+    assert all(wanted <= set(record.data.metrics) for record in records)
     own = tuple(read_own_file(str(sweep.parent / name)) for name in ("mine/capitals.jsonl", "sums.py"))
     kept = [json.loads(path.read_text()) for path in (storage / "scores").glob("*/sums-*.json")]
     assert [record["key"]["data"] for record in kept] == [{"definition": own[1].fingerprint}] * 3
     report = subprocess.run(ladder("report", sweep, "--storage", storage), capture_output=True, text=True)
     assert report.returncode == 0, report.stderr
     page = (Path(str(storage)) / "reports" / "own" / "index.html").read_text()
-    assert "capitals" in page and "sums" in page
+    assert "capitals" in page and "sums" in page and "harness-said" in page
 
 
 @pytest.mark.slow
@@ -128,7 +147,7 @@ def test_on_two_workers_of_ray_the_scores_are_those_of_one_by_one(tmp_path: Path
             device="cpu",
         )
         tasks.append(replace(task, device="cpu", precision="fp32", use_cache=False))
-    together = {(o.checkpoint, o.benchmark): o for o in score_all(tasks, workers=2)}
+    together = {(o.checkpoint, o.benchmark): o for o in score_all(tasks, concurrent=2)}
     alone = {(o.checkpoint, o.benchmark): o for task in tasks for o in score_checkpoint(task)}
     assert len(together) == 4 and together.keys() == alone.keys()
     for which, outcome in alone.items():

@@ -13,6 +13,7 @@ from ladder.models.sizes import parse_size
 from ladder.models.weights import save_weights
 from ladder.platform.evaluation.checkpoints.score import Outcome, ScoringTask, score_checkpoint
 from ladder.platform.evaluation.measurement import Measurement
+from ladder.platform.evaluation.scorer import Progress
 from ladder.platform.launching import scoring
 from ladder.platform.launching.scoring import score_all
 
@@ -43,7 +44,7 @@ def values(outcomes: list[Outcome]) -> dict[tuple[str, str | None], list[float]]
 
 
 def test_over_ray_the_scores_are_those_of_one_by_one(tasks: list[ScoringTask]) -> None:
-    together = list(score_all(tasks, workers=2))
+    together = list(score_all(tasks, concurrent=2))
     alone = [outcome for task in tasks for outcome in score_checkpoint(task)]
     assert values(together).keys() == values(alone).keys()
     assert len(together) == 5, "two benchmarks of two checkpoints, and one checkpoint that is damaged"
@@ -86,7 +87,7 @@ def test_a_worker_that_dies_or_fails_stops_no_other(monkeypatch: pytest.MonkeyPa
     assert [(outcome.checkpoint, outcome.problem) for outcome in outcomes] == [
         (
             "dies",
-            "its worker died, as it does when memory runs out (WorkerCrashedError); try fewer --workers",
+            "its worker died, as it does when memory runs out (WorkerCrashedError); try fewer --concurrent-checkpoints",
         ),
         ("fails", "ValueError: no such thing"),
         ("good", None),
@@ -97,16 +98,16 @@ def test_a_worker_that_dies_or_fails_stops_no_other(monkeypatch: pytest.MonkeyPa
 def test_one_by_one_a_checkpoint_that_fails_stops_no_other_either(
     tasks: list[ScoringTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(task: ScoringTask) -> Iterator[Outcome]:
+    def fail(task: ScoringTask, progress: Progress) -> Iterator[Outcome]:
         if task is tasks[0]:
             raise RuntimeError("a bug")
         yield Outcome(checkpoint=task.checkpoint, benchmark="b", params_total=1)
 
     monkeypatch.setattr(scoring, "score_checkpoint", fail)
-    problems = [outcome.problem for outcome in score_all(tasks, workers=1)]
+    problems = [outcome.problem for outcome in score_all(tasks, concurrent=1)]
     assert problems == ["RuntimeError: a bug", None, None]
     with pytest.raises(RuntimeError, match="a bug"):
-        list(score_all(tasks[:1], workers=1))
+        list(score_all(tasks[:1], concurrent=1))
 
 
 def test_as_many_checkpoints_as_cores_and_memory_hold(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from ladder.models.errors import InputError
 from ladder.platform.command.submit import command
 from ladder.platform.launching import submission
+from ladder.platform.launching.cluster import connected
 from ladder.platform.launching.display import TO_DO
 from ladder.platform.launching.submission import wait
 
@@ -74,6 +75,34 @@ def test_what_the_cluster_refuses_is_told_where_the_sweep_was_submitted(
     monkeypatch.setattr(submission, "submit", lambda *_, **__: "job")
     done = CliRunner().invoke(command, ["demo", "--address", URL, "--storage", "memory://s"])
     assert done.exit_code == 2 and REFUSED in done.output and "job failed with exit code 2" in done.output
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:8265", "127.0.0.1:8265 is no address of a Ray job server. Wanted .* http://127.0.0.1:8265"),
+        ("auto", "auto is no address of a Ray job server"),
+        ("http://127.0.0.1:9", r"no Ray job server answers at http://127.0.0.1:9: [^.].*[^.]\. Wanted its dashboard's"),
+    ],
+)
+def test_an_address_without_a_job_server_is_one_message_at_once(address: str, said: str) -> None:
+    """Was a traceback after a minute where `http://` was left out."""
+    with pytest.raises(InputError, match=said):
+        wait("job", address=address)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://127.0.0.1:8265", "the address of a job server, which `ladder submit` takes.*`auto`"),
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: .*refused. Start one with `ray up"),
+        ("ray://127.0.0.1:9", "no Ray cluster answers at ray://127.0.0.1:9"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_message_at_once(address: str, said: str) -> None:
+    """Was a minute and a half of Ray's warnings."""
+    with pytest.raises(InputError, match=said), connected(address):
+        pass
 
 
 class WantsToken(BaseHTTPRequestHandler):

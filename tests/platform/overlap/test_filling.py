@@ -36,8 +36,8 @@ def fill(corpus: Corpus, plan: FillPlan) -> tuple[np.ndarray, list[Filled]]:
 
 def test_processes_fill_the_same_filter_as_one(overlapping_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stretches.cut_stretches, "__defaults__", (1_000,))
-    alone, one_by_one = fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, workers=1))
-    together, reported = fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, workers=2))
+    alone, one_by_one = fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, processes=1))
+    together, reported = fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, processes=2))
     assert np.array_equal(alone, together) and alone.any()
     for parts in (one_by_one, reported):
         assert len(parts) > 40
@@ -52,15 +52,15 @@ def test_processes_that_set_bits_at_the_same_time_lose_none(tmp_path: Path) -> N
     records = [Record(source="made", data=page, is_json=False, position=0) for page in pages]
     options = BuildOptions(tokenizer="bytes", heldout=0.02, progress=False)
     corpus = build_from_records(UPath(tmp_path), "random", records, source="made", n_bytes=None, options=options)
-    alone, _ = fill(corpus, plan_filling(corpus, n=8, workers=1))
-    together, reported = fill(corpus, plan_filling(corpus, n=8, workers=2))
+    alone, _ = fill(corpus, plan_filling(corpus, n=8, processes=1))
+    together, reported = fill(corpus, plan_filling(corpus, n=8, processes=2))
     assert np.array_equal(alone, together)
     assert sum(part.ngrams for part in reported) > 300_000
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_the_bound_on_ngrams_holds(overlapping_corpus: Corpus, n: int) -> None:
-    _, reported = fill(overlapping_corpus, plan_filling(overlapping_corpus, n=n, workers=1))
+    _, reported = fill(overlapping_corpus, plan_filling(overlapping_corpus, n=n, processes=1))
     assert 0 < sum(part.ngrams for part in reported) <= bound_ngrams(overlapping_corpus)
 
 
@@ -76,16 +76,16 @@ def test_no_token_of_gpt2_begins_two_words(gpt2_vocabulary: None) -> None:
 def test_more_memory_than_is_free_is_refused_before_anything_is_read(
     overlapping_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(workers: int, free: int) -> str:
+    def refuse(processes: int, free: int) -> str:
         monkeypatch.setattr(plan_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
-        plan = plan_filling(overlapping_corpus, n=8, workers=workers)
+        plan = plan_filling(overlapping_corpus, n=8, processes=processes)
         with pytest.raises(InputError) as error:
             fill(overlapping_corpus, plan)
         return str(error.value)
 
-    assert "give --workers 3" in refuse(5, 900 << 20)
+    assert "give --processes 3" in refuse(5, 900 << 20)
     assert "take a machine with more" in refuse(1, 10 << 20)
-    assert "5 workers (256 MiB each)" in refuse(5, 900 << 20) and "900 MiB are free" in refuse(5, 900 << 20)
+    assert "5 processes (256 MiB each)" in refuse(5, 900 << 20) and "900 MiB are free" in refuse(5, 900 << 20)
 
 
 def test_too_little_shared_memory_is_refused(
@@ -93,15 +93,15 @@ def test_too_little_shared_memory_is_refused(
 ) -> None:
     monkeypatch.setattr(plan_module, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(plan_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(InputError, match="--shm-size.*--workers 1"):
-        fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, workers=2))
-    fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, workers=1))
+    with pytest.raises(InputError, match="--shm-size.*--processes 1"):
+        fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, processes=2))
+    fill(overlapping_corpus, plan_filling(overlapping_corpus, n=8, processes=1))
 
 
-def test_workers_are_one_for_a_small_corpus_and_never_none(overlapping_corpus: Corpus) -> None:
-    assert plan_filling(overlapping_corpus, n=8, workers=None).workers == 1
-    with pytest.raises(InputError, match="got 0 workers"):
-        plan_filling(overlapping_corpus, n=8, workers=0)
+def test_processes_are_one_for_a_small_corpus_and_never_none(overlapping_corpus: Corpus) -> None:
+    assert plan_filling(overlapping_corpus, n=8, processes=None).processes == 1
+    with pytest.raises(InputError, match="got 0 processes"):
+        plan_filling(overlapping_corpus, n=8, processes=0)
 
 
 SLOW_FILLING = """
@@ -126,7 +126,7 @@ if __name__ == "__main__":
     memory = []
     filling.SharedMemory = lambda **named: memory.append(Told(**named)) or memory[0]
     corpus = open_corpus(UPath(storage), "pages")
-    with filling.filled_filter(corpus, plan_filling(corpus, n=8, workers=2), report):
+    with filling.filled_filter(corpus, plan_filling(corpus, n=8, processes=2), report):
         pass
 """
 

@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_plan_is_said_before_and_the_table_after(storage: Path) -> None:
     stdout, stderr = run(storage, "pages", "lambada", "heldout")
     assert "at most" in stderr and "16 hash functions" in stderr and "false positives at most 1e-08" in stderr
-    assert "Memory: 256 MiB more at most = filter 0 MiB + 1 worker of 256 MiB" in stderr
+    assert "Memory: 256 MiB more at most = filter 0 MiB + 1 process of 256 MiB" in stderr
     rows = [line.split() for line in stdout.splitlines()]
     assert [row[0] for row in rows[:3]] == ["benchmark", "lambada", "heldout"]
     assert rows[1][1] == "60" and "GPT-2 paper: 1.20%" in " ".join(rows[1])
@@ -77,7 +77,7 @@ def test_scores_are_compared_with_and_without_what_overlaps(storage: Path, check
     lambada, heldout = result["overlaps"]
     evaluated = CliRunner().invoke(
         evaluate_command,
-        [checkpoint, "--benchmarks", "lambada,heldout", "--corpus", "pages", *asked[2:], "--json"]
+        [checkpoint, "--benchmarks", "lambada,heldout", "--heldout-corpus", "pages", *asked[2:], "--json"]
         + ["--storage", str(storage)],
         standalone_mode=False,
     )
@@ -109,8 +109,9 @@ def test_the_first_items_alone_are_compared_where_asked(storage: Path, checkpoin
         (["pages", "nothing"], "unknown benchmark nothing"),
         (["pages", "pages-words"], "no text of its own"),
         (["pages", "lambada", "--ngram", "0"], "n-grams of 0 words"),
-        (["pages", "lambada", "--workers", "0"], "got 0 workers"),
+        (["pages", "lambada", "--processes", "0"], "got 0 processes"),
         (["pages", "lambada", "--checkpoint", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["pages", "lambada", "--limit", "3", "--device", "cpu"], "--device, --limit would be ignored here"),
         (["pages"], "BENCHMARK"),
         (["pages", "lambada", "--threshold", "2"], "threshold"),
     ],

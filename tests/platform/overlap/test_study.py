@@ -26,8 +26,8 @@ def training_texts(corpus: Corpus) -> list[str]:
     return [bytes(part[:-1].tolist()).decode() for part in parts]
 
 
-def study(corpus: Corpus, texts: dict[str, list[str]], n: int, workers: int = 1) -> Study:
-    return study_overlap(corpus, texts, plan_filling(corpus, n=n, workers=workers), lambda filled: None)
+def study(corpus: Corpus, texts: dict[str, list[str]], n: int, processes: int = 1) -> Study:
+    return study_overlap(corpus, texts, plan_filling(corpus, n=n, processes=processes), lambda filled: None)
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])

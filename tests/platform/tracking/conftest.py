@@ -23,8 +23,9 @@ from ladder.platform.runs.curve import Curve, CurvePoint, read_curve
 from ladder.platform.runs.lease import Lease, Outcome, acquire
 from ladder.platform.storage import read_json, run_folder, write_json
 from ladder.platform.tracking.database import open_tracking, tracking_uri
-from ladder.platform.tracking.records import TrackedSweep, open_sweep, sync_runs
+from ladder.platform.tracking.records import TrackedSweep, open_sweep
 from ladder.platform.tracking.sender import Sender
+from ladder.platform.tracking.sync import sync_runs
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.rules import small_recipe
 from ladder.sweeps.words import Run, Sweep, grid

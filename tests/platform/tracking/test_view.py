@@ -17,7 +17,8 @@ from upath import UPath
 
 from ladder.platform.runs.curve import read_curve
 from ladder.platform.tracking.database import open_experiment
-from ladder.platform.tracking.records import open_sweep, sync_runs
+from ladder.platform.tracking.records import open_sweep
+from ladder.platform.tracking.sync import sync_runs
 from ladder.platform.tracking.view import VIEW_TAG, prepare_view, view_address
 from ladder.sweeps.expand import CorpusFacts, expand
 from ladder.sweeps.rules import small_recipe

@@ -88,7 +88,7 @@ def test_a_search_survives_an_interruption_and_feeds_the_sweep(sweep: Path, stor
 
     folder = Path(str(storage)) / "sweeps" / "path"
     table = pl.read_csv(folder / "trials.csv")
-    assert table.height == 8 and {"params", "tokens", "lr", "batch_tokens", "loss"} <= set(table.columns)
+    assert table.height == 8 and {"params_non_embedding", "tokens", "lr", "batch_tokens", "loss"} <= set(table.columns)
     assert (folder / "tuned.png").read_bytes().startswith(b"\x89PNG")
     assert_tracked(storage, found)
 

@@ -33,14 +33,16 @@ LEVELS = ("middle", "high")
 OPTIONS = "ABCD"
 
 
-def read_questions(path: UPath) -> list[Question]:
-    """The questions of a file of JSON lines {"file": "high/1.txt", "text": "{...}"}; InputError names a wrong line."""
+def read_questions(path: UPath, folder: str | None = None) -> list[Question]:
+    """The questions of a file of JSON lines {"file": "high/1.txt", "text": "{...}"}; InputError names a wrong line, or
+    the wrong file below `folder`, where the lines were only unpacked from there."""
     questions: list[Question] = []
     for number, line in enumerate(read_text_lines(path), start=1):
         where = f"{path}, line {number}"
         try:
             entry = load_json(line)
             level = entry["file"].split("/")[0]
+            where = where if folder is None else f"{folder}{entry['file']}"
             exam = load_json(entry["text"])
             fields = [exam[name] for name in ("article", "questions", "options", "answers")]
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:

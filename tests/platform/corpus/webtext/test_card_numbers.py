@@ -234,7 +234,7 @@ def rate_of(corpus: Corpus, texts: list[str]) -> float:
 
     A block is 2^16 bytes, bit i of each being plane i; two of the 16 functions look at each plane (bloom.py).
     """
-    plan = plan_filling(corpus, n=8, workers=1).filter
+    plan = plan_filling(corpus, n=8, processes=1).filter
     bloom = BloomFilter(plan)
     bloom.insert(hash_texts(texts, 8)[0])
     bits = np.unpackbits(bloom.bits).reshape(plan.n_blocks, 1 << 16, 8)

@@ -247,7 +247,7 @@ def test_a_list_in_parquet_and_lists_that_are_none(tmp_path: Path, folder: UPath
         find_links(folder, [UPath(tmp_path / "absent.zst")], [], LinkOptions(), here)
     with pytest.raises(InputError, match="no links: give --submissions"):
         find_links(folder, [], [], LinkOptions(), here)
-    with pytest.raises(InputError, match="got --score 'mean', wanted max or sum"):
+    with pytest.raises(InputError, match="got --karma 'mean', wanted max or sum"):
         LinkOptions(score="mean")
     with pytest.raises(InputError, match="got --before 'soon', wanted a day"):
         LinkOptions(before="soon")

@@ -182,7 +182,7 @@ def test_an_interrupted_build_goes_on_and_gives_the_same(
         *map(str, options.submissions),
     ]
     command += ["--pages", *map(str, options.pages), "--extractor", "parsers:slow", "--tokenizer", "bytes"]
-    command += ["--heldout", "0.2", "--storage", str(storage), "--workers", "2", "--task-pages", "10"]
+    command += ["--heldout", "0.2", "--storage", str(storage), "--processes", "2", "--pages-at-once", "10"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])}
     run = subprocess.Popen(command, cwd=HERE, env=environment, stderr=subprocess.PIPE, text=True)
     text = storage / "webtext" / "web" / "text"

@@ -395,6 +395,8 @@ def test_a_file_is_never_away_while_it_is_replaced(
         (lambda: b"<html>not found</html>", "pack.tgz is truncated or damaged"),
         (lambda: tar_gz({"b.txt": b"other"}), "pack.tgz holds no a.txt"),
         (lambda: zipped({"b.txt": b"other"}), "pack.tgz holds no a.txt"),
+        (lambda: zipped({"b.txt": b"other", "in/a.txt": CONTENT}), "pack.tgz holds no a.txt; it holds in/a.txt"),
+        (lambda: tar_gz({"in/a.txt": CONTENT, "b/a.txt": b""}), "holds no a.txt; it holds in/a.txt, b/a.txt"),
         (lambda: tar_gz({"a.txt": b"other"}), "the a.txt in pack.tgz has sha256"),
     ],
 )

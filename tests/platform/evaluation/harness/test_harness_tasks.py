@@ -1,12 +1,10 @@
 """Tasks of lm-evaluation-harness through our scorer give what its own `hf` model gives, and land where ours do."""
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import lm_eval.tasks
 import numpy as np
@@ -26,60 +24,52 @@ from ladder.platform.evaluation.benchmark import Setting
 from ladder.platform.evaluation.benchmarks.gpt2.lambada import LAMBADA
 from ladder.platform.evaluation.benchmarks.gpt2.wikitext2_raw import WIKITEXT2_RAW, read_pages
 from ladder.platform.evaluation.evaluate import make_setting, measure, measure_with_items
-from ladder.platform.evaluation.kinds.choice import Choice, Question, score_choices, total_nats
+from ladder.platform.evaluation.item_scores import ItemScores
+from ladder.platform.evaluation.own.file import read_own_file
 from ladder.platform.evaluation.protocol import Protocol
+from ladder.platform.evaluation.registry import definitions
 from ladder.platform.evaluation.selection import select
+from ladder.platform.finetuning.registry import TASKS
+from ladder.platform.finetuning.task import Example, read_split
 
 LIMIT = 6
 """Documents of each task."""
 TASKS_FOLDER = Path(lm_eval.tasks.__file__).parent
 
 
-def read_table(path: Path, *, names: Sequence[str] | None = None) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file, fieldnames=names, delimiter="\t", quoting=csv.QUOTE_NONE))
+Document = Callable[[Example], dict[str, Any]]
 
 
-def read_copa(shared: Path) -> list[dict[str, Any]]:
-    items = ElementTree.parse(shared / "benchmarks" / "copa" / "copa-dev.xml").getroot().findall("item")
-    return [
-        {
-            "premise": item.findtext("p"),
-            "question": item.attrib["asks-for"],
-            "choice1": item.findtext("a1"),
-            "choice2": item.findtext("a2"),
-            "label": int(item.attrib["most-plausible-alternative"]) - 1,
-        }
-        for item in items
-    ]
+def pair(first: str, second: str) -> Document:
+    return lambda example: {first: example.texts[0], second: example.texts[1], "label": example.label}
 
 
-def read_cola(shared: Path) -> list[dict[str, Any]]:
-    return read_table(
-        shared / "benchmarks" / "cola" / "raw" / "in_domain_dev.tsv", names=("source", "label", "mark", "sentence")
-    )
+def sentence(example: Example) -> dict[str, Any]:
+    return {"sentence": example.texts[0], "label": example.label}
 
 
-def read_mrpc(shared: Path) -> list[dict[str, Any]]:
-    rows = read_table(shared / "finetuning" / "MRPC" / "dev.tsv")
-    return [{"sentence1": r["#1 String"], "sentence2": r["#2 String"], "label": r["Quality"]} for r in rows]
+def copa(example: Example) -> dict[str, Any]:
+    premise, connective, *choices = example.texts
+    question = {" because": "cause", " so": "effect"}[connective]
+    first, second = (choice.strip() for choice in choices)
+    return {"premise": premise + ".", "question": question, "choice1": first, "choice2": second, "label": example.label}
 
 
-def read_qnli(shared: Path) -> list[dict[str, Any]]:
-    rows = read_table(shared / "benchmarks" / "qnli" / "dev.tsv")
-    return [{**row, "label": ["entailment", "not_entailment"].index(row["label"])} for row in rows]
-
-
-CHOICES: dict[str, tuple[str, Callable[[Path], list[dict[str, Any]]]]] = {
-    "copa": ("super_glue/copa/default.yaml", read_copa),
-    "sst2": ("glue/sst2/default.yaml", lambda shared: read_table(shared / "finetuning" / "SST-2" / "dev.tsv")),
-    "rte": ("glue/rte/default.yaml", lambda shared: read_table(shared / "benchmarks" / "rte" / "dev.tsv")),
-    "mrpc": ("glue/mrpc/default.yaml", read_mrpc),
-    "qnli": ("glue/qnli/default.yaml", read_qnli),
-    "cola": ("glue/cola/default.yaml", read_cola),
-    "wnli": ("glue/wnli/default.yaml", lambda shared: read_table(shared / "finetuning" / "WNLI" / "dev.tsv")),
+CHOICES: dict[str, tuple[str, str, Document]] = {
+    "copa": ("super_glue/copa/default.yaml", "benchmarks", copa),
+    "sst2": ("glue/sst2/default.yaml", "finetuning", sentence),
+    "rte": ("glue/rte/default.yaml", "benchmarks", pair("sentence1", "sentence2")),
+    "mrpc": ("glue/mrpc/default.yaml", "finetuning", pair("sentence1", "sentence2")),
+    "qnli": ("glue/qnli/default.yaml", "benchmarks", pair("question", "sentence")),
+    "cola": ("glue/cola/default.yaml", "benchmarks", sentence),
+    "wnli": ("glue/wnli/default.yaml", "finetuning", pair("sentence1", "sentence2")),
 }
-"""The harness' own configuration of a choice task, and its documents from local files."""
+"""The harness' own configuration of a choice task, where its file is, and a row of it as the harness has rows."""
+
+
+def read_documents(name: str, shared: Path) -> list[dict[str, Any]]:
+    _, place, document = CHOICES[name]
+    return [document(example) for example in read_split(TASKS[name], UPath(shared / place), "dev")[:LIMIT]]
 
 
 def read_lambada(shared: Path, name: str) -> list[dict[str, Any]]:
@@ -135,10 +125,7 @@ def peer(checkpoint: Path) -> Any:
 def write_task(folder: Path, name: str, documents: Sequence[dict[str, Any]], lines: str) -> Path:
     """A task's YAML file over local documents; `lines` are the rest of its configuration."""
     data = folder / f"{name}.jsonl"
-    typed = [
-        {key: int(value) if key == "label" else value for key, value in document.items()} for document in documents
-    ]
-    data.write_text("".join(json.dumps(document) + "\n" for document in typed))
+    data.write_text("".join(json.dumps(document) + "\n" for document in documents))
     path = folder / f"{name}.yaml"
     local = f"dataset_path: json\ndataset_name: null\ndataset_kwargs: {{data_files: {{test: {data}}}}}\n"
     path.write_text(
@@ -148,7 +135,7 @@ def write_task(folder: Path, name: str, documents: Sequence[dict[str, Any]], lin
 
 
 def both(path: Path, setting: Setting, peer: Any) -> tuple[dict[str, float], dict[str, float], list[Any], list[Any]]:
-    """Metrics by name through our scorer and by the harness alone, and the responses that each is of."""
+    """Metrics by name through our scorer and by the harness alone, our responses, and the harness' samples."""
     (benchmark,) = select([str(path)]).benchmarks
     measurements, scores = measure_with_items(benchmark, setting)
     tasks = TaskManager(include_defaults=False).load([str(path)])["tasks"]
@@ -157,7 +144,21 @@ def both(path: Path, setting: Setting, peer: Any) -> tuple[dict[str, float], dic
     (numbers,), (samples,) = theirs["results"].values(), theirs["samples"].values()
     metrics = {key.partition(",")[0]: value for key, value in numbers.items() if isinstance(value, float)}
     ours = {m.metric: m.value for m in measurements}
-    return ours, metrics, [i["responses"] for i in scores[0].items], [s["filtered_resps"] for s in samples]
+    return ours, metrics, [i["responses"] for i in scores[0].items], samples
+
+
+def score_own_file(path: Path, samples: Sequence[Any], setting: Setting) -> dict[str, ItemScores]:
+    """The scores by metric of a file of one's own that has the words of the harness."""
+    rows = []
+    for sample in samples:
+        choices = [choice for _, choice in sample["arguments"]]
+        texts, target = [choice.strip() for choice in choices], str(sample["target"]).strip()
+        answer = texts.index(target) if target in texts else int(target)
+        rows.append({"prompt": sample["arguments"][0][0], "choices": choices, "answer": answer})
+    head = {"name": "own", "metric": ["accuracy", "accuracy_per_character"]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]))
+    items = measure_with_items(read_own_file(str(path)).benchmark(), setting)[1]
+    return {scores.metric: scores for scores in items}
 
 
 def nats(responses: Sequence[Any]) -> list[float]:
@@ -165,24 +166,24 @@ def nats(responses: Sequence[Any]) -> list[float]:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_a_choice_task_gives_the_harness_numbers_and_those_of_our_own_choices(
+def test_a_choice_task_gives_the_harness_numbers_and_those_of_a_file_of_ones_own(
     name: str, setting: Setting, peer: Any, shared: Path, tmp_path: Path
 ) -> None:
-    config, read = CHOICES[name]
-    path = write_task(tmp_path, name, read(shared)[:LIMIT], f"include: {TASKS_FOLDER / config}")
-    ours, theirs, our_responses, their_responses = both(path, setting, peer)
-    assert nats(our_responses) == pytest.approx(nats(their_responses), rel=1e-4)
+    config = f"include: {TASKS_FOLDER / CHOICES[name][0]}"
+    path = write_task(tmp_path, name, read_documents(name, shared), config)
+    ours, theirs, responses, samples = both(path, setting, peer)
+    assert nats(responses) == pytest.approx(nats([sample["filtered_resps"] for sample in samples]), rel=1e-4)
+    assert len({round(value, 2) for value in nats(responses)}) > LIMIT / 2, "what gives all alike agrees with anything"
     assert set(ours) >= {"acc"} or set(ours) >= {"mcc"}
     for metric, value in ours.items():
         assert value == pytest.approx(theirs[metric], rel=1e-4), metric
-    (benchmark,) = select([str(path)]).benchmarks
-    items = measure_with_items(benchmark, setting)[1][0].items
-    questions = [
-        Question(context=item["requests"][0][0], choices=tuple(Choice(text=r[1]) for r in item["requests"]), answer=0)
-        for item in items
-    ]
-    alone = [total_nats(score) for options in score_choices(setting, questions) for score in options]
-    assert [-value for value in alone] == pytest.approx(nats(our_responses), rel=1e-6)
+    own = score_own_file(tmp_path / "own.jsonl", samples, setting)
+    assert [-value for item in own["accuracy"].items for value in item["nats"]] == pytest.approx(
+        nats(responses), rel=1e-6
+    )
+    for metric, same in (("acc", "accuracy"), ("acc_norm", "accuracy_per_character")):
+        if metric in theirs and (name, metric) != ("copa", "acc_norm"):  # the harness counts the space before a choice
+            assert own[same].measure().value == pytest.approx(theirs[metric], abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -237,15 +238,15 @@ def test_what_the_model_writes_is_what_the_harness_has_it_write(
     texts = [row["text"] for row in read_lambada(shared, "lambada_test.jsonl")]
     documents = [{"text": text.rpartition(" ")[0], "answer": text.rpartition(" ")[2]} for text in texts]
     path = write_task(tmp_path, "written", documents, GENERATION)
-    ours, theirs, our_texts, their_texts = both(path, setting, peer)
-    assert our_texts == their_texts
+    ours, theirs, our_texts, samples = both(path, setting, peer)
+    assert our_texts == [sample["filtered_resps"] for sample in samples]
     assert len({text for (text,) in our_texts}) > 2, "the texts differ"
     assert ours["exact_match"] == theirs["exact_match"]
 
 
 def test_a_task_has_what_the_other_benchmarks_have(setting: Setting, shared: Path, tmp_path: Path) -> None:
     path = write_task(
-        tmp_path, "sst2", CHOICES["sst2"][1](shared)[:LIMIT], f"include: {TASKS_FOLDER / 'glue/sst2/default.yaml'}"
+        tmp_path, "sst2", read_documents("sst2", shared), f"include: {TASKS_FOLDER / 'glue/sst2/default.yaml'}"
     )
     (benchmark,) = select([str(path)]).benchmarks
     (measured,) = measure(benchmark, setting)
@@ -253,6 +254,9 @@ def test_a_task_has_what_the_other_benchmarks_have(setting: Setting, shared: Pat
     assert (measured.count, measured.direction, measured.chance) == (LIMIT, "higher", 0.5)
     p = measured.value
     assert measured.standard_error == pytest.approx(math.sqrt(p * (1 - p) / (LIMIT - 1)))
+    assert definitions([benchmark.name], [read_own_file(str(path))]) == {benchmark.name: benchmark.definition}, (
+        "else a run that is scored on it never counts as finished"
+    )
     before = benchmark.definition
     path.with_suffix(".jsonl").write_text(path.with_suffix(".jsonl").read_text() * 2)
     path.write_text(path.read_text() + "# scored again\n")

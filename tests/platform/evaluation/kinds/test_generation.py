@@ -87,6 +87,14 @@ def test_a_prompt_too_long_is_cut_on_the_left_and_said_to_be(byte_gpt2: GPT2, tm
     assert longer[0].n_tokens == 100  # more than the context holds
 
 
+def test_each_answer_that_has_ended_is_told_once_with_its_tokens(byte_gpt2: GPT2, tmp_path: Path) -> None:
+    setting, told = set_up(byte_gpt2, tmp_path), []
+    setting.scorer.progress = lambda **more: told.append(more)
+    answers = write_answers(setting, ["a" + "b" * 32, "cd", "e"], n_tokens=100, stop=lambda text: "q" in text)
+    assert told[0] == {"expected": 3} and [one["answered"] for one in told[1:]] == [1, 1, 1]
+    assert sorted(one["tokens"] for one in told[1:]) == sorted(answer.n_tokens for answer in answers)
+
+
 def test_an_answer_does_not_depend_on_the_others(byte_gpt2: GPT2, tmp_path: Path) -> None:
     setting, prompts = set_up(byte_gpt2, tmp_path), ["ab", "c", "defgh"]
     options = {"n_tokens": 12, "stop": lambda text: False, "sampling": Sampling()}

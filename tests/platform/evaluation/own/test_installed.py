@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ladder.platform.evaluation.own.installed import installed_benchmarks
-from ladder.platform.evaluation.registry import find_benchmarks, known_benchmarks
+from ladder.platform.evaluation.registry import definitions, find_benchmarks, known_benchmarks
 
 MODULE = """from ladder.platform.evaluation.own.rows import benchmark_of_rows
 
@@ -44,6 +44,7 @@ def test_those_of_a_package_are_known_and_what_cannot_be_loaded_is_left_out_with
     assert known_benchmarks()["lambada"].files, "ladder's own is not replaced"
     assert "benchmarks of their_benchmarks:ABSENT are left out: AttributeError" in caplog.text
     before = find_benchmarks(["theirs"])[0].definition
+    assert definitions(["theirs", "lambada"], ()) == {"theirs": before, "lambada": ""}
     (package / "their_benchmarks-1.0.dist-info/METADATA").write_text(
         "Metadata-Version: 2.1\nName: their-benchmarks\nVersion: 1.1\n"
     )

@@ -10,7 +10,8 @@ from ladder.models.errors import InputError
 from ladder.models.gpt2 import GPT2
 from ladder.models.tokenizer import load_tokenizer
 from ladder.platform.evaluation.evaluate import evaluate
-from ladder.platform.evaluation.own.file import definitions, read_own_file
+from ladder.platform.evaluation.own.file import read_own_file
+from ladder.platform.evaluation.registry import definitions
 
 LINES = """{"name": "capitals", "metric": ["accuracy", "accuracy_per_token"], "citation": "mine"}
 {"prompt": "The capital of France is", "choices": ["Paris", "Rome"], "answer": 0}

@@ -4,8 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ladder.analysis.fitting.points import split_residuals
-from ladder.analysis.planning.proposal import seed_noise
+from ladder.analysis.planning.budget import seed_noise
 from ladder.models.errors import InputError
 
 
@@ -66,23 +65,3 @@ def test_a_table_without_seeds_is_refused_by_the_name_of_the_column() -> None:
 def test_a_loss_of_zero_has_no_logarithm() -> None:
     with pytest.raises(InputError, match="0 or less"):
         seed_noise(make_table(1, 2, 0.0).with_columns(loss=pl.Series([0.0, 1.0])), "loss")
-
-
-def test_residuals_split_into_seeds_and_what_settings_share() -> None:
-    settings = np.repeat(np.arange(6), 4)
-    noise = 0.01 * np.random.default_rng(0).standard_normal(24)
-    split = split_residuals(noise, settings, 2)
-    assert split is not None
-    assert split.within + split.between == pytest.approx((noise**2).sum())
-    assert (split.within_freedom, split.between_freedom, split.repeats) == (18, 4, pytest.approx(4))
-    missed = split_residuals(noise + 0.05 * np.array([1, -1, 1, -1, 1, -1])[settings], settings, 2)
-    assert missed is not None and missed.doubt < 1e-6
-    assert split_residuals(noise, np.arange(24), 2) is None
-
-
-def test_doubt_of_a_law_that_holds_is_small_as_rarely_as_it_says() -> None:
-    settings = np.repeat(np.arange(6), 4)
-    generator = np.random.default_rng(0)
-    splits = [split_residuals(generator.standard_normal(24), settings, 0) for _ in range(2000)]
-    # 5 % of 2,000 has a standard error of 0.5 %.
-    assert 0.035 < np.mean([split is not None and split.doubt < 0.05 for split in splits]) < 0.065
