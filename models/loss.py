@@ -6,8 +6,9 @@ taken in the forward pass, in the logits' own memory, and forgotten (the idea of
 entropy, Hsu et al. 2024, arXiv:2410.10989). A chunk is large, since each adds once to the head's whole gradient; its
 softmax is taken part by part, since that is in float32 and need not be kept.
 
-GPUs multiply matrices of 50,304 rows faster than of 50,257, so the head is padded to a multiple of `CLASS_MULTIPLE` in
-a copy that lives for one call. A padded class has the probability 0: no loss, gradient or checkpoint knows of it.
+GPUs multiply matrices of 50,304 rows faster than of 50,257, so there the head is padded to a multiple of
+`CLASS_MULTIPLE` in a copy that lives for one call. A padded class has the probability 0: no loss, gradient or
+checkpoint knows of it.
 
 Where no gradient is wanted not even the chunk's logits are needed, only their sum, which is taken tile by tile.
 
@@ -30,8 +31,9 @@ PART_LOGITS = {"cpu": 1 << 19, "cuda": 1 << 24}
 """Logits whose softmax is taken at once, by kind of device: on a CPU 2 MiB in fp32, which stay in its cache; on a GPU
 64 MiB, so that it has enough to do. A compiled softmax keeps nothing, so that there a part is a chunk."""
 
-CLASS_MULTIPLE, FEWEST_CLASSES = 128, 4096
-"""The head is padded to a multiple of the first where it has more classes than the second: at most 3 % more work."""
+CLASS_MULTIPLE, FEWEST_CLASSES = {"cpu": 1, "cuda": 128}, 4096
+"""The head is padded to a multiple of the first, by kind of device, where it has more classes than the second: at most
+3 % more work. A CPU gains nothing from it, and the copy of a large head takes it time and memory."""
 
 TILES = {"cpu": (2048, 1 << 20), "cuda": (8192, 1 << 27)}
 """Tokens and logits of a tile by kind of device. On a CPU 4 MiB of logits in fp32: measured for 50,257 classes of width
@@ -181,9 +183,8 @@ def _nats_and_gradients(
         of_rows = None if weights is None else weights[rows, None]  # [C, 1]
         total += _nats_then_gradient_(logits, targets[rows, None], head.shape[0], of_rows)
         grad_hidden.append(_weighted(_matmul(logits, weight), of_rows))  # [C, D]
-        added = _matmul(logits.T, _weighted(flat[rows], of_rows))  # [P, D]
-        grad_head = added.float() if grad_head is None else grad_head.add_(added)
-        del logits, added  # or they would be there beside those of the next chunk
+        grad_head = _add_product(grad_head, logits.T, _weighted(flat[rows], of_rows))  # [P, D]
+        del logits  # or they would be there beside those of the next chunk
     assert grad_head is not None, "a loss over no tokens"
     return total, torch.cat(grad_hidden), grad_head[: head.shape[0]]
 
@@ -209,9 +210,10 @@ def _weighted(states: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _padded(weight: Tensor) -> Tensor:
-    """weight [V, D] with rows of zeros up to a multiple of CLASS_MULTIPLE: [P, D]."""
+    """weight [V, D] with rows of zeros up to its device's multiple of classes: [P, D]."""
     n_classes = weight.shape[0]
-    missing = -n_classes % CLASS_MULTIPLE if n_classes > FEWEST_CLASSES else 0
+    multiple = CLASS_MULTIPLE.get(weight.device.type, CLASS_MULTIPLE["cuda"])
+    missing = -n_classes % multiple if n_classes > FEWEST_CLASSES else 0
     return F.pad(weight, (0, 0, 0, missing)) if missing else weight
 
 
@@ -224,6 +226,16 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
     """a @ b in the precision they have, whatever autocast would make of it."""
     with torch.autocast(a.device.type, enabled=False):
         return a @ b
+
+
+def _add_product(total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    """Adds a @ b to a float32 total, in place; None: there is none yet. A float32 product is never there beside it."""
+    if total is None:
+        return _matmul(a, b).float()
+    if a.dtype is not torch.float32:
+        return total.add_(_matmul(a, b))
+    with torch.autocast(a.device.type, enabled=False):
+        return total.addmm_(a, b)
 
 
 def _chunks(n_tokens: int, n_classes: int) -> list[slice]:

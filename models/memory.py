@@ -137,9 +137,10 @@ def _loss_bytes(size: Size, training: Training) -> int:
     logits = rows * size.vocabulary * each
     # The final norm's input, output and gradient, and copies of the last two where the products are in 16 bits.
     states = tokens * size.d_model * (3 * 4 if each == 4 else 2 * 4 + 3 * each)
-    # The head as it is multiplied, its gradient so far in fp32, and what a chunk adds to it.
-    padded = size.vocabulary > FEWEST_CLASSES
-    heads = size.vocabulary * size.d_model * (4 + each + (each if each == 2 or padded else 0))
+    # The head's gradient in fp32; in 16 bits a copy of the head and what a chunk adds; a copy where it is padded.
+    padded = size.vocabulary > FEWEST_CLASSES and training.device == "cuda"
+    copies = 2 * each if each == 2 else each * padded
+    heads = size.vocabulary * size.d_model * (4 + copies)
     working = _working_weights_bytes(size, training)
     return activation_bytes(size, training) + working + gradients + logits + states + heads
 

@@ -190,6 +190,7 @@ def test_padded_classes_are_in_neither_loss_nor_gradient(
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
         plain = next_token_nats(hidden, head, targets)
         monkeypatch.setattr(loss, "FEWEST_CLASSES", 0)
+        monkeypatch.setitem(loss.CLASS_MULTIPLE, "cpu", 128)
         monkeypatch.setitem(loss.PART_LOGITS, "cpu", 300)
         padded = next_token_nats(hidden, head, targets)
     torch.testing.assert_close(padded, plain, rtol=1e-6, atol=0)
@@ -198,8 +199,10 @@ def test_padded_classes_are_in_neither_loss_nor_gradient(
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_the_classes_of_gpt2_are_padded_in_memory_only() -> None:
+def test_the_classes_of_gpt2_are_padded_on_a_gpu_and_in_memory_only(monkeypatch: pytest.MonkeyPatch) -> None:
     head = torch.nn.Parameter(torch.randn(50257, 4))
+    assert loss._padded(head) is head
+    monkeypatch.setitem(loss.CLASS_MULTIPLE, "cpu", loss.CLASS_MULTIPLE["cuda"])
     assert loss._padded(head).shape == (50304, 4)
     assert loss._padded(head[:512]) is not None and loss._padded(head[:512]).shape == (512, 4)
     next_token_nats(torch.randn(3, 4), head, torch.tensor([0, 50256, 7])).backward()
@@ -233,14 +236,26 @@ class LiveBytes(TorchDispatchMode):
 def test_the_loss_over_gpt2_s_classes_adds_at_most_a_gibibyte_at_16384_tokens(
     width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted over fake tensors, from the states to their gradients, cut as on a GPU."""
+    """Counted over fake tensors, from the states to their gradients, cut and padded as on a GPU."""
     monkeypatch.setitem(loss.PART_LOGITS, "cpu", loss.PART_LOGITS["cuda"])
+    monkeypatch.setitem(loss.CLASS_MULTIPLE, "cpu", loss.CLASS_MULTIPLE["cuda"])
     with FakeTensorMode():
         hidden, head = torch.empty(16384, width), torch.empty(50257, width)
         targets = torch.empty(16384, dtype=torch.int64)
         with LiveBytes() as live, torch.autocast("cpu", torch.bfloat16):
             loss._nats_and_gradients(hidden, head, targets)
     assert 0.3 * 2**30 < live.most <= 2**30
+
+
+def test_in_fp32_the_head_s_gradient_is_the_only_tensor_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a copy of the head nor what a chunk adds to the gradient is there beside the two."""
+    monkeypatch.setitem(loss.PART_LOGITS, "cpu", 1 << 23)  # few parts, so that the test is short
+    with FakeTensorMode():
+        hidden, head = torch.empty(4096, 1024), torch.empty(50257, 1024)
+        with LiveBytes() as live:
+            loss._nats_and_gradients(hidden, head, torch.empty(4096, dtype=torch.int64))
+    chunk = 4 * -(-4096 // len(loss._chunks(4096, 50257))) * 50257
+    assert live.most < chunk + 2.5 * 4 * head.numel()
 
 
 def test_compiling_unrolls_a_few_dozen_operations_a_chunk() -> None:
