@@ -9,7 +9,7 @@ are for the driver to make again, who knows the sweep; hundreds of workers that 
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ladder.models.errors import hide_credentials
 from ladder.platform.runs.curve import Curve
@@ -44,6 +44,7 @@ class Sender:
         self.pause = 2.0 if is_local(lease.folder) else 10.0  # each look at the lease is a request to an object store
         self._client: MlflowClient | None = None
         self._record: str | None = None
+        self._records: set[str] = set()
         self._sent = 0
         self._closing = threading.Event()
         self._end = float("inf")  # of the time to send in, once it is closing
@@ -59,6 +60,11 @@ class Sender:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
+
+    @property
+    def acknowledged(self) -> dict[str, Any] | None:
+        """The record that points were sent to, and how many of the curve's first MLflow has acknowledged."""
+        return {"record": min(self._records), "points": self._sent} if len(self._records) == 1 else None
 
     def _work(self) -> None:
         pause = self.pause
@@ -87,6 +93,7 @@ class Sender:
             self._client = open_tracking(self.tracked.uri)
         if self._record is None:
             self._record = self._begin(self._client)
+            self._records.add(self._record)
         for count, metrics in batches(self.curve.published(self._sent)):
             self._check()
             self._client.log_batch(self._record, metrics=metrics, synchronous=True)

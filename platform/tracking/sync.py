@@ -108,22 +108,24 @@ class _Sync:
             return
         status: Status = "finished" if result else "failed" if claim.outcome == "failed" else "waiting"
         if curve or status != "waiting":
-            self._write_record(run, folder, curve, result, status, claim.reason if status == "failed" else None)
+            self._write_record(run, folder, claim, curve, result, status)
         create_exclusively(folder / mark, b"")
 
     def _write_record(
         self,
         run: Run,
         folder: UPath,
+        claim: Claim,
         curve: Sequence[CurvePoint],
         result: dict[str, Any] | None,
         status: Status,
-        reason: str | None,
     ) -> None:
         """All that a folder says of a run, with the status last: what is said to be finished has its scores."""
         started_ms = int(curve[0]["time_ms"]) if curve else None
         record = open_record(self.client, self.tracked, run, folder, started_ms=started_ms, new=lambda: self.new)
-        metrics = [metric for _, batch in batches(curve) for metric in batch]
+        sent = claim.progress.get("tracked") or {"record": None, "points": 0}
+        left = curve[sent["points"] :] if sent["record"] == record.info.run_id else curve
+        metrics = [metric for _, batch in batches(left) for metric in batch]
         if result:
             metrics += _scores(run, result)
             self._log_measurements(record, result["measurements"])
@@ -132,6 +134,7 @@ class _Sync:
             metrics = metrics[LARGEST_BATCH:]
         ended_ms = int(result["time_ms"]) if result else int(curve[-1]["time_ms"]) if curve else None
         params = identity_params(run) | (result["execution"] if result else {})
+        reason = claim.reason if status == "failed" else None
         describe(self.client, record, params, status, reason, ended_ms=ended_ms, metrics=metrics)
 
     def _log_measurements(self, record: "Record", measurements: Sequence[Mapping[str, Any]]) -> None:

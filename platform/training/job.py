@@ -187,6 +187,7 @@ def _train(job: Job, worker: Worker, attempt: Attempt | None) -> bool:
         diverged = error
     finally:
         sender.close()  # before the attempt ends: what the driver then says in MLflow is the last word
+        attempt.say(tracked=sender.acknowledged)  # what the driver need not send again
     if diverged is not None:
         attempt.end("failed", f"{diverged} of {job.run.recipe.steps}; last good checkpoint: {saver.last or 'none'}")
     return diverged is None

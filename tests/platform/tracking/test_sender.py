@@ -44,6 +44,39 @@ def test_a_sender_after_a_kill_takes_the_same_record_and_doubles_nothing(world: 
     assert world.history() == world.folders[0].spool and world.history().total() == 16
 
 
+class Listening:
+    """A client that notes the metrics that it is given."""
+
+    def __init__(self, client: Any) -> None:
+        self.client, self.metrics = client, list[Any]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def log_batch(self, run_id: str, metrics: Any = (), **others: Any) -> None:
+        self.metrics.extend(metrics)
+        self.client.log_batch(run_id, metrics=metrics, **others)
+
+
+@pytest.mark.parametrize(("record", "sent_again"), [("its own", 4), ("another", 10)])
+def test_the_driver_sends_what_the_sender_did_not(world: Any, record: str, sent_again: int) -> None:
+    """Was the whole curve again, which the database looks up point by point."""
+    world.open()
+    lease, curve = world.folders[0].take_up()
+    sender = world.sender(lease, curve)
+    sender.start()
+    train(world, curve, range(1, 4))
+    sender.close()
+    train(world, curve, range(4, 6))
+    said = sender.acknowledged
+    assert said == {"record": world.record().info.run_id, "points": 3}
+    lease.end("released", tracked=said if record == "its own" else said | {"record": "another"})
+    driver = Listening(world.client)
+    world.sync(driver)
+    assert len(driver.metrics) == sent_again
+    assert world.history() == world.folders[0].spool and world.history().total() == 10
+
+
 def test_what_is_not_published_is_not_sent(world: Any) -> None:
     world.open()
     lease, curve = world.folders[0].take_up()
