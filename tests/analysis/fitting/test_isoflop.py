@@ -91,7 +91,7 @@ def test_a_vertex_outside_of_the_sizes_is_not_used_and_the_sizes_to_add_are_name
 def test_two_sizes_at_a_budget_are_too_few_even_with_seeds() -> None:
     (budget,) = fit_isoflop(parabolas(0.05, sizes=np.array([5e7, 5e7, 2e8, 2e8])), EXACT).budgets
     assert budget.status is BudgetStatus.TOO_FEW and budget.n_sizes == 2
-    assert budget.reason.endswith("add 1")
+    assert budget.reason.endswith("add 1 more")
 
 
 def test_three_sizes_give_a_vertex_and_no_interval() -> None:
