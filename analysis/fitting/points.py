@@ -238,7 +238,7 @@ def design_problem(law: type[Law], points: Points, fixed: Collection[str] = ()) 
             return None
         return (
             f"{n_levels} distinct {VALUES_OF[variable]} cannot determine the {needed} parameters of {law.name}; "
-            f"add runs at {needed - n_levels} more"
+            f"add runs until there are {needed}"
         )
     if fixed:
         return None
