@@ -19,6 +19,7 @@ RAY = {"cluster", "launching", "tuning", "test_ray_engine.py"}
 """Where tests start Ray: one process runs them all, since some kill what they find of it."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own looks for the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under `--dist loadgroup` a file's tests stay together, and those that start Ray."""
     for item in items:
