@@ -39,9 +39,9 @@ test-endurance: $(VENV)/installed-dev
 test-simulations: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m simulation -s --durations=10
 
-# Two processes: what starts Ray mostly waits for it, and the other tests go on beside it.
+# One process: beside another some of these fail.
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not endurance and not gpu and not network" --durations=10
+	$(BIN)/python -m pytest -m "slow and not endurance and not gpu and not network" --durations=10
 
 # ruff comes first: A005 catches a stray platform/__init__.py, with which Python itself no longer starts.
 lint: $(VENV)/installed-dev

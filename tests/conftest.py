@@ -15,17 +15,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-RAY = {"cluster", "launching", "tuning", "test_ray_engine.py"}
-"""Where tests start Ray: one process runs them all, since some kill what they find of it."""
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist's own looks for the mark
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under `--dist loadgroup` a file's tests stay together, and those that start Ray."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if RAY & set(item.path.parts) else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the repository (or LADDER_SHARED); skips where it is absent."""
