@@ -141,7 +141,7 @@ def test_a_sweep_whose_budget_is_spent_launches_nothing(tmp_path: Path, storage:
     assert {row["run"]: row["gpu_hours"] for row in after["runs"]}[key] == pytest.approx(10)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_stopped_sweep_ends_at_once_and_goes_on_bit_for_bit(tmp_path: Path, storage: UPath) -> None:
     sweep = Sweep(tmp_path, storage, tokens=(409_600,))
     driver = sweep.start()

@@ -37,7 +37,8 @@ def on_ray(workers: int) -> Execution:
     return Execution(workers=workers, address="local", ray_from_bytes=0, progress=False)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.endurance), 2])
+@pytest.mark.endurance
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.timeout(240)
 def test_ray_gives_the_same_bytes_and_names_the_poisoned_page(tmp_path: Path, workers: int) -> None:
     options = make_inputs(tmp_path, special={14: "POISON"})
