@@ -89,8 +89,7 @@ def command(
       SWEEP = Sweep(..., recipe=tuned("demo", small_recipe))
 
     Sizes that were not searched get the power law through the winners. Where the best learning rate is the lowest or
-    the highest tried, widen the search: what is trained is not trained again. Ctrl-C stops it; the same
-    command goes on.
+    the highest tried, widen the search: what is trained is not trained again. Ctrl-C stops, the same call goes on.
 
     \b
     Examples:

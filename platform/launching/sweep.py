@@ -8,8 +8,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from mlflow.exceptions import MlflowException
@@ -111,12 +112,7 @@ def run_sweep(
                 dispatcher = Dispatcher(
                     cluster, sweep, jobs, statuses, storage=storage, control=control, display=display
                 )
-
-                def ended(run: Run, now: list[RunStatus]) -> None:
-                    record.note_end(run, now)
-                    syncing.submit(record.catch_up)
-
-                statuses = dispatcher.run(ended=ended)
+                statuses = dispatcher.run(ended=partial(record.note_end, syncing))
                 slots, worked_on = dispatcher.most_lanes, dispatcher.ended_here
             files = persistently(lambda: list_run_files(storage, sweep.name))
     except BaseException as error:
@@ -155,10 +151,11 @@ class SweepRecord:
         """Write something of one's own into the sweep's records; `what` names it where MLflow does not take it."""
         self._try(what, lambda: write(self.client, self.tracked))
 
-    def note_end(self, run: Run, statuses: Sequence[RunStatus]) -> None:
-        """Note that a run ended, and where all stand, for the next `catch_up`; it asks nothing of MLflow."""
+    def note_end(self, syncing: Executor, run: Run, statuses: Sequence[RunStatus]) -> None:
+        """Note that a run ended, and where all stand; `syncing` tells MLflow, which nothing here waits for."""
         self._statuses = statuses
         self._ended.append(run)
+        syncing.submit(self.catch_up)
 
     def catch_up(self) -> None:
         """Bring MLflow to what the folders say of the runs that ended since the last call, all at once, and twice a
